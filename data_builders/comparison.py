@@ -1,0 +1,116 @@
+"""The line that spells a comparison out before the answer, e.g. `Compare: 1927 < 1960`."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# How many hops a comparison of each type has when its last two hops hold the compared values. A comparison with other
+# numbers of hops (who lived longer: two births, two deaths) compares something else than the last two answers.
+COMPARED_HOPS = {"comparison": 2, "bridge_comparison": 4}
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        "january february march april may june july august september october november december".split(), start=1
+    )
+}
+_MONTH = "|".join(f"{name}|{name[:3]}" for name in _MONTHS)
+_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?\s+({_MONTH})\.?,?\s+(\d{{3,4}})\b", re.IGNORECASE)
+_MONTH_FIRST = re.compile(rf"\b({_MONTH})\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?,?\s+(\d{{3,4}})\b", re.IGNORECASE)
+_ISO = re.compile(r"^(\d{4})-(\d{2})-(\d{2})$")
+_YEAR = re.compile(rf"^(?:c\.|ca\.|circa|around)?\s*(?:(?:{_MONTH})\.?,?\s+)?(\d{{3,4}})$", re.IGNORECASE)
+
+
+class PartialDate(NamedTuple):
+    """A year, with the day where it is known."""
+
+    year: int
+    day: datetime.date | None
+
+
+def parse_date(text: str) -> PartialDate | None:
+    """
+    Find the date in a short answer.
+
+    General date parsers fill missing parts from today's date and read numbers in names as dates, so only whole years
+    and spelled-out dates count here, with day and month in either order.
+
+    Args:
+        text (`str`):
+            An answer such as `"20 April 1927"`, `"April 20, 1927"`, `"1927-04-20"` or `"1927"`.
+
+    Returns:
+        `PartialDate | None`: The date, or `None` if the text holds none or one before our era.
+    """
+    text = text.strip()
+    if re.search(r"\bB\.?C\.?(?:E\.?)?\b", text):
+        return None
+    if match := _ISO.match(text):
+        year, month, day = (int(part) for part in match.groups())
+    elif match := _DAY_FIRST.search(text):
+        year, month, day = int(match[3]), _month_number(match[2]), int(match[1])
+    elif match := _MONTH_FIRST.search(text):
+        year, month, day = int(match[3]), _month_number(match[1]), int(match[2])
+    elif match := _YEAR.match(text):
+        return PartialDate(int(match[1]), None)
+    else:
+        return None
+    try:
+        return PartialDate(year, datetime.date(year, month, day))
+    except ValueError:
+        return None
+
+
+def _month_number(name: str) -> int:
+    return next(number for month, number in _MONTHS.items() if month.startswith(name.lower()))
+
+
+def comparison_line(question_type: str | None, sub_answers: Sequence[str | None], answer: str) -> str | None:
+    """
+    Write out the comparison of the last two sub answers.
+
+    Dates are compared by year, or by day (ISO) when the years are equal and both days are known. Other values are
+    compared for equality, ignoring case.
+
+    Args:
+        question_type (`str`, *optional*):
+            The record's `type`; only `"comparison"` and `"bridge_comparison"` have a line.
+        sub_answers (`Sequence[str | None]`):
+            The sub answers in hop order.
+        answer (`str`):
+            The gold answer. When it is yes or no and the line would say otherwise, there is no line.
+
+    Returns:
+        `str | None`: The line without line break, or `None`.
+    """
+    if question_type is None or COMPARED_HOPS.get(question_type) != len(sub_answers):
+        return None
+    left, right = sub_answers[-2:]
+    if not left or not right:
+        return None
+    left, right = left.strip(), right.strip()
+    gold = answer.strip().casefold().rstrip(".")
+    first, second = parse_date(left), parse_date(right)
+    if first and second:
+        line_operator = _order(first.year, second.year)
+        shown = str(first.year), str(second.year)
+        if line_operator == "=" and first.day and second.day:
+            line_operator = _order(first.day, second.day)
+            shown = first.day.isoformat(), second.day.isoformat()
+        # Of dates in order nothing can be said: "Was A born before B?" may be answered either way.
+        contradicts = line_operator == "=" and gold == "no"
+    else:
+        same = left.casefold() == right.casefold()
+        line_operator = "=" if same else "!="
+        shown = left, right
+        contradicts = gold == ("no" if same else "yes")
+    return None if contradicts else f"Compare: {shown[0]} {line_operator} {shown[1]}"
+
+
+def _order(left: int | datetime.date, right: int | datetime.date) -> str:
+    if left == right:
+        return "="
+    return "<" if left < right else ">"  # type: ignore[operator]

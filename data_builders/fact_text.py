@@ -1,0 +1,50 @@
+"""Small text helpers of the fact corpus: dates in both orders, articles, seeded choices."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def seeded_number(*parts: object) -> int:
+    """Turn the parts into a number that is the same in every process, unlike `hash`."""
+    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:8], "big")
+
+
+def pick(options: Sequence[T], *parts: object) -> T:
+    """Choose one of the options by the parts."""
+    return options[seeded_number(*parts) % len(options)]
+
+
+def shuffled(items: Sequence[T], *parts: object) -> list[T]:
+    """Bring the items into an order given by the parts."""
+    order = sorted(range(len(items)), key=lambda index: seeded_number(*parts, index))
+    return [items[index] for index in order]
+
+
+def date_text(iso: str, month_first: bool = False) -> str:
+    """Write an ISO date as `20 April 1927` or `April 20, 1927`; a bare year stays as it is."""
+    if len(iso) <= 4:
+        return iso
+    day = datetime.date.fromisoformat(iso)
+    month = day.strftime("%B")
+    return f"{month} {day.day}, {day.year}" if month_first else f"{day.day} {month} {day.year}"
+
+
+def year_of(iso: str) -> str:
+    """Give the year of an ISO date."""
+    return iso[:4]
+
+
+def article(noun: str) -> str:
+    """Put `a` or `an` before a noun, by its first letter."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Join names as in `A, B and C`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

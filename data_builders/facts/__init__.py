@@ -1,0 +1,1 @@
+"""Tables of facts, written for this project, that the fact corpus is made from."""

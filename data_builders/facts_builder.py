@@ -1,0 +1,167 @@
+"""
+The fact corpus: passages and questions made from the tables of `data_builders/facts`, for demos and quick training.
+
+```
+python -m data_builders.facts_builder --out facts
+```
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from datasets import Dataset
+
+from data_builders.conversion import record_to_example
+from data_builders.documents import DocumentStore
+from data_builders.fact_neighbours import Neighbours
+from data_builders.fact_passages import passage
+from data_builders.fact_questions import draw_questions
+from data_builders.fact_split import HELD_OUT_FRACTION, held_out_titles
+from data_builders.fact_tables import FactBase
+from data_builders.multi_hop import count_examples
+from data_builders.parquet_export import write_repository
+from data_builders.schema import DEFAULT_QUERY_TOKEN, DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+
+
+class FactCorpus(NamedTuple):
+    """
+    The corpus before it becomes examples.
+
+    Args:
+        documents (`list[dict[str, Any]]`):
+            Records `{"id", "title", "sentences"}`; the id is the title.
+        questions (`dict[str, list[dict[str, Any]]]`):
+            The records of `train` and `dev`, in the layout of wiki2hop.
+        held_out (`set[str]`):
+            The titles that no training question touches.
+    """
+
+    documents: list[dict[str, Any]]
+    questions: dict[str, list[dict[str, Any]]]
+    held_out: set[str]
+
+
+def build_fact_corpus(
+    train_size: int = 3000, dev_size: int = 300, seed: int = 0, held_out_fraction: float = HELD_OUT_FRACTION
+) -> FactCorpus:
+    """
+    Write the passages and draw the questions.
+
+    Training questions use no held-out entity at all. Development questions start at held-out entities only; their
+    further hops may pass through entities known from training (the country of a birthplace, say).
+
+    Args:
+        train_size (`int`, *optional*, defaults to 3000):
+            The number of training questions.
+        dev_size (`int`, *optional*, defaults to 300):
+            The number of development questions.
+        seed (`int`, *optional*, defaults to 0):
+            Chooses wordings, the split and the questions. The same seed gives the same corpus.
+        held_out_fraction (`float`, *optional*, defaults to 0.25):
+            The part of the entities held out.
+
+    Returns:
+        `FactCorpus`: Passages, questions and held-out titles.
+    """
+    facts = FactBase()
+    store = DocumentStore()
+    for entity in facts.entities.values():
+        store.add(entity.title, passage(entity, facts, seed))
+    neighbours = Neighbours(facts, {document.title: document.text for document in store})
+    held_out = held_out_titles(facts, seed, held_out_fraction)
+
+    def known(title: str) -> bool:
+        return title not in held_out
+
+    train = draw_questions(facts, neighbours, split="train", size=train_size, starts=known, passes=known, seed=seed)
+    dev = draw_questions(
+        facts,
+        neighbours,
+        split="dev",
+        size=dev_size,
+        starts=held_out.__contains__,
+        passes=facts.__contains__,
+        seed=seed,
+    )
+    documents = [document.as_record() for document in store]
+    return FactCorpus(documents, {"train": train, "dev": dev}, held_out)
+
+
+def build_facts(
+    train_size: int = 3000,
+    dev_size: int = 300,
+    seed: int = 0,
+    *,
+    num_negatives: int = 5,
+    query_token: str = DEFAULT_QUERY_TOKEN,
+) -> tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]:
+    """
+    Build the two dataset configs over the fact corpus.
+
+    Args:
+        train_size (`int`, *optional*, defaults to 3000):
+            The number of training questions.
+        dev_size (`int`, *optional*, defaults to 300):
+            The number of development questions.
+        seed (`int`, *optional*, defaults to 0):
+            Chooses wordings, the split and the questions.
+        num_negatives (`int`, *optional*, defaults to 5):
+            The most hard negatives per hop.
+        query_token (`str`, *optional*, defaults to `"[RQ]"`):
+            The token that asks for a retrieval.
+
+    Returns:
+        `tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]`: The documents, the examples of each split and
+        a report of counts.
+    """
+    corpus = build_fact_corpus(train_size, dev_size, seed)
+    store = DocumentStore()
+    for record in corpus.documents:
+        store.add(record["title"], record["sentences"])
+    report = {"documents": {"documents": len(store), "held_out": len(corpus.held_out)}}
+    tables = {}
+    for split, records in corpus.questions.items():
+        rows = [
+            record_to_example(record, store, num_negatives=num_negatives, query_token=query_token)
+            for record in records
+        ]
+        tables[split] = Dataset.from_list(rows, features=EXAMPLES_FEATURES)
+        report[split] = count_examples(rows)
+    return Dataset.from_list(corpus.documents, features=DOCUMENTS_FEATURES), tables, report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, see the head of this file."""
+    parser = argparse.ArgumentParser(prog="python -m data_builders.facts_builder", description=__doc__)
+    parser.add_argument("--out", required=True, help="folder for documents/, examples/ and README.md")
+    parser.add_argument("--train-size", type=int, default=3000)
+    parser.add_argument("--dev-size", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-negatives", type=int, default=5)
+    parser.add_argument("--query-token", default=DEFAULT_QUERY_TOKEN)
+    options = parser.parse_args(arguments)
+    documents, tables, report = build_facts(
+        options.train_size,
+        options.dev_size,
+        options.seed,
+        num_negatives=options.num_negatives,
+        query_token=options.query_token,
+    )
+    write_repository(
+        options.out,
+        documents,
+        tables,
+        title="OneGen fact corpus",
+        description="Short passages on films, people, countries, cities and works, with questions of one to four "
+        "hops. Made from tables of facts; `dev` starts at entities that `train` never touches.",
+    )
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Malformed input names file, line and remedy, or is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builder_records import record, write_corpus, write_lines
+
+from data_builders.documents import DocumentStore
+from data_builders.multi_hop import build_multi_hop
+from data_builders.schema import split_reference, validate_example
+
+STEP = {"sub_question": "Who?", "answer": "Ada Moll", "title": "The Tin Boat"}
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("missing_field", record(question=None), r"`question` is missing; add it"),
+    ("missing_field", record(context=None), r"`context` \(or `context_titles`\) is missing"),
+    ("missing_field", record(decomposition=None, supporting_facts=None), r"`supporting_facts` .* is missing"),
+    (
+        "missing_field",
+        record(decomposition=[{"answer": "x", "title": "Ada Moll"}]),
+        r"decomposition\[0\]\.sub_question",
+    ),
+    ("malformed_field", record(answer=7), r"`answer` must be text"),
+    ("malformed_field", record(context=[["Ada Moll", "no list"]]), r"pairs \[title, \[sentence"),
+    ("malformed_field", record(context={"title": ["A"], "sentences": []}), r"lists of the same length"),
+    ("malformed_field", record(supporting_facts=[[]], decomposition=None), r"pairs \[title, sent_id\]"),
+    ("malformed_field", record(decomposition=[{**STEP, "answer": 1950}]), r"must be text; quote it"),
+    ("unknown_gold_title", record(decomposition=[{**STEP, "title": "Nobody"}]), r"no document is titled 'Nobody'"),
+    ("unknown_title", record(context=None, context_titles=["Nobody"]), r"no document is titled 'Nobody'"),
+    ("reserved_text", record(decomposition=[{**STEP, "sub_question": "[RQ]?"}]), r"remove it there"),
+]
+
+
+@pytest.mark.parametrize(("reason", "fields", "message"), BROKEN)
+def test_a_broken_record_raises_or_is_counted(tmp_path: Path, reason: str, fields: Any, message: str) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [record(), fields])
+    with pytest.raises(ValueError, match=rf"^a\.jsonl, line 2: .*{message}"):
+        build_multi_hop(path)
+    _, examples, report = build_multi_hop(path, on_error="skip")
+    assert len(examples) == 1 and report[f"skipped/{reason}"] == 1
+
+
+def test_truncated_lines_and_arrays(tmp_path: Path) -> None:
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(f"{json.dumps(record())}\n\n{json.dumps(record())[:-20]}", encoding="utf-8")
+    array = tmp_path / "b.json"
+    array.write_text(json.dumps([record(), record()], indent=None).replace("}, {", "},\n{")[:-20], encoding="utf-8")
+    for path, place in ((lines, "a.jsonl, line 3"), (array, "b.json, line")):
+        with pytest.raises(ValueError, match=rf"{place}.*not valid JSON .*; mend the record"):
+            build_multi_hop(path)
+        assert build_multi_hop(path, on_error="skip")[2]["skipped/invalid_json"] == 1
+
+
+def test_a_long_array_is_read_across_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([record(id=f"r{n}") for n in range(300)], indent=1), encoding="utf-8")
+    assert path.stat().st_size > 3 * 65536
+    assert build_multi_hop(path)[1]["id"][:] == [f"r{n}" for n in range(300)]
+
+
+def test_corpus_errors(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl")
+    with corpus.open("a", encoding="utf-8") as stream:
+        stream.write('{"id": 0, "title": "Twice", "sentences": []}\n')
+    with pytest.raises(ValueError, match=r"corpus\.jsonl, line 7: the id '0' was used before"):
+        DocumentStore.from_corpus(corpus)
+    with pytest.raises(ValueError, match="needs `title`"):
+        DocumentStore.from_corpus(write_lines(tmp_path / "b.jsonl", [{"id": 1, "sentences": []}]))
+    same = [{"id": n, "title": "Same", "sentences": [str(n)]} for n in range(2)]
+    store = DocumentStore.from_corpus(write_lines(tmp_path / "c.jsonl", same))
+    with pytest.raises(ValueError, match="make the corpus titles unique"):
+        store.find("Same")
+    assert store.find("Same", ["1"]).id == "1"
+
+
+def test_on_error_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='must be "raise" or "skip"'):
+        build_multi_hop(write_lines(tmp_path / "a.jsonl", [record()]), on_error="ignore")
+
+
+def example(**changes: Any) -> dict[str, Any]:
+    content = "a[RQ]b[RQ]"
+    base = {"id": "e", "messages": [{"role": "user", "content": "[RQ]"}, {"role": "assistant", "content": content}]}
+    return {**base, "positives": [["x"], []], "negatives": [["y"], ["y#1"]], **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positives": [["x"]]}, "holds 2 query tokens .* `positives` has 1 entries"),
+        ({"negatives": []}, "`negatives` has 0 entries"),
+        ({"positives": [["z"], []]}, "unknown document id 'z'"),
+        ({"positives": [["y"], []]}, "'y' is both positive and negative"),
+        ({"positives": [["x"], ["y"]]}, "query token 1: 'y' is both positive and negative"),
+    ],
+)
+def test_validate_example(changes: dict[str, Any], message: str) -> None:
+    validate_example(example(), {"x", "y"})
+    with pytest.raises(ValueError, match=message):
+        validate_example(example(**changes), {"x", "y"})
+
+
+def test_references_to_sentences() -> None:
+    validate_example(example(positives=[["y#0"], ["y#2"]], negatives=[["y#1"], []]), {"y"})
+    assert split_reference("y#2", {"y"}) == ("y", 2)
+    assert split_reference("y#2", {"y#2"}) == ("y#2", None)
+    assert split_reference("y#b", {"y"}) == ("y#b", None)
