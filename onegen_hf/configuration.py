@@ -1,0 +1,102 @@
+"""`OneGenConfig`: everything beyond the weights that training and inference must agree on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from .tokens import RetrievalTokens
+
+CONFIG_KEY = "onegen"
+"""Name of the section in a checkpoint's `config.json`."""
+
+
+@dataclass
+class OneGenConfig:
+    """
+    The `onegen` section of a checkpoint's `config.json`.
+
+    A checkpoint keeps its backbone's `model_type`, so that it opens without this package; this section is what the
+    package adds.
+
+    Args:
+        tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`):
+            The retrieval tokens.
+        similarity (`str`, *optional*, defaults to `"cosine"`):
+            How a query and a passage embedding are compared, in training and in search.
+        scale (`float`, *optional*, defaults to 20.0):
+            Factor on the similarity inside the contrastive loss. A bare cosine difference is at most 2, where BPR's
+            gradient never gets small for solved pairs nor large for wrong ones; 20 is the common inverse temperature.
+        passage_template (`str`, *optional*, defaults to `"{title}\\n{text}"`):
+            How a passage is written, both when it is embedded and when it is inserted.
+        prompt_template (`str`, *optional*, defaults to `"{question}"`):
+            The user's turn.
+        system_prompt (`str`, *optional*):
+            System turn for conversations that have none. `None` leaves it to the chat template.
+        answer_prefix (`str`, *optional*, defaults to `"Answer:"`):
+            The final answer is the generated text after its last occurrence.
+        max_passage_length (`int`, *optional*, defaults to 128):
+            Tokens of a passage that are inserted into a generation, without the tags around it.
+        max_embedded_length (`int`, *optional*):
+            Tokens of a passage that are embedded; `None` for `max_passage_length`.
+        granularity (`str`, *optional*, defaults to `"passage"`):
+            `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
+        default_index (`str`, *optional*):
+            Directory or Hub repository of the index that goes with the checkpoint.
+    """
+
+    tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)
+    similarity: str = "cosine"
+    scale: float = 20.0
+    passage_template: str = "{title}\n{text}"
+    prompt_template: str = "{question}"
+    system_prompt: str | None = None
+    answer_prefix: str = "Answer:"
+    max_passage_length: int = 128
+    max_embedded_length: int | None = None
+    granularity: str = "passage"
+    default_index: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tokens, Mapping):
+            self.tokens = RetrievalTokens.from_dict(self.tokens)
+        if self.similarity != "cosine":
+            raise ValueError(f"similarity={self.similarity!r} is not supported: use 'cosine'")
+        if not self.scale > 0:
+            raise ValueError(f"scale={self.scale} must be positive")
+        if self.granularity not in ("passage", "sentence"):
+            raise ValueError(f"granularity={self.granularity!r} must be 'passage' or 'sentence'")
+        for name in ("max_passage_length", "max_embedded_length"):
+            length = getattr(self, name)
+            if length is not None and length < 1:
+                raise ValueError(f"{name}={length} must be at least 1 token")
+        for name, needed in (("passage_template", "{text}"), ("prompt_template", "{question}")):
+            if needed not in getattr(self, name):
+                raise ValueError(f"{name}={getattr(self, name)!r} must contain {needed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable form."""
+        return {**asdict(self), "tokens": self.tokens.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OneGenConfig:
+        """Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            warnings.warn(f"the checkpoint's onegen section has unknown settings {unknown}: ignored", stacklevel=2)
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> OneGenConfig | None:
+        """Read the section of a backbone's config, or `None` when it has none."""
+        section = getattr(config, CONFIG_KEY, None)
+        return None if section is None else cls.from_dict(section)
+
+    def attach_to(self, config: PreTrainedConfig) -> None:
+        """Write the section into a backbone's config, so that `save_pretrained` keeps it."""
+        setattr(config, CONFIG_KEY, self.to_dict())

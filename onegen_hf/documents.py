@@ -1,0 +1,76 @@
+"""`DocumentStore`: the passages of a corpus by id, and the references that examples make to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .passages import Passage
+
+
+class DocumentStore(Sequence[Passage]):
+    """
+    Random access to passages by position and by id.
+
+    Args:
+        documents (`Iterable`): `documents` rows (`id`, `title`, `sentences`), `{id, title, text}` mappings, strings or
+            [`Passage`]s; a `datasets.Dataset` is read lazily.
+
+    Raises:
+        `ValueError`: If it is empty, a passage has no text, or two passages share an id.
+    """
+
+    def __init__(self, documents: Iterable[Passage | Mapping[str, Any] | str]) -> None:
+        self._rows: Any
+        self._rows = documents if hasattr(documents, "column_names") else list(documents)
+        if len(self._rows) == 0:
+            raise ValueError("documents: the corpus is empty. Give at least one passage.")
+        if hasattr(self._rows, "column_names") and "id" in self._rows.column_names:
+            ids = [str(value) for value in self._rows["id"]]
+        else:
+            ids = [passage.id for passage in self]
+        self._position = {identifier: row for row, identifier in enumerate(ids)}
+        if len(self._position) != len(ids):
+            seen: set[str] = set()
+            repeated = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+            raise ValueError(f"documents: the id {repeated!r} stands for more than one passage. Make ids unique.")
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        return Passage.from_record(self._rows[row], row)
+
+    def resolve(self, reference: str) -> tuple[int, int | None]:
+        """
+        Find what a positive or negative refers to.
+
+        Args:
+            reference (`str`): `doc`, or `doc#sentence`.
+
+        Returns:
+            `tuple[int, int | None]`: Row of the document, and the sentence or `None` for all of it.
+
+        Raises:
+            `ValueError`: If there is no such document or sentence.
+        """
+        row = self._position.get(reference)
+        if row is not None:
+            return row, None
+        document, separator, sentence = reference.rpartition("#")
+        row = self._position.get(document)
+        if not separator or row is None or not sentence.isdigit():
+            raise ValueError(
+                f"an example refers to the document {reference!r}, which is not among the {len(self)} documents. "
+                "Rebuild examples and documents together, or drop the example."
+            )
+        if int(sentence) >= max(len(self[row].sentences), 1):
+            raise ValueError(f"an example refers to {reference!r}, but that document has fewer sentences")
+        return row, int(sentence)
+
+
+def stable_key(identifier: str) -> int:
+    """A 64-bit integer that equals on every process and machine for equal ids, to compare ids inside tensors."""
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)

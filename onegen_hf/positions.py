@@ -1,0 +1,58 @@
+"""Reading hidden states at retrieval positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PADDING = -1
+"""Stands in a row of positions for "no retrieval token"."""
+
+
+def pad_positions(rows: Sequence[Sequence[int]]) -> Tensor:
+    """
+    Rows of positions → `Tensor` of shape `(batch, longest row)`, int64, padded with [`PADDING`]; at least one column.
+    """
+    width = max([len(row) for row in rows] + [1])
+    return torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in rows], dtype=torch.int64)
+
+
+def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
+    """
+    Hidden states at given positions.
+
+    Args:
+        hidden (`Tensor` of shape `(batch, sequence, hidden)`)
+        positions (`Tensor`): int64 of shape `(batch, n)` or `(batch,)`, negative where there is none; or a bool mask
+            of shape `(batch, sequence)`.
+
+    Returns:
+        `Tensor` of shape `(batch, n, hidden)`, `(batch, hidden)` or, for a mask, `(n_true, hidden)`.
+
+    Raises:
+        `ValueError`: If the shape does not fit or a position lies outside the sequence.
+    """
+    if positions.dtype == torch.bool:
+        if positions.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"retrieval_positions: a mask must have the shape of input_ids {tuple(hidden.shape[:2])}, "
+                f"got {tuple(positions.shape)}"
+            )
+        return hidden[positions]
+    if positions.ndim == 1:
+        return gather_hidden(hidden, positions.unsqueeze(1)).squeeze(1)
+    if positions.ndim != 2 or positions.shape[0] != hidden.shape[0]:
+        raise ValueError(
+            f"retrieval_positions has shape {tuple(positions.shape)}, expected ({hidden.shape[0]}, n): one row of "
+            "positions for each row of input_ids, padded with -1"
+        )
+    if positions.numel() and int(positions.max()) >= hidden.shape[1]:
+        raise ValueError(
+            f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {hidden.shape[1]} "
+            "tokens. Was the row truncated after the positions were computed?"
+        )
+    present = positions >= 0
+    picked = torch.take_along_dim(hidden, positions.clamp(min=0).unsqueeze(-1).long(), dim=1)
+    return picked * present.unsqueeze(-1).to(picked.dtype)
