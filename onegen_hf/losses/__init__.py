@@ -1,0 +1,20 @@
+"""Training objectives, one per file: BPR, InfoNCE and the language-model loss, and how they are joined."""
+
+from .bpr import BPRLoss
+from .causal_lm import causal_lm_loss
+from .contrastive import ContrastiveLoss
+from .gather import Candidates, gather_candidates
+from .info_nce import InfoNCELoss
+
+CONTRASTIVE_LOSSES: dict[str, type[ContrastiveLoss]] = {"bpr": BPRLoss, "info_nce": InfoNCELoss}
+"""Name in configurations → class."""
+
+__all__ = [
+    "CONTRASTIVE_LOSSES",
+    "BPRLoss",
+    "Candidates",
+    "ContrastiveLoss",
+    "InfoNCELoss",
+    "causal_lm_loss",
+    "gather_candidates",
+]
