@@ -1,0 +1,60 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import HfArgumentParser
+
+from onegen_hf import OneGenTrainingArguments
+from onegen_hf.losses import CONTRASTIVE_LOSSES
+
+
+def make(tmp_path: Path, **kwargs: Any) -> OneGenTrainingArguments:
+    """On the CPU, without reports."""
+    return OneGenTrainingArguments(str(tmp_path), use_cpu=True, report_to=[], **kwargs)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    args = make(tmp_path)
+    assert args.loss_options() == {"name": "bpr", "lambda_gen": 1.0, "lambda_ret": 1.0, "negatives": "mean"}
+    assert args.remove_unused_columns is False
+    assert args.train_sampling_strategy == "group_by_length"
+    assert args.eval_recall_at == [1, 5]
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
+def test_loss_options_make_the_loss(name: str, tmp_path: Path) -> None:
+    args = make(tmp_path, contrastive_loss=name, contrastive_scale=7.0, lambda_ret=0.5, bpr_negatives="sum")
+    options = args.loss_options()
+    assert (options.pop("name"), options.pop("lambda_gen"), options.pop("lambda_ret")) == (name, 1.0, 0.5)
+    loss = CONTRASTIVE_LOSSES[name](**options)  # type: ignore[arg-type]
+    assert loss.get_config_dict() == ({"scale": 7.0, "negatives": "sum"} if name == "bpr" else {"scale": 7.0})
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    line = ["--output_dir", str(tmp_path), "--use_cpu", "--report_to", "none", "--lambda_ret", "2", "--bpr_negatives",
+            "sum", "--eval_recall_at", "1", "10", "--num_random_negatives", "3"]  # fmt: skip
+    (args,) = HfArgumentParser(OneGenTrainingArguments).parse_args_into_dataclasses(line)
+    assert (args.lambda_ret, args.bpr_negatives, args.eval_recall_at) == (2.0, "sum", [1, 10])
+    assert args.num_random_negatives == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lambda_ret": -0.1}, "lambda_gen=1.0 and lambda_ret=-0.1 must not be negative, nor both 0"),
+        ({"lambda_gen": -1.0}, "must not be negative"),
+        ({"lambda_gen": 0.0, "lambda_ret": 0.0}, "nor both 0"),
+        (
+            {"contrastive_loss": "triplet"},
+            r"contrastive_loss='triplet' is unknown: choose one of \['bpr', 'info_nce'\]",
+        ),
+        ({"max_length": 1}, "max_length=1 must be at least 2 tokens"),
+    ],
+)
+def test_bad_settings(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path, **arguments)
