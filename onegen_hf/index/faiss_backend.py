@@ -1,0 +1,141 @@
+"""FAISS: the one place that imports it, builds an index from a factory string, and searches."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..import_utils import check_faiss
+
+MISSING = -1
+"""Row that stands for "nothing found" in the result of an approximate search."""
+
+
+@functools.cache
+def import_faiss() -> Any:
+    """
+    The module `faiss`; a mixed or broken installation is reported once.
+
+    Raises:
+        `ImportError`: If FAISS is missing or does not load.
+    """
+    check_faiss()
+    return importlib.import_module("faiss")
+
+
+def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
+    """
+    Build and fill a FAISS index for the inner product.
+
+    Args:
+        embeddings (`np.ndarray` of shape `(n, hidden)`, float32): Of unit length: the inner product is the cosine.
+        factory (`str`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32"` (clusters, compressed), or another
+            string of `faiss.index_factory`.
+
+    Returns:
+        `faiss.Index`: An index with clusters probes a sixteenth of them, at least 8; FAISS's own default of 1 finds
+        little. [`~PassageIndex.set_search_parameters`] changes that.
+
+    Raises:
+        `ValueError`: If FAISS does not know the string, or it needs more embeddings for its training.
+    """
+    faiss = import_faiss()
+    number, dimension = embeddings.shape
+    try:
+        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ValueError(
+            f"factory={factory!r} is no index of {dimension} dimensions that FAISS knows ({_last_line(error)}). "
+            "Take 'Flat', 'HNSW32' or, for millions of passages, 'IVF4096,PQ64'; a PQ must divide the dimension."
+        ) from error
+    try:
+        if not index.is_trained:
+            index.train(embeddings)
+        index.add(embeddings)
+    except RuntimeError as error:
+        raise ValueError(
+            f"factory={factory!r} can't be trained on {number} embeddings ({_last_line(error)}). Take fewer clusters "
+            "(about 4 times the square root of the corpus), or 'Flat', which needs no training."
+        ) from error
+    clusters = try_inverted_lists(index)
+    if clusters is not None:
+        clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))
+    return index
+
+
+def try_inverted_lists(index: Any) -> Any | None:
+    """The part of an index that has clusters, or `None`."""
+    try:
+        return import_faiss().extract_index_ivf(index)
+    except RuntimeError:
+        return None
+
+
+def search_faiss(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    The nearest rows of each query.
+
+    Args:
+        index (`faiss.Index`)
+        queries (`np.ndarray` of shape `(n, hidden)`, float32): Of unit length.
+        k (`int`)
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: Scores (float32) and rows (int64), both `(n, k)`, best first.
+    """
+    if len(queries) == 0:
+        return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
+    return index.search(np.ascontiguousarray(queries), k)
+
+
+def write_faiss(index: Any, path: Path) -> None:
+    """Write an index file."""
+    import_faiss().write_index(index, str(path))
+
+
+def read_faiss(path: Path, mmap: bool) -> Any:
+    """
+    Read an index file.
+
+    Args:
+        path (`Path`)
+        mmap (`bool`): Map the file instead of reading it: loading takes no time, and processes share the memory.
+
+    Raises:
+        `ValueError`: If it is no FAISS index or is damaged.
+    """
+    faiss = import_faiss()
+    try:
+        # IO_FLAG_MMAP maps only some kinds of index; this one maps them all.
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} is no readable FAISS index ({_last_line(error)}): build or download it again"
+        ) from error
+
+
+def set_parameters(index: Any, parameters: dict[str, float]) -> None:
+    """
+    Set search parameters such as `nprobe` (clusters) or `efSearch` (graph).
+
+    Raises:
+        `ValueError`: If this kind of index has no such parameter.
+    """
+    space = import_faiss().ParameterSpace()
+    for name, value in parameters.items():
+        try:
+            space.set_index_parameter(index, name, value)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{name}={value} is no search parameter of this index ({type(index).__name__}): nprobe belongs to an "
+                "IVF index, efSearch to an HNSW index, and a Flat index has none"
+            ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    """What FAISS says, without the C++ signature before it."""
+    return str(error).strip().splitlines()[-1].split(": ", 1)[-1]

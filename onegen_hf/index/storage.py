@@ -1,0 +1,155 @@
+"""Where an index lives: its three files, in a directory or a dataset repository of the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError
+
+from ..encode_checkpoint import atomic_file
+
+INDEX_FILE = "index.faiss"
+PASSAGES_FILE = "passages.parquet"
+DESCRIPTION_FILE = "index.json"
+FORMAT_VERSION = 1
+_REQUIRED = ("fingerprint", "dimension", "metric", "factory", "passages", "embeddings", "granularity", "files")
+_LIBRARIES = ("onegen-hf", "faiss-cpu", "faiss-gpu", "torch", "transformers")
+
+
+def write_directory(
+    directory: str | os.PathLike[str], writers: Mapping[str, Callable[[Path], None]], description: Mapping[str, Any]
+) -> None:
+    """
+    Write the data files and, last, the description, without which a directory is no index.
+
+    Args:
+        directory (`str` or path): Created if it is missing; an older index in it is replaced.
+        writers (`Mapping[str, Callable]`): File name → what writes it, given a path.
+        description (`Mapping[str, Any]`): Goes into index.json, together with the sizes of the data files.
+    """
+    root = Path(directory)
+    root.mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    with ExitStack() as files:
+        for name, write in writers.items():
+            temporary = files.enter_context(atomic_file(root / name))
+            write(temporary)
+            sizes[name] = temporary.stat().st_size
+        # All new files are complete; from here until the end of this function there is no index, then the new one.
+        (root / DESCRIPTION_FILE).unlink(missing_ok=True)
+    content = {
+        "format_version": FORMAT_VERSION,
+        **description,
+        "files": sizes,
+        "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
+    }
+    with atomic_file(root / DESCRIPTION_FILE) as temporary:
+        temporary.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    """
+    Read index.json and check the files that it speaks of.
+
+    Args:
+        root (`Path`)
+
+    Returns:
+        `dict[str, Any]`
+
+    Raises:
+        `FileNotFoundError`: If a file is missing.
+        `ValueError`: If index.json is damaged or of a newer version, or a file has not the size that was written.
+    """
+    path = root / DESCRIPTION_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: {root} holds no complete index. Save it again with `PassageIndex.save` (the file is "
+            "written last, so an interrupted save leaves none), or download the repository again."
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): save or download the index again") from error
+    found = description.get("format_version") if isinstance(description, dict) else None
+    if not isinstance(found, int):
+        raise ValueError(f"{path} has no format_version: it was not written by `PassageIndex.save`")
+    if found > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {found}, and this release reads up to {FORMAT_VERSION}: "
+            "pip install --upgrade onegen-hf"
+        )
+    missing = [key for key in _REQUIRED if key not in description]
+    if missing:
+        raise ValueError(f"{path} lacks {missing}: save or download the index again")
+    for name in (INDEX_FILE, PASSAGES_FILE):
+        file, size = root / name, description["files"].get(name)
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: save or download the index again")
+        # Before FAISS maps the file: reading past the end of a truncated mapping kills the process.
+        if file.stat().st_size != size:
+            raise ValueError(
+                f"{file} has {file.stat().st_size} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the "
+                "files come from different indexes. Save or download the index again."
+            )
+    return description
+
+
+def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwargs: Any) -> Path:
+    """
+    The directory of an index; a repository is downloaded, without what else it holds.
+
+    Args:
+        dir_or_repo (`str` or path): A directory, or a dataset repository of the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+        hub_kwargs: As for `huggingface_hub.snapshot_download` (`token`, `cache_dir`, `local_files_only`, ...).
+
+    Raises:
+        `FileNotFoundError`: If there is no such directory and the name can't be one of a repository.
+    """
+    if os.path.isdir(dir_or_repo):
+        return Path(dir_or_repo)
+    no_directory = f"{dir_or_repo}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
+    if isinstance(dir_or_repo, os.PathLike) or os.path.exists(dir_or_repo):
+        raise FileNotFoundError(no_directory)
+    wanted = [INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE]
+    try:
+        found = snapshot_download(
+            str(dir_or_repo), repo_type="dataset", revision=revision, allow_patterns=wanted, **hub_kwargs
+        )
+    except HFValidationError as error:
+        raise FileNotFoundError(no_directory) from error
+    return Path(found)
+
+
+def upload_directory(directory: str | os.PathLike[str], repo_id: str, **kwargs: Any) -> Any:
+    """
+    Put the files of an index into a dataset repository, which is created if it is missing.
+
+    Args:
+        directory (`str` or path)
+        repo_id (`str`)
+        kwargs: `private` (for a new repository), `token`, and what `HfApi.upload_folder` takes (`revision`,
+            `commit_message`, `create_pr`, ...).
+
+    Returns:
+        `huggingface_hub.CommitInfo`
+    """
+    api = HfApi(token=kwargs.pop("token", None))
+    api.create_repo(repo_id, repo_type="dataset", exist_ok=True, private=kwargs.pop("private", None))
+    kwargs.setdefault("commit_message", "Upload passage index")
+    return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=directory, **kwargs)
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
