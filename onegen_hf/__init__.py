@@ -1,0 +1,28 @@
+"""OneGen for the Hugging Face ecosystem: one language model that generates and retrieves in a single pass."""
+
+from .auto import OneGenForCausalLM
+from .collator import OneGenDataCollator
+from .configuration import OneGenConfig
+from .index import PassageIndex
+from .passages import Passage
+from .pipelines import OneGenRagPipeline, register_pipelines
+from .tokens import RetrievalTokens
+from .trainer import OneGenTrainer
+from .training_args import OneGenTrainingArguments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OneGenConfig",
+    "OneGenDataCollator",
+    "OneGenForCausalLM",
+    "OneGenRagPipeline",
+    "OneGenTrainer",
+    "OneGenTrainingArguments",
+    "Passage",
+    "PassageIndex",
+    "RetrievalTokens",
+]
+
+# transformers has no entry points: an import is what makes `pipeline("onegen-rag")` known.
+register_pipelines()

@@ -1,0 +1,105 @@
+"""Choosing the next token of each row with transformers' logits processors and stopping criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers.generation import logits_process, stopping_criteria
+
+from .state import RowState
+
+# These look at the scores alone, so all rows go through them at once.
+_IGNORES_IDS = tuple(
+    getattr(logits_process, name)
+    for name in (
+        "TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper", "TypicalLogitsWarper",
+        "EpsilonLogitsWarper", "EtaLogitsWarper", "TopHLogitsWarper", "InfNanRemoveLogitsProcessor",
+        "LogitNormalization", "SuppressTokensLogitsProcessor",
+    )
+    if hasattr(logits_process, name)
+)  # fmt: skip
+# `generate` made these for the width of the padded prompts, so they must see rows of that width.
+_COUNTS_WIDTH = tuple(
+    getattr(logits_process, name)
+    for name in (
+        "MinLengthLogitsProcessor", "MinNewTokensLengthLogitsProcessor", "ForcedBOSTokenLogitsProcessor",
+        "ForcedEOSTokenLogitsProcessor", "ExponentialDecayLengthPenalty", "SuppressTokensAtBeginLogitsProcessor",
+    )
+    if hasattr(logits_process, name)
+)  # fmt: skip
+# The loop itself watches these two: passages that were inserted do not count as new tokens.
+_WATCHED_BY_LOOP = (stopping_criteria.MaxLengthCriteria, stopping_criteria.EosTokenCriteria)
+
+
+class TokenChooser:
+    """
+    Greedy or sampled choice, row by row as if each were alone.
+
+    Processors see a row's own ids without padding. Those that compare lengths with the prompt's see as many tokens as
+    `generate` told them about: the padded prompt and what was generated, without retrieved text.
+
+    Args:
+        processors (`LogitsProcessorList`): As `generate` prepared them.
+        criteria (`StoppingCriteriaList`): Likewise.
+        do_sample (`bool`)
+        pad_token_id (`int`)
+        prompt_width (`int`): Columns of the padded prompts.
+    """
+
+    def __init__(
+        self,
+        processors: LogitsProcessorList,
+        criteria: StoppingCriteriaList,
+        do_sample: bool,
+        pad_token_id: int,
+        prompt_width: int,
+    ) -> None:
+        self.processors = processors
+        self.criteria = [criterion for criterion in criteria if not isinstance(criterion, _WATCHED_BY_LOOP)]
+        self.do_sample = do_sample
+        self.pad_token_id = pad_token_id
+        self.prompt_width = prompt_width
+
+    def choose(self, rows: Sequence[RowState], logits: Tensor, banned: list[list[int]]) -> tuple[list[int], Tensor]:
+        """
+        Args:
+            rows (`Sequence[RowState]`)
+            logits (`Tensor` of shape `(rows, vocab)`): float32; changed in place.
+            banned (`list[list[int]]`): Token ids that each row must not take.
+
+        Returns:
+            `tuple[list[int], Tensor]`: The tokens, and the processed scores of shape `(rows, vocab)`.
+        """
+        for row, tokens in enumerate(banned):
+            logits[row, tokens] = -torch.inf
+        scores = logits
+        for processor in self.processors:
+            scores = self._apply(processor, rows, scores)
+        if self.do_sample:
+            tokens_chosen = torch.multinomial(scores.softmax(dim=-1), num_samples=1)[:, 0]
+        else:
+            tokens_chosen = scores.argmax(dim=-1)
+        return tokens_chosen.tolist(), scores
+
+    def stops(self, row: RowState, scores: Tensor) -> bool:
+        """Whether a stopping criterion of the caller ends the row; `scores` has the shape `(vocab,)`."""
+        if not self.criteria:
+            return False
+        ids = torch.tensor([row.ids], device=scores.device)
+        return any(bool(torch.as_tensor(criterion(ids, scores.unsqueeze(0))).all()) for criterion in self.criteria)
+
+    def _apply(self, processor: Any, rows: Sequence[RowState], scores: Tensor) -> Tensor:
+        if isinstance(processor, _IGNORES_IDS):
+            return processor(torch.empty(len(rows), 0, dtype=torch.int64, device=scores.device), scores)
+        processed = []
+        for number, row in enumerate(rows):
+            ids = row.ids
+            if isinstance(processor, _COUNTS_WIDTH):
+                width = self.prompt_width + row.usage.generated_tokens
+                ids = [*[self.pad_token_id] * (width - len(ids)), *ids[max(len(ids) - width, 0) :]]
+            processed.append(processor(torch.tensor([ids], device=scores.device), scores[number : number + 1]))
+        return torch.cat(processed)

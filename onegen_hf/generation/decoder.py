@@ -1,0 +1,273 @@
+"""`OnePassDecoder`: the decoding loop that retrieves while it generates, for `generate(custom_generate=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
+
+from ..auto import OneGenForCausalLM
+from ..configuration import OneGenConfig
+from ..passages import Passage, PassageEncoder
+from .choice import TokenChooser
+from .memory import Memory, memory_for
+from .state import Hit, OnePassOutput, Retrieval, RowState
+
+MINIMAL_ROOM = 16
+"""Free positions below which a row stops retrieving: the paragraph tags, a few words, and a token to go on with."""
+ANSWER_RESERVE = 48
+"""Positions that an inserted passage leaves free for the answer, where the context allows it."""
+
+
+class Searchable(Protocol):
+    """What the decoder needs of a [`PassageIndex`]."""
+
+    def search(self, embeddings: Any, k: int) -> tuple[Any, Any]:
+        """Scores and rows of the `k` nearest passages of each embedding."""
+
+    def __getitem__(self, row: int) -> Passage: ...
+
+
+class OnePassDecoder:
+    """
+    Greedy or sampled decoding in which the model retrieves by itself (paper section 3.4).
+
+    When the model emits the query token, the last hidden state of that very step is the query embedding; the passages
+    found are appended to the same cache and generation goes on. Nothing is read twice: a row forwards its prompt, its
+    generated tokens (but the last) and its inserted passages, each position once, whatever the number of hops.
+
+    Rows of a batch go their own ways: each retrieves when it wants to, and its result equals that of a batch of one.
+
+    Args:
+        index ([`PassageIndex`])
+        tokenizer (`PreTrainedTokenizerBase`)
+        config ([`OneGenConfig`])
+        k (`int`, *optional*, defaults to 1): Passages inserted per hop.
+        max_hops (`int`, *optional*, defaults to 5): Afterwards the model may not emit the query token any more.
+
+    Example:
+
+    ```python
+    >>> decoder = OnePassDecoder(index, tokenizer, model.onegen_config)
+    >>> model.generate(**tokenizer(prompts, return_tensors="pt", padding=True), custom_generate=decoder)
+    ```
+    """
+
+    def __init__(
+        self,
+        index: Searchable,
+        tokenizer: PreTrainedTokenizerBase,
+        config: OneGenConfig,
+        k: int = 1,
+        max_hops: int = 5,
+    ) -> None:
+        if k < 1:
+            raise ValueError(f"k={k} must be at least 1 passage per hop")
+        if max_hops < 0:
+            raise ValueError(f"max_hops={max_hops} must not be negative")
+        self.index = index
+        self.passages = PassageEncoder(tokenizer, config)
+        self.query_token = self.passages.ids.query
+        self.k = k
+        self.max_hops = max_hops
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        streamer: Any = None,
+        **model_kwargs: Any,
+    ) -> OnePassOutput | Tensor:
+        """Called by `generate`; see its documentation for the arguments."""
+        check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
+        attention_mask = model_kwargs.get("attention_mask")
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        rows = [
+            RowState.start(number, ids[mask.bool()].tolist())
+            for number, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True))
+        ]
+        pad_token_id = _pad_token_id(generation_config)
+        width = input_ids.shape[1]
+        run = _Run(
+            decoder=self,
+            model=model,
+            chooser=TokenChooser(
+                logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
+            ),
+            end_tokens=_as_set(generation_config.eos_token_id),
+            max_new_tokens=generation_config.max_length - width,
+            context=context_length(model),
+            streamer=streamer,
+        )
+        if streamer is not None:
+            streamer.put(input_ids.cpu())
+        run.until_done(rows)
+        if streamer is not None:
+            streamer.end()
+        sequences = _as_sequences(rows, width, pad_token_id).to(input_ids.device)
+        return OnePassOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
+
+    def retrieve(self, embeddings: Tensor) -> list[list[Hit]]:
+        """The `k` nearest passages of each embedding of shape `(n, hidden)`, best first."""
+        scores, found = self.index.search(embeddings, self.k)
+        return [
+            [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
+            for pair in zip(scores, found, strict=True)
+        ]
+
+
+class _Run:
+    """One call of the decoder."""
+
+    def __init__(
+        self,
+        decoder: OnePassDecoder,
+        model: Any,
+        chooser: TokenChooser,
+        end_tokens: set[int],
+        max_new_tokens: int,
+        context: int | None,
+        streamer: Any,
+    ) -> None:
+        self.decoder = decoder
+        self.model = model
+        self.chooser = chooser
+        self.end_tokens = end_tokens
+        self.max_new_tokens = max_new_tokens
+        self.context = context
+        self.streamer = streamer
+
+    def until_done(self, rows: list[RowState]) -> None:
+        memory = memory_for(self.model, len(rows))
+        active = rows
+        while active:
+            # Prompts and passages first: their rows then join the others, which advance by one token together.
+            waiting = [row for row in active if len(row.pending) > 1]
+            if waiting:
+                self._advance(memory, waiting)
+            ready = [row for row in active if row.stop_reason is None and len(row.pending) == 1]
+            if ready:
+                self._advance(memory, ready)
+            remaining = [row for row in active if row.stop_reason is None]
+            if remaining and len(remaining) < len(active):
+                memory.keep([row.number for row in remaining])
+            active = remaining
+
+    def _advance(self, memory: Memory, rows: list[RowState]) -> None:
+        asked = [row for row in rows if row.pending == [self.decoder.query_token] and row.usage.generated_tokens > 0]
+        output = memory.feed([row.number for row in rows], [row.pending for row in rows])
+        for row in rows:
+            row.count_forward()
+        if asked:
+            places = [place for place, row in enumerate(rows) if row in asked]
+            self._insert(asked, output.hidden[places])
+        others = [(place, row) for place, row in enumerate(rows) if row not in asked]
+        if others:
+            self._choose([row for _, row in others], output.logits[[place for place, _ in others]])
+
+    def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
+        for row, embedding, hits in zip(rows, embeddings, self.decoder.retrieve(embeddings), strict=True):
+            position = len(row.ids) - 1
+            tokens = self._fit(row, self.decoder.passages.insertion([hit.passage for hit in hits]))
+            row.retrievals.append(Retrieval(len(row.retrievals), position, hits, len(tokens), embedding))
+            row.insert(tokens)
+            self._stream(tokens)
+
+    def _fit(self, row: RowState, tokens: list[int]) -> list[int]:
+        """Shorten inserted text so that the answer still fits into the context."""
+        room = self._room(row)
+        if room is None or len(tokens) + ANSWER_RESERVE <= room:
+            return tokens
+        row.retrieval_stopped = "context_full"
+        ids = self.decoder.passages.ids
+        length = max(room - ANSWER_RESERVE, min(room // 2, len(tokens)), 2)
+        return tokens if len(tokens) <= length else [*tokens[: length - 1], ids.paragraph_close]
+
+    def _room(self, row: RowState) -> int | None:
+        return None if self.context is None else self.context - len(row.ids)
+
+    def _banned(self, row: RowState) -> list[int]:
+        room = self._room(row)
+        if row.retrieval_stopped is None and room is not None and room < MINIMAL_ROOM:
+            row.retrieval_stopped = "context_full"
+        if row.retrieval_stopped is None and len(row.retrievals) >= self.decoder.max_hops:
+            row.retrieval_stopped = "max_hops"
+        return [] if row.retrieval_stopped is None else [self.decoder.query_token]
+
+    def _choose(self, rows: list[RowState], logits: Tensor) -> None:
+        tokens, scores = self.chooser.choose(rows, logits, [self._banned(row) for row in rows])
+        for row, token, row_scores in zip(rows, tokens, scores, strict=True):
+            row.generate(token)
+            self._stream([token])
+            if token in self.end_tokens:
+                row.stop_reason = "eos"
+            elif row.usage.generated_tokens >= self.max_new_tokens:
+                row.stop_reason = "max_new_tokens"
+            elif self.chooser.stops(row, row_scores):
+                row.stop_reason = "stopping_criteria"
+            elif self._room(row) == 0:
+                row.stop_reason = "context_full"
+
+    def _stream(self, tokens: Sequence[int]) -> None:
+        if self.streamer is not None:
+            self.streamer.put(torch.tensor(tokens))
+
+
+def check_supported(
+    model: Any, generation_config: GenerationConfig, model_kwargs: dict[str, Any], streamer: Any, batch_size: int
+) -> None:
+    """
+    Raises:
+        `TypeError`: If `model` gives no retrieval embeddings.
+        `ValueError`: For settings that one-pass decoding cannot honour: beams, no cache, a cache that was filled
+            elsewhere, scores or attentions in the output, a streamer with several rows.
+    """
+    if not isinstance(model, OneGenForCausalLM):
+        raise TypeError(
+            f"OnePassDecoder needs a OneGenForCausalLM, got {type(model).__name__}: load the model with "
+            "`OneGenForCausalLM.from_pretrained` (and merge adapters)"
+        )
+    if (generation_config.num_beams or 1) > 1:
+        raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
+    if generation_config.use_cache is False:
+        raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
+    past = model_kwargs.get("past_key_values")
+    if past is not None and past.get_seq_length() > 0:
+        raise ValueError("past_key_values: a filled cache cannot be continued here. Pass the whole prompt instead.")
+    for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states"):
+        if getattr(generation_config, name, False):
+            raise ValueError(f"{name}=True is not supported by one-pass decoding: rows differ in their steps")
+    if streamer is not None and batch_size > 1:
+        raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
+
+
+def context_length(model: Any) -> int | None:
+    """Positions that a model can hold, or `None` when its config sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if isinstance(limit, int) and limit > 0 else None
+
+
+def _as_set(token_ids: int | list[int] | None) -> set[int]:
+    if token_ids is None:
+        return set()
+    return {token_ids} if isinstance(token_ids, int) else set(token_ids)
+
+
+def _pad_token_id(generation_config: GenerationConfig) -> int:
+    if generation_config.pad_token_id is not None:
+        return int(generation_config.pad_token_id)
+    return min(_as_set(generation_config.eos_token_id), default=0)
+
+
+def _as_sequences(rows: list[RowState], width: int, pad_token_id: int) -> Tensor:
+    padded = [[*[pad_token_id] * (width - row.usage.prompt_tokens), *row.ids] for row in rows]
+    longest = max(len(ids) for ids in padded)
+    return torch.tensor([[*ids, *[pad_token_id] * (longest - len(ids))] for ids in padded])

@@ -1,0 +1,124 @@
+"""One row of a running generation, and the record of what happened in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from ..passages import Passage
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A retrieved passage with its cosine similarity and its row in the index."""
+
+    passage: Passage
+    score: float
+    row: int
+
+
+@dataclass
+class Retrieval:
+    """
+    One hop.
+
+    Attributes:
+        hop (`int`): 0 for the first.
+        position (`int`): Of the query token, counted from the row's first token.
+        hits (`list[Hit]`): Best first.
+        inserted (`int`): Tokens that were inserted after the query token.
+        embedding (`Tensor` of shape `(hidden,)`): The last hidden state at the query token.
+    """
+
+    hop: int
+    position: int
+    hits: list[Hit]
+    inserted: int
+    embedding: Tensor = field(repr=False)
+
+
+@dataclass
+class Usage:
+    """
+    Token counts of one row, counted where the tokens are fed.
+
+    Attributes:
+        prompt_tokens (`int`)
+        generated_tokens (`int`): Chosen by the model, with the query tokens and the end token.
+        retrieved_tokens (`int`): Inserted passages with their tags.
+        forwarded_tokens (`int`): Positions that went through the decoder, padding aside.
+        forward_calls (`int`): Forwards in which the row took part.
+    """
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    retrieved_tokens: int = 0
+    forwarded_tokens: int = 0
+    forward_calls: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """As a plain dict."""
+        return asdict(self)
+
+
+@dataclass
+class RowState:
+    """
+    A row while it runs.
+
+    Attributes:
+        ids (`list[int]`): Prompt, generated and inserted tokens in order, without padding.
+        pending (`list[int]`): The tail of `ids` that was not fed yet.
+        stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
+        retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
+            `"context_full"`, or `None` when the model was always free to.
+    """
+
+    number: int
+    ids: list[int]
+    pending: list[int]
+    usage: Usage
+    retrievals: list[Retrieval] = field(default_factory=list)
+    stop_reason: str | None = None
+    retrieval_stopped: str | None = None
+
+    @classmethod
+    def start(cls, number: int, prompt: list[int]) -> RowState:
+        """A row before its first forward."""
+        return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)))
+
+    def generate(self, token: int) -> None:
+        """Append a token that the model chose."""
+        self.ids.append(token)
+        self.pending = [token]
+        self.usage.generated_tokens += 1
+
+    def insert(self, tokens: list[int]) -> None:
+        """Append retrieved text."""
+        self.ids += tokens
+        self.pending = list(tokens)
+        self.usage.retrieved_tokens += len(tokens)
+
+    def count_forward(self) -> None:
+        """Note that `pending` went through the decoder."""
+        self.usage.forwarded_tokens += len(self.pending)
+        self.usage.forward_calls += 1
+        self.pending = []
+
+
+@dataclass
+class OnePassOutput(ModelOutput):
+    """
+    Output of [`OnePassDecoder`] with `return_dict_in_generate=True`.
+
+    Attributes:
+        sequences (`Tensor` of shape `(batch, length)`): As `generate` returns them: left-padded prompts, then
+            generated and inserted tokens, right-padded.
+        rows (`list[RowState]`): Ids, retrievals, usage and stop reason of each row.
+    """
+
+    sequences: Tensor | None = None
+    rows: list[Any] | None = None

@@ -1,0 +1,152 @@
+"""`pipeline("onegen-rag")`: question in, answer with its retrievals out, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
+
+from ..auto import OneGenForCausalLM
+from ..generation import OnePassDecoder, RowState, context_length
+from ..index import PassageIndex
+from ..rendering import render_prompt
+
+
+class OneGenRagPipeline(Pipeline):
+    """
+    Retrieval-augmented question answering with one model and one pass.
+
+    Example:
+
+    ```python
+    >>> import onegen_hf
+    >>> from transformers import pipeline
+
+    >>> rag = pipeline("onegen-rag")
+    >>> rag("Where was the director of the film Metropolis born?")["answer"]
+    ```
+
+    Args:
+        index ([`PassageIndex`], `str` or path, *optional*): What to search; by default the checkpoint's own
+            (`onegen.default_index`).
+        kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
+
+    Call arguments:
+        inputs (`str`, `list[str]`, a mapping with the key `"question"`, or a dataset of those)
+        k (`int`, *optional*, defaults to 1): Passages per hop.
+        max_hops (`int`, *optional*, defaults to 5)
+        max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
+        batch_size (`int`, *optional*)
+        streamer (`BaseStreamer`, *optional*): Single questions only.
+        generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
+
+    Returns of a call: `dict` (a list of them for several questions) with `answer`, `text` (all that was generated,
+    with the inserted paragraphs), `retrievals` (per hop: `hop`, `query`, `passages` with `id`, `title`, `text` and
+    `score`), `usage`, `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and
+    `retrieval_stopped` (`"max_hops"`, `"context_full"` or `None`).
+    """
+
+    _load_tokenizer = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _pipeline_calls_generate = True
+    _default_generation_config = GenerationConfig(max_new_tokens=256, do_sample=False)
+
+    def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model, tokenizer = self.model, self.tokenizer
+        if not isinstance(model, OneGenForCausalLM):
+            raise TypeError(
+                f"model is a {type(model).__name__} without retrieval tokens: load it with "
+                "`OneGenForCausalLM.from_pretrained(...)`"
+            )
+        if tokenizer is None:
+            raise ValueError("tokenizer is missing: pass the one that was saved with the model")
+        model.check_tokenizer(tokenizer)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.padding_side = "left"
+        index = index if index is not None else model.onegen_config.default_index
+        if index is None:
+            raise ValueError(
+                "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
+                "directory or a Hub repository"
+            )
+        self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
+        self.index.check_model(model, tokenizer)
+
+    def _sanitize_parameters(
+        self, k: int | None = None, max_hops: int | None = None, **generate_kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        forward = dict(generate_kwargs)
+        forward |= {name: value for name, value in (("k", k), ("max_hops", max_hops)) if value is not None}
+        return {}, forward, {}
+
+    def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
+        question = inputs.get("question") if isinstance(inputs, Mapping) else inputs
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(f"a question must be a non-empty string, or a mapping with 'question'; got {inputs!r}")
+        assert self.tokenizer is not None
+        text = render_prompt(question, self.tokenizer, self.model.onegen_config)
+        encoded = dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
+        limit, length = context_length(self.model), encoded["input_ids"].shape[1]
+        if limit is not None and length >= limit:
+            raise ValueError(
+                f"the question takes {length} tokens, but the model's context holds {limit}: shorten the question"
+            )
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def _forward(self, model_inputs: Any, k: int = 1, max_hops: int = 5, **generate_kwargs: Any) -> ModelOutput:
+        assert self.tokenizer is not None
+        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k=k, max_hops=max_hops)
+        generate_kwargs.setdefault("generation_config", self.generation_config)
+        generate_kwargs.setdefault("pad_token_id", self.tokenizer.pad_token_id)
+        output = self.model.generate(
+            input_ids=model_inputs["input_ids"],
+            attention_mask=model_inputs["attention_mask"],
+            custom_generate=decoder,
+            return_dict_in_generate=True,
+            **generate_kwargs,
+        )
+        # A tensor per row, so that the pipeline can cut the batch into single results.
+        return ModelOutput(rows=output.rows, row=torch.arange(len(output.rows)))
+
+    def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any]:
+        rows = model_outputs["rows"]
+        return self.describe(rows[0] if isinstance(rows, (list, tuple)) else rows)
+
+    def describe(self, row: RowState) -> dict[str, Any]:
+        """The result of one row, as text and plain types."""
+        settings = self.model.onegen_config
+        text = self._text(row.ids[row.usage.prompt_tokens :])
+        generated, start = [], row.usage.prompt_tokens
+        retrievals = []
+        for retrieval in row.retrievals:
+            generated.append(self._text(row.ids[start : retrieval.position]))
+            start = retrieval.position + 1 + retrieval.inserted
+            passages = [
+                {"id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text, "score": hit.score}
+                for hit in retrieval.hits
+            ]
+            query = generated[-1].strip().rpartition("\n")[2]
+            retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
+        generated.append(self._text(row.ids[start:]))
+        answer = "".join(generated).rpartition(settings.answer_prefix)[2].strip()
+        return {
+            "answer": answer,
+            "text": text,
+            "retrievals": retrievals,
+            "usage": row.usage.to_dict(),
+            "stop_reason": row.stop_reason,
+            "retrieval_stopped": row.retrieval_stopped,
+        }
+
+    def _text(self, ids: list[int]) -> str:
+        tokenizer: PreTrainedTokenizerBase = self.tokenizer  # type: ignore[assignment]
+        ours = set(tokenizer.convert_tokens_to_ids(self.model.onegen_config.tokens.all))
+        hidden = set(tokenizer.all_special_ids) - ours
+        return tokenizer.decode([token for token in ids if token not in hidden], skip_special_tokens=False)
