@@ -119,9 +119,9 @@ class OneGenForCausalLM(OneGenMixin):
         """
         if issubclass(cls, PreTrainedModel):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
-        if os.path.isfile(os.path.join(pretrained_model_name_or_path, "adapter_config.json")):
-            from .adapters import load_adapter
+        from .adapters import is_adapter, load_adapter
 
+        if is_adapter(pretrained_model_name_or_path):
             return load_adapter(pretrained_model_name_or_path, **kwargs)
         loaded = _load_concrete(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
@@ -189,11 +189,12 @@ class OneGenForCausalLM(OneGenMixin):
         super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if not kwargs.get("is_main_process", True):
             return
-        self._describe_as_backbone(Path(save_directory), remote_code)
+        self.describe_as_backbone(Path(save_directory), remote_code)
         if push_to_hub:
             self.push_to_hub(repo_id or Path(save_directory).name)  # type: ignore[attr-defined]
 
-    def _describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
+    def describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
+        """Rewrite a saved config.json so that it names the backbone's class, and this one as remote code if wanted."""
         backbone = next(c for c in type(self).__mro__ if not issubclass(c, OneGenMixin))
         self.config.architectures = [backbone.__name__]
         path = directory / "config.json"

@@ -46,6 +46,8 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
             model = AutoModelForCausalLM.from_pretrained(
                 weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
             )
+            # An adapter names its base by this, and must not name a file of this machine.
+            model.name_or_path = model.config.name_or_path = name
             # The model is dense now: as plain as one loaded from safetensors.
             return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
         logger.warning(

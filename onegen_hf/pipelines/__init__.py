@@ -1,6 +1,6 @@
 """Pipelines for transformers' `pipeline(...)`; importing this package registers them."""
 
 from .rag import OneGenRagPipeline
-from .registration import register_pipelines
+from .registration import DEFAULT_CHECKPOINT, register_pipelines
 
-__all__ = ["OneGenRagPipeline", "register_pipelines"]
+__all__ = ["DEFAULT_CHECKPOINT", "OneGenRagPipeline", "register_pipelines"]

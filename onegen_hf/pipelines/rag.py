@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,29 @@ from ..auto import OneGenForCausalLM
 from ..generation import OnePassDecoder, RowState, context_length
 from ..index import PassageIndex
 from ..rendering import render_prompt
+
+
+def default_index(model: Any) -> str:
+    """
+    Where the index of a checkpoint lies: `onegen.default_index`, which with a leading `./` is a folder beside the
+    checkpoint's weights, else a directory or a Hub repository.
+
+    Raises:
+        `ValueError`: If the checkpoint names none, or a folder outside of itself.
+    """
+    location = model.onegen_config.default_index
+    if location is None:
+        raise ValueError(
+            "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
+            "directory or a Hub repository"
+        )
+    if not location.startswith("./"):
+        return str(location)
+    checkpoint = Path(model.name_or_path).resolve()
+    folder = (checkpoint / location).resolve()
+    if not folder.is_relative_to(checkpoint):
+        raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")
+    return str(folder)
 
 
 class OneGenRagPipeline(Pipeline):
@@ -70,12 +94,8 @@ class OneGenRagPipeline(Pipeline):
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         tokenizer.padding_side = "left"
-        index = index if index is not None else model.onegen_config.default_index
         if index is None:
-            raise ValueError(
-                "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
-                "directory or a Hub repository"
-            )
+            index = default_index(model)
         self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
         self.index.check_model(model, tokenizer)
 
@@ -103,14 +123,13 @@ class OneGenRagPipeline(Pipeline):
     def _forward(self, model_inputs: Any, k: int = 1, max_hops: int = 5, **generate_kwargs: Any) -> ModelOutput:
         assert self.tokenizer is not None
         decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k=k, max_hops=max_hops)
-        generate_kwargs.setdefault("generation_config", self.generation_config)
-        generate_kwargs.setdefault("pad_token_id", self.tokenizer.pad_token_id)
         output = self.model.generate(
             input_ids=model_inputs["input_ids"],
             attention_mask=model_inputs["attention_mask"],
             custom_generate=decoder,
-            return_dict_in_generate=True,
-            **generate_kwargs,
+            **self._prepare_generate_kwargs(
+                generate_kwargs, pad_token_id=self.tokenizer.pad_token_id, return_dict_in_generate=True
+            ),
         )
         # A tensor per row, so that the pipeline can cut the batch into single results.
         return ModelOutput(rows=output.rows, row=torch.arange(len(output.rows)))
