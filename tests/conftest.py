@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from decoding_setup import Setup
 from tiny_models import VOCAB_SIZE, tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from onegen_hf import RetrievalTokens
+from onegen_hf import PassageIndex, RetrievalTokens
 
 torch.set_num_threads(1)  # tiny tensors: threads only cost
 
@@ -154,3 +156,26 @@ def documents() -> list[dict[str, Any]]:
 def examples() -> list[dict[str, Any]]:
     """Rows of the `examples` configuration, one with an empty list of positives, two that share one."""
     return copy.deepcopy(EXAMPLES)
+
+
+@pytest.fixture(scope="session")
+def setup_for(base_tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Setup]:
+    """architecture → a tiny model with its tokenizer and index; made once, so not to be changed."""
+    made: dict[str, Setup] = {}
+
+    def build(architecture: str) -> Setup:
+        if architecture not in made:
+            tokenizer = copy.deepcopy(base_tokenizer)
+            tokenizer.padding_side = "left"
+            model = tiny_model(tokenizer, architecture)
+            index = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
+            made[architecture] = Setup(model, tokenizer, index)
+        return made[architecture]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def llama(setup_for: Callable[[str], Setup]) -> Setup:
+    """The plainest of them."""
+    return setup_for("llama_tied")

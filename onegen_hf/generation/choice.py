@@ -35,6 +35,12 @@ _COUNTS_WIDTH = tuple(
 _WATCHED_BY_LOOP = (stopping_criteria.MaxLengthCriteria, stopping_criteria.EosTokenCriteria)
 
 
+def _ban(scores: Tensor, banned: list[list[int]]) -> Tensor:
+    for row, tokens in enumerate(banned):
+        scores[row, tokens] = -torch.inf
+    return scores
+
+
 class TokenChooser:
     """
     Greedy or sampled choice, row by row as if each were alone.
@@ -74,11 +80,12 @@ class TokenChooser:
         Returns:
             `tuple[list[int], Tensor]`: The tokens, and the processed scores of shape `(rows, vocab)`.
         """
-        for row, tokens in enumerate(banned):
-            logits[row, tokens] = -torch.inf
-        scores = logits
+        # Before the processors, so that top-k and top-p choose among what is allowed; after them, so that none can
+        # bring a banned token back.
+        scores = _ban(logits, banned)
         for processor in self.processors:
             scores = self._apply(processor, rows, scores)
+        scores = _ban(scores, banned)
         if self.do_sample:
             tokens_chosen = torch.multinomial(scores.softmax(dim=-1), num_samples=1)[:, 0]
         else:
@@ -101,5 +108,20 @@ class TokenChooser:
             if isinstance(processor, _COUNTS_WIDTH):
                 width = self.prompt_width + row.usage.generated_tokens
                 ids = [*[self.pad_token_id] * (width - len(ids)), *ids[max(len(ids) - width, 0) :]]
-            processed.append(processor(torch.tensor([ids], device=scores.device), scores[number : number + 1]))
+            own = self._for_row(processor, row)
+            processed.append(own(torch.tensor([ids], device=scores.device), scores[number : number + 1]))
         return torch.cat(processed)
+
+    def _for_row(self, processor: Any, row: RowState) -> Any:
+        """The processor as it would be for a batch of this row alone, where it looks at the place in the batch."""
+        if isinstance(processor, logits_process.RepetitionPenaltyLogitsProcessor):
+            ignored = processor.prompt_ignore_length
+            if ignored is not None:
+                # Counted in columns of the padded prompts, and `generate` sets it to skip just the padding.
+                columns = ignored if isinstance(ignored, int) else int(ignored[row.number])
+                padding = self.prompt_width - row.usage.prompt_tokens
+                return type(processor)(processor.penalty, prompt_ignore_length=max(columns - padding, 0))
+        if isinstance(processor, logits_process.PrefixConstrainedLogitsProcessor):
+            allowed = processor._prefix_allowed_tokens_fn
+            return type(processor)(lambda _, ids: allowed(row.number, ids), num_beams=1)
+        return processor

@@ -228,7 +228,8 @@ def check_supported(
     Raises:
         `TypeError`: If `model` gives no retrieval embeddings.
         `ValueError`: For settings that one-pass decoding cannot honour: beams, no cache, a cache that was filled
-            elsewhere, scores or attentions in the output, a streamer with several rows.
+            elsewhere, scores or attentions in the output, guidance and watermarks (which keep a state of their own per
+            batch), a streamer with several rows.
     """
     if not isinstance(model, OneGenForCausalLM):
         raise TypeError(
@@ -245,6 +246,10 @@ def check_supported(
     for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states"):
         if getattr(generation_config, name, False):
             raise ValueError(f"{name}=True is not supported by one-pass decoding: rows differ in their steps")
+    if generation_config.guidance_scale not in (None, 1) or generation_config.watermarking_config is not None:
+        raise ValueError(
+            "guidance_scale and watermarking_config are not supported by one-pass decoding: leave them out"
+        )
     if streamer is not None and batch_size > 1:
         raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
 

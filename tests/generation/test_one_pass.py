@@ -1,0 +1,166 @@
+"""One pass gives what re-reading everything at every step gives, and reads every position once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from decoding_setup import PROMPTS, Setup, recompute
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import ARCHITECTURES
+
+from onegen_hf.generation.memory import RaggedMemory, SequentialMemory, memory_for
+
+TOLERANCE = dict(rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("hops", [0, 1, 3])
+def test_equals_decoding_without_a_cache(setup_for: Any, architecture: str, hops: int) -> None:
+    setup = setup_for(architecture)
+    script = setup.script(hops)
+    rows = setup.run(PROMPTS, hops=hops, script=script).rows
+    seen = {tuple(ids): scores for ids, scores in script.seen}
+    for prompt, row in zip(PROMPTS, rows, strict=True):
+        slow = recompute(setup, setup.ids(prompt), hops)
+        assert row.ids == slow.ids
+        assert len(row.retrievals) == hops
+        assert [[hit.passage.id for hit in retrieval.hits] for retrieval in row.retrievals] == slow.retrieved
+        for retrieval, embedding in zip(row.retrievals, slow.embeddings, strict=True):
+            torch.testing.assert_close(retrieval.embedding, embedding, **TOLERANCE)
+        for length, scores in slow.scores.items():
+            torch.testing.assert_close(seen[tuple(slow.ids[:length])], scores, **TOLERANCE)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_states_and_logits_equal_one_forward_over_the_final_ids(setup_for: Any, architecture: str) -> None:
+    setup = setup_for(architecture)
+    script = setup.script(hops=2)
+    (row,) = setup.run(PROMPTS[1:2], script=script).rows
+    with torch.no_grad():
+        positions = [[retrieval.position for retrieval in row.retrievals]]
+        whole = setup.model(input_ids=torch.tensor([row.ids]), retrieval_positions=positions)
+    embeddings = torch.stack([retrieval.embedding for retrieval in row.retrievals])
+    torch.testing.assert_close(whole.retrieval_embeddings[0], embeddings, **TOLERANCE)
+    for ids, scores in script.seen:
+        torch.testing.assert_close(whole.logits[0, len(ids) - 1], scores, **TOLERANCE)
+
+
+@pytest.mark.parametrize("hops", range(6))
+def test_forwarded_tokens_are_counted_by_the_embedding_layer(llama: Setup, hops: int) -> None:
+    positions: list[int] = []
+    hook = llama.model.get_input_embeddings().register_forward_hook(
+        lambda module, args, output: positions.append(args[0].numel())
+    )
+    try:
+        (row,) = llama.run(PROMPTS[2:3], hops=hops, max_new_tokens=30).rows
+    finally:
+        hook.remove()
+    usage = row.usage
+    assert len(row.retrievals) == hops
+    assert usage.forwarded_tokens == sum(positions)
+    assert usage.forward_calls == len(positions)
+    # The last token is chosen and never fed.
+    assert usage.forwarded_tokens == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens - 1
+    assert len(row.ids) == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens
+
+
+def test_in_a_batch_only_padding_is_fed_besides(llama: Setup) -> None:
+    fed: list[torch.Tensor] = []
+    hook = llama.model.get_input_embeddings().register_forward_hook(
+        lambda module, args, output: fed.append(args[0].flatten())
+    )
+    try:
+        rows = llama.run(PROMPTS, hops=2).rows
+    finally:
+        hook.remove()
+    padding = llama.tokenizer.pad_token_id
+    assert all(padding not in row.ids for row in rows)
+    assert sum(row.usage.forwarded_tokens for row in rows) == int((torch.cat(fed) != padding).sum())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prompts=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5),
+    hops=st.integers(0, 4),
+    k=st.integers(1, 3),
+    max_hops=st.integers(0, 4),
+    max_new_tokens=st.integers(1, 16),
+)
+def test_a_batch_equals_its_rows(
+    llama: Setup, prompts: list[str], hops: int, k: int, max_hops: int, max_new_tokens: int
+) -> None:
+    options: dict[str, Any] = dict(hops=hops, k=k, max_hops=max_hops, max_new_tokens=max_new_tokens)
+    together = llama.run(prompts, **options).rows
+    for prompt, row in zip(prompts, together, strict=True):
+        (alone,) = llama.run([prompt], **options).rows
+        assert (row.ids, row.stop_reason, row.retrieval_stopped) == (
+            alone.ids, alone.stop_reason, alone.retrieval_stopped
+        )  # fmt: skip
+        assert row.usage == alone.usage
+        usage = row.usage
+        assert usage.forwarded_tokens == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens - 1
+        assert len(row.retrievals) <= min(hops, max_hops)
+        for one, other in zip(row.retrievals, alone.retrievals, strict=True):
+            assert [hit.row for hit in one.hits] == [hit.row for hit in other.hits]
+            torch.testing.assert_close(one.embedding, other.embedding, **TOLERANCE)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ["llama_tied", "qwen3_moe", "mistral"])
+def test_attention_implementations(setup_for: Any, architecture: str, attention: str) -> None:
+    setup = copy.copy(setup_for(architecture))
+    setup.model = copy.deepcopy(setup.model)
+    setup.model.set_attn_implementation(attention)
+    assert isinstance(memory_for(setup.model, 1), RaggedMemory)
+    for prompt, row in zip(PROMPTS, setup.run(PROMPTS).rows, strict=True):
+        assert row.ids == recompute(setup, setup.ids(prompt), hops=2).ids
+
+
+@pytest.mark.parametrize("architecture", ["llama_tied", "gemma2", "qwen3_moe"])
+def test_row_by_row_for_models_that_cannot_mix_lengths(
+    setup_for: Any, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = setup_for(architecture)
+    together = setup.run(PROMPTS).rows
+    monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", SequentialMemory)
+    for one, other in zip(together, setup.run(PROMPTS).rows, strict=True):
+        assert one.ids == other.ids
+        assert one.usage.forwarded_tokens == other.usage.forwarded_tokens
+
+
+def test_recurrent_layers_go_row_by_row(base_tokenizer: Any) -> None:
+    from conftest import DOCUMENTS
+    from tiny_models import VOCAB_SIZE
+    from transformers import AutoModelForCausalLM, Lfm2Config
+
+    from onegen_hf import OneGenForCausalLM, PassageIndex
+
+    config = Lfm2Config(
+        vocab_size=VOCAB_SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, layer_types=["conv", "full_attention"], max_position_embeddings=512, pad_token_id=0,
+        bos_token_id=1, eos_token_id=3, initializer_range=0.2, block_multiple_of=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    tokenizer = copy.deepcopy(base_tokenizer)
+    backbone = AutoModelForCausalLM.from_config(config).float().eval()
+    model = OneGenForCausalLM.from_backbone(backbone, tokenizer)
+    setup = Setup(model, tokenizer, PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False))
+    assert isinstance(memory_for(model, 2), SequentialMemory)
+    for prompt, row in zip(PROMPTS, setup.run(PROMPTS).rows, strict=True):
+        assert row.ids == recompute(setup, setup.ids(prompt), hops=2).ids
+
+
+def test_half_precision(setup_for: Any) -> None:
+    setup = copy.copy(setup_for("llama_tied"))
+    setup.model = copy.deepcopy(setup.model).bfloat16()
+    (row,) = setup.run(PROMPTS[1:2]).rows
+    with torch.no_grad():
+        positions = [[retrieval.position for retrieval in row.retrievals]]
+        whole = setup.model(input_ids=torch.tensor([row.ids]), retrieval_positions=positions).retrieval_embeddings[0]
+    found = torch.stack([retrieval.embedding for retrieval in row.retrievals])
+    assert found.dtype == torch.bfloat16
+    assert torch.cosine_similarity(found.float(), whole.float()).min() > 0.999
