@@ -22,6 +22,7 @@ __all__ = [
     "Passage",
     "PassageIndex",
     "RetrievalTokens",
+    "register_pipelines",
 ]
 
 # transformers has no entry points: an import is what makes `pipeline("onegen-rag")` known.

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset, IterableDataset
 from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
+from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
 from ..auto import OneGenForCausalLM
@@ -59,7 +61,7 @@ class OneGenRagPipeline(Pipeline):
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
-        inputs (`str`, `list[str]`, a mapping with the key `"question"`, or a dataset of those)
+        inputs (`str`, `list[str]`, a mapping with the key `"question"`, or a dataset with that column)
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
@@ -98,6 +100,13 @@ class OneGenRagPipeline(Pipeline):
             index = default_index(model)
         self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
         self.index.check_model(model, tokenizer)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, Dataset):
+            inputs = KeyDataset(inputs, "question")
+        elif isinstance(inputs, IterableDataset):
+            inputs = (row["question"] for row in inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(
         self, k: int | None = None, max_hops: int | None = None, **generate_kwargs: Any
