@@ -77,5 +77,9 @@ def _load_config(source: str | os.PathLike[str], config: str, split: str) -> Dat
         raise FileNotFoundError(
             f"{source}: no such dataset repository, folder or file. Build one with `python -m data_builders.multi_hop`"
         ) from error
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"{source}: no such folder or file here, and the Hub can't be asked: {error}"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{source}: cannot load the config {config!r}, split {split!r}: {error}") from error

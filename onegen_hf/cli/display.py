@@ -25,19 +25,17 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
             text = textwrap.shorten(passage["text"], WIDTH - 30, placeholder=" …")
             lines.append(f"          {passage['score']:.3f}  {passage['title']}: {text}")
     lines.append(f"Answer    {result['answer']}")
-    lines.append(f"          {format_usage(result)}")
+    lines.append(f"          {format_usage(result['usage'])}")
+    if result["stop_reason"] != "eos":
+        lines.append(f"          generation was stopped: {result['stop_reason']}")
+    if result["retrieval_stopped"]:
+        lines.append(f"          no further retrieval: {result['retrieval_stopped']}")
     return "\n".join(lines)
 
 
-def format_usage(result: Mapping[str, Any]) -> str:
-    """One line about what it cost, and why generation or retrieval stopped where that is worth a word."""
-    usage = result["usage"]
-    text = (
+def format_usage(usage: Mapping[str, int]) -> str:
+    """One line about what an answer cost."""
+    return (
         f"{usage['prompt_tokens']} prompt + {usage['generated_tokens']} generated + {usage['retrieved_tokens']} "
         f"retrieved tokens; {usage['forwarded_tokens']} forwarded in {usage['forward_calls']} steps"
     )
-    if result["stop_reason"] != "eos":
-        text += f"; stopped: {result['stop_reason']}"
-    if result["retrieval_stopped"]:
-        text += f"; no further retrieval: {result['retrieval_stopped']}"
-    return text

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"onegen-hf: unknown command {name!r}\n\n{usage()}")
     try:
         importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         # Errors of input say what to do; a trace of our own frames would bury that.
         sys.exit(f"onegen-hf {name}: {error}")
 

@@ -1,0 +1,144 @@
+"""The other commands, in this process and as a user starts them."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DOCUMENTS
+from tiny_models import tiny_model
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from onegen_hf import PassageIndex
+from onegen_hf.cli.ask import split_questions
+from onegen_hf.cli.demo import OUTSIDE, demo_questions
+from onegen_hf.cli.display import format_result
+from onegen_hf.cli.main import COMMANDS, main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with an index beside its weights."""
+    path = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = tiny_model(tokenizer)
+    model.onegen_config.default_index = "./index"
+    model.set_onegen_config(model.onegen_config)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False).save(path / "index")
+    return path
+
+
+@pytest.fixture
+def default_checkpoint(checkpoint: Path) -> Iterator[None]:
+    """The tiny checkpoint in place of the one that comes with the package."""
+    task = PIPELINE_REGISTRY.supported_tasks["onegen-rag"]
+    before = task["default"]
+    task["default"] = {"model": (str(checkpoint), "main")}
+    yield
+    task["default"] = before
+
+
+def test_help_names_every_command() -> None:
+    found = subprocess.run([sys.executable, "-m", "onegen_hf", "--help"], capture_output=True, text=True, check=True)
+    assert all(f"  {name}" in found.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS])
+def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: onegen-hf {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command() -> None:
+    with pytest.raises(SystemExit, match="unknown command 'as'"):
+        main(["as"])
+
+
+def test_ask_as_text_and_as_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", str(checkpoint), "--max_new_tokens", "6"]
+    main(["ask", "Where is it?", "Who made it?", *options])
+    text = capsys.readouterr().out
+    assert text.count("Question  ") == text.count("Answer    ") == 2
+    main(["ask", "Where is it?", *options, "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["question"] == "Where is it?"
+    assert result["usage"]["generated_tokens"] == 6
+
+
+def test_ask_from_standard_input(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("Where is it?\n\nWho made it?\n"))
+    main(["ask", "--model", str(checkpoint), "--max_new_tokens", "4", "--json"])
+    questions = [json.loads(line)["question"] for line in capsys.readouterr().out.splitlines()]
+    assert questions == ["Where is it?", "Who made it?"]
+
+
+def test_ask_streams(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ask", "Where is it?", "--model", str(checkpoint), "--max_new_tokens", "4", "--stream"])
+    assert "Question  Where is it?" in capsys.readouterr().out
+
+
+def test_questions_come_before_options() -> None:
+    assert split_questions(["a", "b c", "--k", "2"]) == (["a", "b c"], ["--k", "2"])
+    assert split_questions([]) == ([], [])
+
+
+def test_index_then_ask(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({**d, "id": n}) + "\n" for n, d in enumerate(DOCUMENTS[:5])))
+    out = tmp_path / "index"
+    main(["index", "--corpus", str(corpus), "--output_dir", str(out), "--model", str(checkpoint)])
+    assert "5 passages" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["index.faiss", "index.json", "passages.parquet"]
+    assert PassageIndex.load(out).passages[4].id == "4"
+    main(["ask", "Why?", "--model", str(checkpoint), "--index", str(out), "--max_new_tokens", "3"])
+
+
+def test_errors_of_input_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="^onegen-hf index: .*nowhere.jsonl: no such file"):
+        main(["index", "--corpus", str(tmp_path / "nowhere.jsonl"), "--output_dir", str(tmp_path / "out")])
+
+
+@pytest.mark.usefixtures("default_checkpoint")
+def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["demo", "--num_questions", "3", "--max_new_tokens", "5"])
+    text = capsys.readouterr().out
+    assert text.count("Question  ") == 4
+    assert OUTSIDE in text
+    with pytest.raises(SystemExit, match="num_questions=99 must be between 0 and"):
+        main(["demo", "--num_questions", "99"])
+
+
+def test_demo_questions_differ() -> None:
+    questions = demo_questions()
+    assert len(set(questions)) == len(questions) >= 6
+
+
+def test_a_result_for_people() -> None:
+    passage = {"id": "a", "title": "Ada", "text": "word " * 100, "score": 0.91234}
+    usage = dict(prompt_tokens=1, generated_tokens=2, retrieved_tokens=3, forwarded_tokens=5, forward_calls=3)
+    result = {
+        "answer": "Fern Bay", "text": "", "retrievals": [{"hop": 0, "query": "Where?", "passages": [passage] * 3}],
+        "usage": usage, "stop_reason": "context_full", "retrieval_stopped": "max_hops",
+    }  # fmt: skip
+    lines = format_result("Why?", result, sources=2).splitlines()
+    assert lines[0] == "Question  Why?"
+    assert lines[1] == "  hop 1   Where?"
+    assert lines[2] == lines[3] and lines[2].startswith("          0.912  Ada: word word")
+    assert lines[4] == "Answer    Fern Bay"
+    assert lines[5].endswith("5 forwarded in 3 steps")
+    assert lines[6].endswith("generation was stopped: context_full")
+    assert lines[7].endswith("no further retrieval: max_hops")
+    assert max(map(len, lines)) <= 110

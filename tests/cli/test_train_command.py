@@ -1,0 +1,101 @@
+"""`onegen-hf train` on recipes: full, LoRA, resumed, trained further, evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from test_corpora import make_repository
+from tiny_models import tiny_backbone
+from transformers.trainer_utils import get_last_checkpoint
+
+from onegen_hf import OneGenForCausalLM
+from onegen_hf.auto import load_tokenizer
+from onegen_hf.cli.main import main
+
+
+@pytest.fixture
+def recipe(base_tokenizer: Any, tmp_path: Path) -> Any:
+    """Writes a recipe over a tiny backbone and a small repository; returns its path."""
+    make_repository(tmp_path / "data")
+    tiny_backbone("llama_tied").save_pretrained(tmp_path / "base")
+    base_tokenizer.save_pretrained(tmp_path / "base")
+
+    def write(**changes: Any) -> str:
+        settings = {
+            "model_name_or_path": str(tmp_path / "base"), "datasets": [str(tmp_path / "data")], "dtype": "float32",
+            "output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True,
+            "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
+            "system_prompt": "Look it up.", "max_passage_length": 40, **changes,
+        }  # fmt: skip
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
+        return str(path)
+
+    return write
+
+
+def log(directory: Path) -> list[dict[str, Any]]:
+    return json.loads((directory / "trainer_state.json").read_text())["log_history"]
+
+
+def test_a_full_model(recipe: Any, tmp_path: Path) -> None:
+    main(["train", "--config", recipe(eval_split="dev", num_examples=[4])])
+    model = OneGenForCausalLM.from_pretrained(tmp_path / "run")
+    assert model.onegen_config.system_prompt == "Look it up."
+    assert model.onegen_config.max_passage_length == 40
+    assert model.onegen_config.tokens.ids(load_tokenizer(tmp_path / "run")).query == 400
+    assert all("loss_gen" in entry and "loss_ret" in entry for entry in log(tmp_path / "run")[:2])
+    assert json.loads((tmp_path / "run" / "eval_results.json").read_text())["eval_recall@1"] in (0.0, 1.0)
+
+
+def test_lora_then_more_of_it(recipe: Any, tmp_path: Path) -> None:
+    options = {"use_peft": True, "lora_r": 2, "lora_target_modules": ["q_proj", "v_proj"], "learning_rate": 0.01}
+    main(["train", "--config", recipe(**options)])
+    first = OneGenForCausalLM.from_pretrained(tmp_path / "run")
+    further = recipe(model_name_or_path=str(tmp_path / "run"), output_dir=str(tmp_path / "more"), learning_rate=0.01)
+    main(["train", "--config", further])
+    second = OneGenForCausalLM.from_pretrained(tmp_path / "more")
+    base = json.loads((tmp_path / "more" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == str(tmp_path / "base")
+    ids = torch.tensor([[5, 6, 400]])
+    assert not torch.allclose(first(ids).logits, second(ids).logits)
+    assert second.onegen_config == first.onegen_config
+
+
+def test_an_interrupted_run_goes_on(recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {"save_strategy": "steps", "save_steps": 1}
+    main(["train", "--config", recipe(**options)])
+    assert get_last_checkpoint(str(tmp_path / "run")).endswith("checkpoint-2")
+    main(["train", "--config", recipe(**options, max_steps=4)])
+    assert "going on from" in caplog.text
+    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4]
+
+
+def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> None:
+    main(["train", "--config", recipe(), "--max_steps", "1", "--tokens", "self-rag"])
+    tokens = json.loads((tmp_path / "run" / "config.json").read_text())["onegen"]["tokens"]
+    assert "[Utility:5]" in tokens["generation"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"learning_rat": 1.0}, "learning_rat"),
+        ({"tokens": "multihop"}, "multihop"),
+        ({"num_examples": [1, 2]}, "needs one number for each of the 1 datasets"),
+        ({"model_name_or_path": None}, "model_name_or_path is missing"),
+        ({"datasets": ["nowhere"]}, "nowhere: no such folder or file here"),
+        ({"contrastive_loss": "triplet"}, "triplet"),
+        ({"train_split": "test"}, "split 'test'"),
+    ],
+)
+def test_faulty_recipes(recipe: Any, changes: dict[str, Any], match: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", recipe(**changes)])
+    assert stopped.value.code not in (0, None)
+    assert match in str(stopped.value.code) + capsys.readouterr().err
