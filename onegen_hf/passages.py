@@ -154,5 +154,10 @@ class PassageEncoder:
         return [self.ids.paragraph_open, *kept, self.ids.paragraph_close], len(ids) > self.max_inserted
 
     def insertion(self, passages: Sequence[Passage]) -> list[int]:
-        """The ids that follow a query token: the paragraphs of its retrieved passages, best first."""
+        """
+        The ids that follow a query token: the paragraphs of its retrieved passages, best first. Nothing found is an
+        empty paragraph: a model never learns what comes right after a query token.
+        """
+        if not passages:
+            return self.paragraph("")[0]
         return [token for passage in passages for token in self.paragraph(self.render(passage))[0]]

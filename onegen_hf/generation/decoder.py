@@ -115,8 +115,17 @@ class OnePassDecoder:
         sequences = _as_sequences(rows, width, pad_token_id).to(input_ids.device)
         return OnePassOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
 
-    def retrieve(self, embeddings: Tensor) -> list[list[Hit]]:
-        """The `k` nearest passages of each embedding of shape `(n, hidden)`, best first."""
+    def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
+        """
+        Find the passages that are inserted; a subclass may choose others (gold ones, a second index, none).
+
+        Args:
+            rows (`Sequence[RowState]`): The rows that ask, each with the query token as its last id.
+            embeddings (`Tensor` of shape `(rows, hidden)`): Their query embeddings.
+
+        Returns:
+            `list[list[Hit]]`: The `k` nearest passages of each, best first.
+        """
         scores, found = self.index.search(embeddings, self.k)
         return [
             [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
@@ -174,7 +183,8 @@ class _Run:
             self._choose([row for _, row in others], output.logits[[place for place, _ in others]])
 
     def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
-        for row, embedding, hits in zip(rows, embeddings, self.decoder.retrieve(embeddings), strict=True):
+        found = self.decoder.retrieve(rows, embeddings)
+        for row, embedding, hits in zip(rows, embeddings, found, strict=True):
             position = len(row.ids) - 1
             tokens = self._fit(row, self.decoder.passages.insertion([hit.passage for hit in hits]))
             row.retrievals.append(Retrieval(len(row.retrievals), position, hits, len(tokens), embedding))

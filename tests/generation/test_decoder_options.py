@@ -12,12 +12,13 @@ from transformers import (
     DynamicCache,
     GenerationConfig,
     LogitsProcessor,
+    LogitsProcessorList,
     StoppingCriteria,
     StoppingCriteriaList,
     TextStreamer,
 )
 
-from onegen_hf.generation import OnePassDecoder
+from onegen_hf.generation import Hit, OnePassDecoder
 
 
 class Recorder(TextStreamer):
@@ -152,6 +153,38 @@ def test_k_passages_are_inserted_best_first(llama: Setup, k: int) -> None:
     places = [text.index(hit.passage.text) for hit in hits]
     assert places == sorted(places)
     assert text.count("<paragraph>") == text.count("</paragraph>") == len(hits)
+
+
+def test_an_index_that_finds_nothing(llama: Setup) -> None:
+    class Empty:
+        def search(self, embeddings: torch.Tensor, k: int) -> Any:
+            return torch.full((len(embeddings), k), -torch.inf), torch.full((len(embeddings), k), -1)
+
+        def __getitem__(self, row: int) -> Any:
+            raise IndexError(row)
+
+    setup = copy.copy(llama)
+    setup.index = Empty()  # type: ignore[assignment]
+    rows = setup.run(PROMPTS, hops=2).rows
+    assert [[retrieval.hits for retrieval in row.retrievals] for row in rows] == [[[], []]] * 4
+    assert all(setup.tokenizer.decode(row.ids).count("[RQ]<paragraph></paragraph>") == 2 for row in rows)
+
+
+def test_a_decoder_with_a_choice_of_its_own(llama: Setup) -> None:
+    class Fixed(OnePassDecoder):
+        def retrieve(self, rows: Any, embeddings: torch.Tensor) -> Any:
+            return [[Hit(self.index[number], 1.0, number) for number in (row.number, hop)] for row in rows
+                    for hop in [len(row.retrievals)]]  # fmt: skip
+
+    encoded = llama.tokenizer(PROMPTS, return_tensors="pt", padding=True, padding_side="left")
+    decoder = Fixed(llama.index, llama.tokenizer, llama.model.onegen_config)
+    options: dict[str, Any] = dict(max_new_tokens=14, do_sample=False, return_dict_in_generate=True)
+    rows = llama.model.generate(
+        **encoded, **options, custom_generate=decoder, logits_processor=LogitsProcessorList([llama.script(2)])
+    ).rows
+    assert [[[h.row for h in r.hits] for r in row.retrievals] for row in rows] == [
+        [[number, 0], [number, 1]] for number in range(4)
+    ]
 
 
 def test_streamer_sees_prompt_tokens_and_passages_in_order(llama: Setup) -> None:
