@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_builders.comparison import comparison_line
@@ -131,6 +131,7 @@ def record_to_example(
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
     default_id: str = "",
+    neighbours: Callable[[str], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """
     Turn a HotpotQA-style record into a record of the `examples` config.
@@ -148,6 +149,9 @@ def record_to_example(
             The token that asks for a retrieval.
         default_id (`str`, *optional*, defaults to `""`):
             The id of a record that has none.
+        neighbours (`Callable[[str], Sequence[str]]`, *optional*):
+            Further hard negatives of a positive by its id, such as [`TitleNeighbours`]; those that are gold are left
+            out.
 
     Returns:
         `dict[str, Any]`: The example.
@@ -164,6 +168,10 @@ def record_to_example(
         # A supporting passage that no hop names still answers part of the question: it is no negative.
         gold.update(context[title].id for title in supporting_titles(record) if title in context)
     pool = list(dict.fromkeys(document.id for document in context.values() if document.id not in gold))
+    negatives = [_rotate(pool, number)[: max(num_negatives, 0)] for number in range(len(hops))]
+    if neighbours is not None:
+        for passage, own in zip(passages, negatives, strict=True):
+            own += [other for other in neighbours(passage.id) if other not in gold and other not in own]
     question_type = record.get("type")
     line = comparison_line(question_type, [hop.answer for hop in hops], answer)
     meta = {"decomposition": origin, "comparison": line is not None}
@@ -175,7 +183,7 @@ def record_to_example(
             {"role": "assistant", "content": render_answer(hops, passages, line, answer, query_token)},
         ],
         "positives": [[passage.id] for passage in passages],
-        "negatives": [_rotate(pool, number)[: max(num_negatives, 0)] for number in range(len(hops))],
+        "negatives": negatives,
         "question": question,
         "answers": list(dict.fromkeys([answer, *(record.get("answer_aliases") or [])])),
         "meta": json.dumps(meta, ensure_ascii=False, sort_keys=True),

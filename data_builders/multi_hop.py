@@ -27,7 +27,9 @@ from data_builders.documents import DocumentStore
 from data_builders.errors import ErrorPolicy, RecordError
 from data_builders.parquet_export import write_repository
 from data_builders.records import read_records
+from data_builders.sampling import balanced_sample
 from data_builders.schema import DEFAULT_QUERY_TOKEN, DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.title_neighbours import TitleNeighbours
 
 StrPath = str | PathLike[str]
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ def iterate_examples(
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
     policy: ErrorPolicy | None = None,
+    neighbours: TitleNeighbours | None = None,
 ) -> Iterator[dict[str, Any]]:
     """
     Stream the examples of one file.
@@ -86,6 +89,8 @@ def iterate_examples(
             The token that asks for a retrieval.
         policy (`ErrorPolicy`, *optional*):
             What to do with malformed records; by default they raise.
+        neighbours (`TitleNeighbours`, *optional*):
+            Adds hard negatives with similar titles.
 
     Returns:
         `Iterator[dict[str, Any]]`: Records of the `examples` config.
@@ -103,6 +108,7 @@ def iterate_examples(
                 num_negatives=num_negatives,
                 query_token=query_token,
                 default_id=default_id,
+                neighbours=neighbours,
             )
         except RecordError as error:
             policy.handle(error.at(located.where))
@@ -115,6 +121,8 @@ def build_splits(
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
     on_error: str = "raise",
+    num_title_negatives: int = 0,
+    balanced_sizes: Mapping[str, int] | None = None,
 ) -> tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]:
     """
     Build several splits over one set of documents, in memory.
@@ -130,6 +138,10 @@ def build_splits(
             The token that asks for a retrieval.
         on_error (`str`, *optional*, defaults to `"raise"`):
             `"raise"`, or `"skip"` to leave malformed records out and count them by reason.
+        num_title_negatives (`int`, *optional*, defaults to 0):
+            Further hard negatives per hop: the passages with the most similar titles.
+        balanced_sizes (`Mapping[str, int]`, *optional*):
+            Split → how many of its examples to draw, rare templates more than their share; see [`balanced_sample`].
 
     Returns:
         `tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]`: The documents, the examples of each split and
@@ -142,10 +154,22 @@ def build_splits(
     store = collect_documents(list(examples.values()), corpus_path, policy)
     documents = Dataset.from_list([document.as_record() for document in store], features=DOCUMENTS_FEATURES)
     report = {"documents": {"documents": len(store), **_skip_counts(policy)}}
+    neighbours = TitleNeighbours(store, num_title_negatives) if num_title_negatives else None
     tables = {}
     for split, path in examples.items():
         policy = ErrorPolicy(on_error)
-        rows = list(iterate_examples(path, store, num_negatives=num_negatives, query_token=query_token, policy=policy))
+        rows = list(
+            iterate_examples(
+                path,
+                store,
+                num_negatives=num_negatives,
+                query_token=query_token,
+                policy=policy,
+                neighbours=neighbours,
+            )
+        )
+        if balanced_sizes and split in balanced_sizes:
+            rows = balanced_sample(rows, balanced_sizes[split])
         tables[split] = Dataset.from_list(rows, features=EXAMPLES_FEATURES)
         report[split] = {**count_examples(rows), **_skip_counts(policy)}
     return documents, tables, report
@@ -163,7 +187,7 @@ def build_multi_hop(
         corpus_path (`str` or `PathLike`, *optional*):
             The file with passages.
         options:
-            `num_negatives`, `query_token`, `on_error`, as in [`build_splits`].
+            As in [`build_splits`].
 
     Returns:
         `tuple[Dataset, Dataset, dict[str, int]]`: The documents, the examples and a report of counts.
@@ -308,6 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", help="file with passages (id, title, sentences)")
     parser.add_argument("--out", required=True, help="folder for documents/, examples/ and README.md")
     parser.add_argument("--num-negatives", type=int, default=5)
+    parser.add_argument("--num-title-negatives", type=int, default=0, help="further ones, with similar titles")
+    parser.add_argument("--balanced-train", type=int, metavar="N", help="draw N of train, rare templates preferred")
     parser.add_argument("--query-token", default=DEFAULT_QUERY_TOKEN)
     parser.add_argument("--on-error", choices=("raise", "skip"), default="raise")
     options = parser.parse_args(arguments)
@@ -320,6 +346,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_negatives=options.num_negatives,
         query_token=options.query_token,
         on_error=options.on_error,
+        num_title_negatives=options.num_title_negatives,
+        balanced_sizes={"train": options.balanced_train} if options.balanced_train else None,
     )
     write_repository(options.out, documents, examples, title="Multi-hop questions for OneGen")
     sys.stdout.write(json.dumps(report, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""One small program per question; what they measured is in README.md."""

@@ -1,0 +1,35 @@
+"""What every program says about the machine, and how it writes its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions that a result depends on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "onegen-hf")},
+    }
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Print a result and keep it as `results/NAME.json`."""
+    content = json.dumps({**result, "machine": machine()}, indent=2, ensure_ascii=False)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.with_suffix(".tmp").write_text(content + "\n", encoding="utf-8")
+    path.with_suffix(".tmp").replace(path)
+    print(content)

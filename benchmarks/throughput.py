@@ -1,0 +1,75 @@
+"""
+How much faster are questions answered together than one by one?
+
+```
+python -m benchmarks.throughput --batch-sizes 1 8 16
+```
+
+The same questions, weights and index; the batch sizes take turns within each repeat, and ratios are taken per repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+from transformers import pipeline
+
+import onegen_hf  # noqa: F401  (registers the pipeline)
+from benchmarks.report import write_result
+from onegen_hf.cli.demo import demo_questions
+
+
+def timed(rag: Any, questions: list[str], batch_size: int) -> tuple[float, list[str]]:
+    """Seconds for all questions, and their texts."""
+    start = time.perf_counter()
+    results = rag(questions, batch_size=batch_size)
+    return time.perf_counter() - start, [result["text"] for result in results]
+
+
+def main() -> None:
+    """Run the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 16])
+    parser.add_argument("--questions", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    rag = pipeline("onegen-rag", model=options.model, dtype=options.dtype)
+    known = demo_questions()
+    questions = [known[number % len(known)] for number in range(options.questions)]
+    rag(questions[0])  # the first call pays for what later ones find ready
+    seconds: dict[int, list[float]] = {size: [] for size in options.batch_sizes}
+    texts: dict[int, list[str]] = {}
+    for _ in range(options.repeats):
+        for size in options.batch_sizes:
+            taken, texts[size] = timed(rag, questions, size)
+            seconds[size].append(taken)
+    alone = options.batch_sizes[0]
+    rows = {}
+    for size in options.batch_sizes:
+        ratios = [one / other for one, other in zip(seconds[alone], seconds[size], strict=True)]
+        rows[size] = {
+            "questions_per_second": round(len(questions) / statistics.median(seconds[size]), 3),
+            f"times_batch_{alone}": [
+                round(value, 2) for value in (min(ratios), statistics.median(ratios), max(ratios))
+            ],
+            "same_texts": texts[size] == texts[alone],
+        }
+    write_result(
+        "throughput",
+        {
+            "question": "How much faster are questions answered together than one by one?",
+            "dtype": str(rag.model.dtype).removeprefix("torch."),
+            "questions": len(questions),
+            "repeats": options.repeats,
+            "batch_sizes": rows,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
