@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,15 +59,8 @@ def plain_step(model: Any, plain_class: type, batch: dict[str, Tensor]) -> None:
         plain_class.forward(model, **part, use_cache=False).loss.backward()  # type: ignore[attr-defined]
 
 
-def main() -> None:
-    """Run the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, help="dataset repository with documents and examples")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of both kinds of step on the same batches, in turns, and the real tokens of each batch."""
     backbone, tokenizer = load_backbone(SMOLLM2, dtype=options.dtype)
     settings = OneGenConfig(max_embedded_length=64)
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings).to(options.device)
@@ -74,42 +69,71 @@ def main() -> None:
     collator = OneGenDataCollator(tokenizer, load_documents(options.data), settings)
     examples = load_examples(options.data, limit=options.batch_size * (options.batches + 1))
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-4)
-    seconds: dict[str, list[float]] = {"joint": [], "plain": []}
-    peaks: dict[str, float] = {}
+    kinds: dict[str, Callable[[dict[str, Tensor]], None]] = {
+        "joint": lambda batch: joint_step(adapted, batch),
+        "plain": lambda batch: plain_step(model, plain_class, batch),
+    }
+    if options.only:
+        kinds = {options.only: kinds[options.only]}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
     tokens = []
     for number in range(options.batches + 1):
         rows = examples.select(range(number * options.batch_size, (number + 1) * options.batch_size))
         batch = {name: tensor.to(options.device) for name, tensor in collator(list(rows)).items()}
-        tokens.append(real_tokens(batch))
-        steps: dict[str, Callable[[], None]] = {
-            "joint": lambda batch=batch: joint_step(adapted, batch),
-            "plain": lambda batch=batch: plain_step(model, plain_class, batch),
-        }
-        for name in sorted(steps, reverse=bool(number % 2)):
-            if options.device != "cpu":
-                torch.cuda.reset_peak_memory_stats()
-                torch.cuda.synchronize()
+        for name in sorted(kinds, reverse=bool(number % 2)):
             start = time.perf_counter()
-            steps[name]()
+            kinds[name](batch)
             optimizer.step()
             optimizer.zero_grad()
             if options.device != "cpu":
                 torch.cuda.synchronize()
-                peaks[name] = max(peaks.get(name, 0.0), torch.cuda.max_memory_allocated() / 2**20)
             if number:  # the first batch warms up
                 seconds[name].append(time.perf_counter() - start)
+        if number:
+            tokens.append(real_tokens(batch))
+    return {"seconds": seconds, "tokens": tokens}
+
+
+def peak_memory(device: str) -> float:
+    """MiB of this process so far, on the device that it trains on."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+def peak_of(name: str, arguments: list[str]) -> float:
+    """Peak memory of a process that makes one kind of step only."""
+    command = [sys.executable, "-m", "benchmarks.training_step", *arguments, "--only", name]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def main() -> None:
+    """Run the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="dataset repository with documents and examples")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", choices=("joint", "plain"), help="one kind of step; prints its peak memory in MiB")
+    options = parser.parse_args()
+    if options.only:
+        measure(options)
+        print(peak_memory(options.device))
+        return
+    found = measure(options)
+    seconds, tokens = found["seconds"], found["tokens"]
     ratios = [joint / plain for joint, plain in zip(seconds["joint"], seconds["plain"], strict=True)]
-    if options.device == "cpu":
-        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    arguments = sys.argv[1:]
     write_result(
         "training_step",
         {
             "question": "What does a joint step cost over a plain step of the same real tokens?",
             "dtype": options.dtype,
             "batch_size": options.batch_size,
-            "real_tokens_per_step": [min(tokens[1:]), statistics.median(tokens[1:]), max(tokens[1:])],
+            "real_tokens_per_step": [min(tokens), statistics.median(tokens), max(tokens)],
             "joint_over_plain": [round(v, 3) for v in (min(ratios), statistics.median(ratios), max(ratios))],
-            "peak_memory_mib": {name: round(value) for name, value in peaks.items()},
+            "peak_memory_mib": {name: round(peak_of(name, arguments)) for name in ("joint", "plain")},
         },
     )
 

@@ -239,6 +239,8 @@ class MultiHopConfig(datasets.BuilderConfig):
             The file with passages.
         num_negatives (`int`, *optional*, defaults to 5):
             The most hard negatives per hop.
+        num_title_negatives (`int`, *optional*, defaults to 0):
+            Further ones, the passages with the most similar titles.
         query_token (`str`, *optional*, defaults to `"[RQ]"`):
             The token that asks for a retrieval.
         on_error (`str`, *optional*, defaults to `"raise"`):
@@ -247,6 +249,7 @@ class MultiHopConfig(datasets.BuilderConfig):
 
     corpus_file: str | None = None
     num_negatives: int = 5
+    num_title_negatives: int = 0
     query_token: str = DEFAULT_QUERY_TOKEN
     on_error: str = "raise"
 
@@ -306,6 +309,8 @@ class MultiHop(datasets.GeneratorBasedBuilder):
                 yield (0, row), document.as_record()
             return
         policy = ErrorPolicy(self.config.on_error)
+        wanted = self.config.num_title_negatives
+        neighbours = TitleNeighbours(store, wanted) if wanted else None
         for number, path in enumerate(paths):
             rows = iterate_examples(
                 path,
@@ -313,6 +318,7 @@ class MultiHop(datasets.GeneratorBasedBuilder):
                 num_negatives=self.config.num_negatives,
                 query_token=self.config.query_token,
                 policy=policy,
+                neighbours=neighbours,
             )
             for row, example in enumerate(rows):
                 yield (number, row), example
