@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 
 from trl import TrlParser
+
+from data_builders.fact_split import load_demo_questions
 
 from .ask import PipelineArguments
 from .display import format_result
@@ -31,8 +31,7 @@ class DemoArguments(PipelineArguments):
 
 def demo_questions() -> list[str]:
     """The built-in questions; the passages of their first hop take part in no training question."""
-    text = (files("data_builders.facts") / "demo_questions.json").read_text(encoding="utf-8")
-    return [record["question"] for record in json.loads(text)]
+    return [record["question"] for record in load_demo_questions()]
 
 
 def main(arguments: Sequence[str]) -> None:
