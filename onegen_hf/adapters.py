@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME
 
 from .auto import OneGenForCausalLM, load_tokenizer
-from .backbones import load_backbone
+from .backbones import SMOLLM2, load_backbone, packaged_smollm2
 from .configuration import OneGenConfig
 
 
@@ -85,4 +85,5 @@ def load_adapter(
     merged = model.merge_and_unload()
     # Where a relative `default_index` is looked for, and what an index names as its model.
     merged.name_or_path = str(path)
+    merged.other_base_weights = name == SMOLLM2 and packaged_smollm2() is None
     return merged

@@ -39,6 +39,8 @@ class OneGenMixin:
     lambda_gen: float = 1.0
     lambda_ret: float = 1.0
     contrastive_loss: ContrastiveLoss | None = None
+    other_base_weights: bool = False
+    """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
@@ -133,7 +135,8 @@ class OneGenMixin:
         router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
         found: dict[str, Tensor] = {}
         if labels is not None:
-            found["loss_gen"] = causal_lm_loss(output.logits, shifted_targets(labels), num_items_in_batch)
+            targets = shifted_targets(labels).to(output.logits.device)
+            found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
         if retrieval_positions is not None:
             if not isinstance(retrieval_positions, Tensor):
                 retrieval_positions = pad_positions(retrieval_positions).to(hidden.device)

@@ -34,6 +34,7 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
     Raises:
         `ValueError`: If the shape does not fit or a position lies outside the sequence.
     """
+    positions = positions.to(hidden.device)  # the last layers of a split model may lie elsewhere than its input
     if positions.dtype == torch.bool:
         if positions.shape != hidden.shape[:2]:
             raise ValueError(

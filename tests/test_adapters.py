@@ -15,8 +15,17 @@ from safetensors.torch import load_file
 from tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_backbone, tiny_model
 from training_setup import PLAIN_SGD, dataset
 
-from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
+from onegen_hf import (
+    OneGenConfig,
+    OneGenForCausalLM,
+    OneGenTrainer,
+    OneGenTrainingArguments,
+    PassageIndex,
+    adapters,
+)
 from onegen_hf.adapters import load_adapter, save_adapter
+from onegen_hf.auto import load_tokenizer
+from onegen_hf.backbones import SMOLLM2, load_backbone
 from onegen_hf.trainer import add_adapter
 
 
@@ -188,3 +197,37 @@ def test_the_saved_config_describes_the_backbone(trained: dict[str, Any]) -> Non
     assert OneGenConfig.from_dict(content["onegen"]) == trained["settings"]
     assert content["architectures"] == ["LlamaForCausalLM"]
     assert "auto_map" not in content
+
+
+@pytest.mark.parametrize("packaged", [True, False])
+def test_a_base_close_to_the_right_one_warns_where_another_is_refused(
+    packaged: bool, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The built-in adapter belongs to quantised weights; the Hub's are close to them."""
+    directory = trained["path"] / "adapter"
+    path = directory / "adapter_config.json"
+    base = json.loads(path.read_text())["base_model_name_or_path"]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": SMOLLM2}))
+    monkeypatch.setattr(adapters, "packaged_smollm2", lambda: Path("weights.gguf") if packaged else None)
+
+    def load(name: str, tokenizer: bool) -> Any:
+        assert name == SMOLLM2
+        return load_backbone(base, tokenizer=tokenizer)
+
+    monkeypatch.setattr(adapters, "load_backbone", load)
+    tokenizer = load_tokenizer(directory)
+    index = PassageIndex.build(load_adapter(directory), tokenizer, DOCUMENTS, show_progress=False)
+    model = load_adapter(directory)
+    index.check_model(model, tokenizer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    if packaged:
+        with pytest.raises(ValueError, match="made by another model"):
+            index.check_model(model, tokenizer)
+    else:
+        with pytest.warns(UserWarning, match="close to, but not, those of the index"):
+            index.check_model(model, tokenizer)
+        model.onegen_config.max_embedded_length = 7
+        with pytest.raises(ValueError, match="max_embedded_length"):
+            index.check_model(model, tokenizer)

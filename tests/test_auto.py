@@ -200,6 +200,18 @@ def test_keyword_arguments_reach_the_backbone(saved: Path, fresh_tokenizer: Any)
     assert model.dtype == torch.float16
 
 
+@pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "cpu"}])
+def test_device_map(saved: Path, device_map: Any) -> None:
+    ids = torch.tensor([[5, 6, 400, 7]])
+    plain = OneGenForCausalLM.from_pretrained(saved / "llama_untied")
+    mapped = OneGenForCausalLM.from_pretrained(saved / "llama_untied", device_map=device_map)
+    with torch.no_grad():
+        expected, found = (model(ids, labels=ids, retrieval_positions=[[2]]) for model in (plain, mapped))
+    torch.testing.assert_close(found.loss, expected.loss)
+    torch.testing.assert_close(found.retrieval_embeddings, expected.retrieval_embeddings)
+    assert mapped.generate(ids, max_new_tokens=3, do_sample=False).shape == (1, 7)
+
+
 def test_no_section_and_no_tokens(tmp_path: Path) -> None:
     tiny_backbone().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="config.json has no 'onegen' section.*from_backbone.*pass `tokens="):

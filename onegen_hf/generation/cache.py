@@ -35,7 +35,8 @@ class RaggedLayer(CacheLayerMixin):
         assert self.keys is not None and self.values is not None
         if self.keys.shape[2] < self.cache.capacity:
             self.keys, self.values = (_grown(old, self.cache.capacity) for old in (self.keys, self.values))
-        rows, columns = self.cache.rows, self.cache.columns
+        # Layers of a split model lie on several devices.
+        rows, columns = self.cache.rows.to(self.keys.device), self.cache.columns.to(self.keys.device)
         # Padding columns of shorter chunks write behind their row's end, where the row's next tokens overwrite them.
         index = (rows.unsqueeze(1), slice(None), columns)
         self.keys[index] = key_states.transpose(1, 2)
@@ -112,4 +113,5 @@ class RaggedCache(Cache):
         self.lengths, self.slots = self.lengths[index], len(slots)
         for layer in self.layers:
             if layer.is_initialized:
-                layer.keys, layer.values = layer.keys[index], layer.values[index]
+                own = index.to(layer.keys.device)
+                layer.keys, layer.values = layer.keys[own], layer.values[own]

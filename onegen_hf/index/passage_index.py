@@ -6,6 +6,7 @@ import logging
 import operator
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,14 +19,7 @@ from ..encode_checkpoint import remove_checkpoint
 from ..passages import Passage
 from ..similarity import check_finite, normalize
 from .distinct import search_distinct
-from .faiss_backend import (
-    MISSING,
-    build_faiss,
-    read_faiss,
-    search_faiss,
-    set_parameters,
-    write_faiss,
-)
+from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, set_parameters, write_faiss
 from .fingerprint import ModelFingerprint
 from .passage_table import PassageTable, write_passages
 from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, upload_directory, write_directory
@@ -246,9 +240,20 @@ class PassageIndex:
         Raises:
             `TypeError`: If `model` is no OneGen model.
             `ValueError`: If it is not the model that made the index; says what differs.
+
+        Warns:
+            `UserWarning`: Instead of the error, if only the weights differ and `model.other_base_weights` says why.
         """
-        difference = self.fingerprint.difference(ModelFingerprint.of(model, tokenizer))
-        if difference is not None:
+        found = ModelFingerprint.of(model, tokenizer)
+        difference = self.fingerprint.difference(found)
+        if difference is not None and model.other_base_weights and dict(found.facts) == dict(self.fingerprint.facts):
+            warnings.warn(
+                f"the adapter's base has weights close to, but not, those of the index ({difference}): retrieval is "
+                "less exact. Install the base that the adapter was trained on, or build the index again.",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif difference is not None:
             made_by = (
                 f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,13 @@ def test_faulty_recipes(recipe: Any, changes: dict[str, Any], match: str, capsys
         main(["train", "--config", recipe(**changes)])
     assert stopped.value.code not in (0, None)
     assert match in str(stopped.value.code) + capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_from_the_command_line(recipe: Any, tmp_path: Path) -> None:
+    config = recipe(max_steps=3, eval_split="dev")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    subprocess.run([*launcher, "-m", "onegen_hf.train", "--config", config], check=True, timeout=300)
+    assert json.loads((tmp_path / "run" / "trainer_state.json").read_text())["global_step"] == 3
+    assert OneGenForCausalLM.from_pretrained(tmp_path / "run").onegen_config.system_prompt == "Look it up."
+    assert (tmp_path / "run" / "README.md").read_text().count("## Training") == 1
