@@ -40,8 +40,12 @@ def save_adapter(
         state = {
             name: value.to(dtype) if value.is_floating_point() else value for name, value in model.state_dict().items()
         }
+    card = path / "README.md"
+    had_card = card.exists()
     # PEFT would add the whole resized embedding matrix; the new tokens' rows are saved in any case.
     model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
+    if not had_card:
+        card.unlink(missing_ok=True)  # PEFT's is a form that nobody has filled in
     tokenizer.save_pretrained(str(path))
     base = model.get_base_model()
     base.config.save_pretrained(str(path))

@@ -34,6 +34,7 @@ def model_card(
     repo_id: str | None = None,
     notes: str = "",
     results: Mapping[str, float] | None = None,
+    evaluated_on: str = "evaluation split",
 ) -> ModelCard:
     """
     Make the card of a saved checkpoint.
@@ -47,6 +48,7 @@ def model_card(
         repo_id (`str`, *optional*): Name of the repository; by default that of the directory.
         notes (`str`, *optional*): Further sections in Markdown.
         results (`Mapping[str, float]`, *optional*): Further metrics, by name.
+        evaluated_on (`str`, *optional*, defaults to `"evaluation split"`): Name of the data behind the metrics.
 
     Returns:
         `huggingface_hub.ModelCard`
@@ -71,7 +73,7 @@ def model_card(
         tags=["onegen", "retrieval-augmented-generation"],
         datasets=[d for d in datasets if d.count("/") == 1 and not os.path.exists(d)] or None,
         model_name=name.rpartition("/")[2] if evaluation else None,
-        eval_results=[_eval_result(metric, value) for metric, value in evaluation.items()] or None,
+        eval_results=[_eval_result(metric, value, evaluated_on) for metric, value in evaluation.items()] or None,
     )
     with as_file(files("model_cards") / "model.md") as template:
         return ModelCard.from_template(
@@ -88,6 +90,7 @@ def model_card(
             loss_citation=loss.citation if loss else "",
             datasets=[Path(name).name if os.path.exists(name) else name for name in datasets],
             evaluation=evaluation,
+            evaluated_on=evaluated_on,
             notes=notes,
         )
 
@@ -101,11 +104,14 @@ def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
     return {short: round(found[name], 4) for name, short in names.items()}
 
 
-def _eval_result(metric: str, value: float) -> EvalResult:
+def _eval_result(metric: str, value: float, dataset: str) -> EvalResult:
     return EvalResult(
-        task_type="text-generation", dataset_type="onegen", dataset_name="evaluation split", metric_type=metric,
+        task_type="text-generation",
+        dataset_type=dataset.lower().replace(" ", "-"),
+        dataset_name=dataset,
+        metric_type=metric,
         metric_value=value,
-    )  # fmt: skip
+    )
 
 
 def _loss_options(training: Mapping[str, Any], settings: OneGenConfig) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def test_only_the_rows_of_the_tokens_change(trained: dict[str, Any]) -> None:
 def test_adapter_is_small_and_complete(trained: dict[str, Any]) -> None:
     files = {path.name for path in (trained["path"] / "adapter").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "config.json", "tokenizer.json"} <= files
+    assert "README.md" not in files  # PEFT would leave an empty form
     state = load_file(trained["path"] / "adapter" / "adapter_model.safetensors")
     assert max(value.shape[0] for value in state.values()) < VOCAB_SIZE  # no embedding matrix
     rows = [value for name, value in state.items() if "trainable_tokens" in name]
