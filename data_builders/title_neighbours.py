@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from data_builders.documents import DocumentStore
 
@@ -33,6 +32,9 @@ class TitleNeighbours:
         self._neighbours = np.empty((len(self._ids), number), np.int64)
         if number <= 0:
             return
+        # Here, because it takes seconds that a builder without title negatives need not wait.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
         # A document without a title still needs a row.
         matrix = grams.fit_transform([document.title or document.text[:50] or "-" for document in store])
