@@ -129,6 +129,6 @@ def _training_table(
         table["LoRA"] = f"r = {adapter['r']}, alpha = {adapter['lora_alpha']}, the retrieval tokens' rows trained too"
     if state:
         table["steps"] = state["global_step"]
-        last = next((entry for entry in reversed(state["log_history"]) if "loss_gen" in entry), {})
+        last: dict[str, Any] = next((e for e in reversed(state["log_history"]) if "loss_gen" in e), {})
         table |= {f"last {name}": round(last[name], 4) for name in ("loss_gen", "loss_ret") if name in last}
     return table
