@@ -280,6 +280,12 @@ def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTr
     return tokenizer
 
 
+def context_length(model: Any) -> int | None:
+    """Positions that a model can hold, or `None` when its config sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if isinstance(limit, int) and limit > 0 else None
+
+
 def __getattr__(name: str) -> Any:
     """Make `OneGenXForCausalLM` over transformers' `XForCausalLM` when it is first asked for (also by pickle)."""
     if name.startswith(PREFIX) and name.endswith(("ForCausalLM", "LMHeadModel")):

@@ -17,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from .auto import OneGenForCausalLM
+from .auto import OneGenForCausalLM, context_length
 from .documents import DocumentStore
 from .encode_checkpoint import EncodingCheckpoint
 from .passages import Passage, PassageEncoder
@@ -130,7 +130,7 @@ def encode_passages(
             raise ValueError(f"{name}={value} must be at least 1")
     store = as_document_store(passages)
     encoder = PassageEncoder(tokenizer, model.onegen_config)
-    rows = _tokenize(encoder, store, _context_length(model), show_progress)
+    rows = _tokenize(encoder, store, context_length(model), show_progress)
     if rows.truncated:
         logger.warning(
             "%d of %d passages were cut to %d tokens before embedding. Split them into shorter passages, or raise "
@@ -215,10 +215,6 @@ def embed_rows(model: Any, rows: list[list[int]], positions: list[list[int]], pa
     where = pad_positions(positions)
     embeddings = model.embed(input_ids.to(device), mask.to(device), where.to(device))
     return embeddings[(where >= 0).to(embeddings.device)]
-
-
-def _context_length(model: Any) -> int | None:
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def _tokenize(encoder: PassageEncoder, store: DocumentStore, limit: int | None, show_progress: bool) -> _TokenRows:

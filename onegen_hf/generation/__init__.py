@@ -1,6 +1,6 @@
 """One-pass generation: the decoding loop, its cache, and the record of what was retrieved."""
 
-from .decoder import OnePassDecoder, context_length
+from .decoder import OnePassDecoder
 from .state import Hit, OnePassOutput, Retrieval, RowState, Usage
 
-__all__ = ["Hit", "OnePassDecoder", "OnePassOutput", "Retrieval", "RowState", "Usage", "context_length"]
+__all__ = ["Hit", "OnePassDecoder", "OnePassOutput", "Retrieval", "RowState", "Usage"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..auto import OneGenForCausalLM
+from ..auto import OneGenForCausalLM, context_length
 from ..configuration import OneGenConfig
 from ..passages import Passage, PassageEncoder
 from .choice import TokenChooser
@@ -262,12 +262,6 @@ def check_supported(
         )
     if streamer is not None and batch_size > 1:
         raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
-
-
-def context_length(model: Any) -> int | None:
-    """Positions that a model can hold, or `None` when its config sets no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if isinstance(limit, int) and limit > 0 else None
 
 
 def _as_set(token_ids: int | list[int] | None) -> set[int]:

@@ -12,8 +12,8 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..auto import OneGenForCausalLM
-from ..generation import OnePassDecoder, RowState, context_length
+from ..auto import OneGenForCausalLM, context_length
+from ..generation import OnePassDecoder, RowState
 from ..index import PassageIndex
 from ..rendering import render_prompt
 
