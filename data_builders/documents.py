@@ -63,24 +63,37 @@ class DocumentStore:
         policy = policy or ErrorPolicy()
         for located in read_records(path, policy):
             try:
-                store._add_corpus_record(located.record)
+                store.add_record(located.record)
             except RecordError as error:
                 policy.handle(error.at(located.where))
         return store
 
-    def _add_corpus_record(self, record: Mapping[str, Any]) -> None:
+    def add_record(self, record: Mapping[str, Any]) -> Document:
+        """
+        Add a corpus record with `title`, `sentences` or `text`, and mostly an `id` of its own.
+
+        Raises:
+            `RecordError`: If a field is missing or malformed, or the id was used before.
+        """
         title = record.get("title")
         sentences = record.get("sentences", [record["text"]] if isinstance(record.get("text"), str) else None)
         if not isinstance(title, str) or not _is_text_list(sentences):
             raise RecordError("malformed_document", "a corpus record needs `title` (text) and `sentences` (texts).")
         own_id = record.get("id")
         if own_id is None:
-            self.add(title, sentences)
-            return
-        document = Document(str(own_id), title, clean_sentences(sentences))
+            return self.add(title, sentences)
+        return self.put(Document(str(own_id), title, clean_sentences(sentences)))
+
+    def put(self, document: Document) -> Document:
+        """
+        Add a document as it is, under its own id.
+
+        Raises:
+            `RecordError`: If the id was used before.
+        """
         if document.id in self._by_id:
             raise RecordError("duplicate_id", f"the id {document.id!r} was used before; ids must be unique.")
-        self._put(document)
+        return self._put(document)
 
     def add(self, title: str, sentences: Sequence[str]) -> Document:
         """
@@ -139,6 +152,9 @@ class DocumentStore:
                 "ambiguous_title", f"{len(found)} documents are titled {title!r}; make the corpus titles unique."
             )
         return found[0]
+
+    def __getitem__(self, document_id: str) -> Document:
+        return self._by_id[document_id]
 
     def __contains__(self, document_id: object) -> bool:
         return document_id in self._by_id

@@ -34,6 +34,21 @@ class RecordError(ValueError):
         return self if self.where else RecordError(self.reason, self.message, where)
 
 
+class Dropped(Exception):
+    """
+    A well-formed record that gives no example, such as a question without an answer. Never raised to the caller: it is
+    counted, whatever the policy on errors.
+
+    Args:
+        reason (`str`):
+            A short key.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ErrorPolicy:
     """
     Raises record errors, or counts them by reason.
@@ -58,3 +73,7 @@ class ErrorPolicy:
             raise error
         self.skipped[error.reason] += 1
         logger.debug("skipped: %s", error)
+
+    def drop(self, dropped: Dropped) -> None:
+        """Count a record that is left out on purpose."""
+        self.skipped[dropped.reason] += 1

@@ -53,12 +53,19 @@ class Setup:
         return Script(self.query_token, self.tokenizer.eos_token_id, hops)
 
     def run(
-        self, prompts: list[str], hops: int = 2, k: int = 1, max_hops: int = 5, script: Any = None, **options: Any
+        self,
+        prompts: list[str],
+        hops: int = 2,
+        k: int = 1,
+        max_hops: int = 5,
+        script: Any = None,
+        max_rows: int | None = None,
+        **options: Any,
     ) -> OnePassOutput:
         """One-pass decoding of a batch, with the ordinary arguments of `generate`."""
         script = self.script(hops) if script is None else script
         encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k=k, max_hops=max_hops)
+        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows)
         return self.model.generate(
             **{"max_new_tokens": 14, "do_sample": False, **options},
             input_ids=encoded["input_ids"],

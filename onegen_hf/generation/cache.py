@@ -107,9 +107,13 @@ class RaggedCache(Cache):
         """Count the real tokens of the forward, one number per row given to [`~RaggedCache.begin`]."""
         self.lengths[self.rows] += torch.tensor(sizes, device=self.lengths.device)
 
+    def clear(self, slots: list[int]) -> None:
+        """Empty these slots for new rows."""
+        self.lengths[torch.tensor(slots, dtype=torch.int64, device=self.lengths.device)] = 0
+
     def keep(self, slots: list[int]) -> None:
         """Drop all rows but `slots`, which are renumbered in that order."""
-        index = torch.tensor(slots, device=self.lengths.device)
+        index = torch.tensor(slots, dtype=torch.int64, device=self.lengths.device)
         self.lengths, self.slots = self.lengths[index], len(slots)
         for layer in self.layers:
             if layer.is_initialized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -47,6 +48,9 @@ class OnePassDecoder:
         config ([`OneGenConfig`])
         k (`int`, *optional*, defaults to 1): Passages inserted per hop.
         max_hops (`int`, *optional*, defaults to 5): Afterwards the model may not emit the query token any more.
+        max_rows (`int`, *optional*): Rows that are decoded at a time; the others of a batch wait, and each takes the
+            place of the first one that ends (continuous batching), so that one long answer holds up nobody. By
+            default all rows start together.
 
     Example:
 
@@ -63,16 +67,20 @@ class OnePassDecoder:
         config: OneGenConfig,
         k: int = 1,
         max_hops: int = 5,
+        max_rows: int | None = None,
     ) -> None:
         if k < 1:
             raise ValueError(f"k={k} must be at least 1 passage per hop")
         if max_hops < 0:
             raise ValueError(f"max_hops={max_hops} must not be negative")
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows={max_rows} must be at least 1 row at a time")
         self.index = index
         self.passages = PassageEncoder(tokenizer, config)
         self.query_token = self.passages.ids.query
         self.k = k
         self.max_hops = max_hops
+        self.max_rows = max_rows
 
     @torch.no_grad()
     def __call__(
@@ -155,8 +163,9 @@ class _Run:
         self.streamer = streamer
 
     def until_done(self, rows: list[RowState]) -> None:
-        memory = memory_for(self.model, len(rows))
-        active = rows
+        at_a_time = self.decoder.max_rows or len(rows)
+        active, queue = rows[:at_a_time], deque(rows[at_a_time:])
+        memory = memory_for(self.model, [row.number for row in active])
         while active:
             # Prompts and passages first: their rows then join the others, which advance by one token together.
             waiting = [row for row in active if len(row.pending) > 1]
@@ -165,10 +174,9 @@ class _Run:
             ready = [row for row in active if row.stop_reason is None and len(row.pending) == 1]
             if ready:
                 self._advance(memory, ready)
-            remaining = [row for row in active if row.stop_reason is None]
-            if remaining and len(remaining) < len(active):
-                memory.keep([row.number for row in remaining])
-            active = remaining
+            if any(row.stop_reason is not None for row in active):
+                active = _without_ended(active, queue)
+                memory.hold([row.number for row in active])
 
     def _advance(self, memory: Memory, rows: list[RowState]) -> None:
         asked = [row for row in rows if row.pending == [self.decoder.query_token] and row.usage.generated_tokens > 0]
@@ -262,6 +270,17 @@ def check_supported(
         )
     if streamer is not None and batch_size > 1:
         raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
+
+
+def _without_ended(active: list[RowState], queue: deque[RowState]) -> list[RowState]:
+    """The rows that go on, with the next ones of the queue in the very places of those that ended."""
+    going = []
+    for row in active:
+        if row.stop_reason is None:
+            going.append(row)
+        elif queue:
+            going.append(queue.popleft())
+    return going
 
 
 def _as_set(token_ids: int | list[int] | None) -> set[int]:

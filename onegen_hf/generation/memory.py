@@ -33,11 +33,11 @@ class Memory(Protocol):
     def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
         """Append `chunks[i]` (at least one token) to row `rows[i]`."""
 
-    def keep(self, rows: list[int]) -> None:
-        """Forget every row that is not in `rows`; the others keep their numbers."""
+    def hold(self, rows: list[int]) -> None:
+        """Hold just these rows: forget all others, whose places go to rows that are new."""
 
 
-def memory_for(model: Any, rows: int) -> Memory:
+def memory_for(model: Any, rows: list[int]) -> Memory:
     """
     The memory that fits a model: all rows in one forward where its attention allows rows of unlike length (plain and
     sliding-window attention with sdpa or eager), otherwise row after row (recurrent layers, flash attention): slower,
@@ -56,15 +56,15 @@ class RaggedMemory:
     """All rows in one [`RaggedCache`]; several rows per forward, right-padded to the longest chunk among them."""
 
     model: Any
-    size: int
-    lengths: list[int] = field(init=False)
+    rows: list[int]
+    lengths: dict[int, int] = field(init=False)
     slot_of: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.model.config.get_text_config()
-        self.lengths = [0] * self.size
-        self.slot_of = {row: row for row in range(self.size)}
-        self.cache = RaggedCache(self.size, self.model.device, config.num_hidden_layers)
+        self.lengths = dict.fromkeys(self.rows, 0)
+        self.slot_of = {row: slot for slot, row in enumerate(self.rows)}
+        self.cache = RaggedCache(len(self.rows), self.model.device, config.num_hidden_layers)
         types = set(getattr(config, "layer_types", None) or [])
         self.window = getattr(config, "sliding_window", None)
         if types:
@@ -91,9 +91,17 @@ class RaggedMemory:
             self.lengths[row] += size
         return StepOutput(output.logits[:, -1].float(), output.retrieval_embeddings[:, 0])
 
-    def keep(self, rows: list[int]) -> None:
-        self.cache.keep([self.slot_of[row] for row in rows])
-        self.slot_of = {row: slot for slot, row in enumerate(rows)}
+    def hold(self, rows: list[int]) -> None:
+        new = [row for row in rows if row not in self.slot_of]
+        free = sorted(slot for row, slot in self.slot_of.items() if row not in rows)
+        slot_of = {row: slot for row, slot in self.slot_of.items() if row in rows}
+        slot_of |= zip(new, free, strict=False)
+        self.cache.clear(free[: len(new)])
+        if len(free) > len(new):
+            self.cache.keep([slot_of[row] for row in rows])
+            slot_of = {row: slot for slot, row in enumerate(rows)}
+        self.slot_of = slot_of
+        self.lengths = {row: self.lengths.get(row, 0) for row in rows}
 
     def _mask(self, positions: Tensor, lengths: list[int], sizes: list[int]) -> Any:
         visible = self.cache.visible
@@ -125,10 +133,10 @@ class RaggedMemory:
 class SequentialMemory:
     """One cache of the model's own kind and one forward per row: no padding, so no assumption about layers."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: Any, rows: list[int]) -> None:
         self.model = model
         self.caches: dict[int, Any] = {}
-        self.lengths = [0] * size
+        self.lengths = dict.fromkeys(rows, 0)
 
     def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
         outputs = [self._feed_row(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
@@ -151,5 +159,6 @@ class SequentialMemory:
         self.lengths[row] += len(chunk)
         return StepOutput(output.logits[:, -1].float(), output.retrieval_embeddings[:, 0])
 
-    def keep(self, rows: list[int]) -> None:
+    def hold(self, rows: list[int]) -> None:
         self.caches = {row: cache for row, cache in self.caches.items() if row in rows}
+        self.lengths = {row: self.lengths.get(row, 0) for row in rows}

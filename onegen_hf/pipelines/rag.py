@@ -17,6 +17,9 @@ from ..generation import OnePassDecoder, RowState
 from ..index import PassageIndex
 from ..rendering import render_prompt
 
+BATCHES_AT_A_TIME = 4
+"""Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
+
 
 def default_index(model: Any) -> str:
     """
@@ -65,7 +68,8 @@ class OneGenRagPipeline(Pipeline):
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
-        batch_size (`int`, *optional*)
+        batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
+            the next one, so results of a dataset arrive some batches at a time.
         streamer (`BaseStreamer`, *optional*): Single questions only.
         generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
 
@@ -115,6 +119,14 @@ class OneGenRagPipeline(Pipeline):
         forward |= {name: value for name, value in (("k", k), ("max_hops", max_hops)) if value is not None}
         return {}, forward, {}
 
+    def get_iterator(
+        self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
+    ) -> Any:
+        if batch_size > 1:
+            forward_params = {**forward_params, "max_rows": batch_size}
+            batch_size *= BATCHES_AT_A_TIME
+        return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
+
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
         question = inputs.get("question") if isinstance(inputs, Mapping) else inputs
         if not isinstance(question, str) or not question.strip():
@@ -129,9 +141,11 @@ class OneGenRagPipeline(Pipeline):
             )
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
-    def _forward(self, model_inputs: Any, k: int = 1, max_hops: int = 5, **generate_kwargs: Any) -> ModelOutput:
+    def _forward(
+        self, model_inputs: Any, k: int = 1, max_hops: int = 5, max_rows: int | None = None, **generate_kwargs: Any
+    ) -> ModelOutput:
         assert self.tokenizer is not None
-        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k=k, max_hops=max_hops)
+        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows)
         output = self.model.generate(
             input_ids=model_inputs["input_ids"],
             attention_mask=model_inputs["attention_mask"],

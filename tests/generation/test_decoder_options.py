@@ -244,6 +244,8 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, k=0)
     with pytest.raises(ValueError, match="max_hops=-1"):
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, max_hops=-1)
+    with pytest.raises(ValueError, match="max_rows=0 must be at least 1"):
+        OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, max_rows=0)
 
 
 def test_a_model_without_embeddings_is_refused(llama: Setup) -> None:

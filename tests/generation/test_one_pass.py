@@ -89,12 +89,13 @@ def test_in_a_batch_only_padding_is_fed_besides(llama: Setup) -> None:
     k=st.integers(1, 3),
     max_hops=st.integers(0, 4),
     max_new_tokens=st.integers(1, 16),
+    max_rows=st.none() | st.integers(1, 3),
 )
 def test_a_batch_equals_its_rows(
-    llama: Setup, prompts: list[str], hops: int, k: int, max_hops: int, max_new_tokens: int
+    llama: Setup, prompts: list[str], hops: int, k: int, max_hops: int, max_new_tokens: int, max_rows: int | None
 ) -> None:
     options: dict[str, Any] = dict(hops=hops, k=k, max_hops=max_hops, max_new_tokens=max_new_tokens)
-    together = llama.run(prompts, **options).rows
+    together = llama.run(prompts, max_rows=max_rows, **options).rows
     for prompt, row in zip(prompts, together, strict=True):
         (alone,) = llama.run([prompt], **options).rows
         assert (row.ids, row.stop_reason, row.retrieval_stopped) == (
@@ -109,13 +110,31 @@ def test_a_batch_equals_its_rows(
             torch.testing.assert_close(one.embedding, other.embedding, **TOLERANCE)
 
 
+@pytest.mark.parametrize("memory", [RaggedMemory, SequentialMemory])
+def test_a_waiting_row_takes_the_place_of_one_that_ended(
+    llama: Setup, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[list[int]] = []
+
+    class Recorded(memory):
+        def hold(self, rows: list[int]) -> None:
+            held.append(rows)
+            super().hold(rows)
+
+    monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", Recorded)
+    prompts = [*PROMPTS, *PROMPTS[::-1]]
+    for prompt, row in zip(prompts, llama.run(prompts, max_rows=2).rows, strict=True):
+        assert row.ids == llama.run([prompt]).rows[0].ids
+    assert held and max(map(len, held)) == 2 and any(2 in rows for rows in held)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("architecture", ["llama_tied", "qwen3_moe", "mistral"])
 def test_attention_implementations(setup_for: Any, architecture: str, attention: str) -> None:
     setup = copy.copy(setup_for(architecture))
     setup.model = copy.deepcopy(setup.model)
     setup.model.set_attn_implementation(attention)
-    assert isinstance(memory_for(setup.model, 1), RaggedMemory)
+    assert isinstance(memory_for(setup.model, [0]), RaggedMemory)
     for prompt, row in zip(PROMPTS, setup.run(PROMPTS).rows, strict=True):
         assert row.ids == recompute(setup, setup.ids(prompt), hops=2).ids
 
@@ -149,7 +168,7 @@ def test_recurrent_layers_go_row_by_row(base_tokenizer: Any) -> None:
     backbone = AutoModelForCausalLM.from_config(config).float().eval()
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer)
     setup = Setup(model, tokenizer, PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False))
-    assert isinstance(memory_for(model, 2), SequentialMemory)
+    assert isinstance(memory_for(model, [0, 1]), SequentialMemory)
     for prompt, row in zip(PROMPTS, setup.run(PROMPTS).rows, strict=True):
         assert row.ids == recompute(setup, setup.ids(prompt), hops=2).ids
 
