@@ -46,7 +46,7 @@ class Converter(ABC):
         """
         return read_records(path, policy)
 
-    def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:
+    def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:  # noqa: B027 (optional)
         """
         Put the passages that a row carries itself into `store`; by default it carries none.
 
