@@ -30,27 +30,28 @@ class RaggedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """
+        Write the packed tokens' states, of shape `(1, heads, tokens, head_dim)`.
+
+        Returns:
+            `tuple[Tensor, Tensor]`: The whole storage; packed attention knows each row's part of it.
+        """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
         if self.keys.shape[2] < self.cache.capacity:
             self.keys, self.values = (_grown(old, self.cache.capacity) for old in (self.keys, self.values))
         # Layers of a split model lie on several devices.
-        rows, columns = self.cache.rows.to(self.keys.device), self.cache.columns.to(self.keys.device)
-        # Padding columns of shorter chunks write behind their row's end, where the row's next tokens overwrite them.
-        index = (rows.unsqueeze(1), slice(None), columns)
-        self.keys[index] = key_states.transpose(1, 2)
-        self.values[index] = value_states.transpose(1, 2)
-        length = self.cache.visible
-        if self.cache.all_rows:
-            return self.keys[:, :, :length], self.values[:, :, :length]
-        return self.keys[rows, :, :length], self.values[rows, :, :length]
+        slots, positions = self.cache.slot_of_token.to(self.keys.device), self.cache.positions.to(self.keys.device)
+        self.keys[slots, :, positions] = key_states[0].transpose(0, 1)
+        self.values[slots, :, positions] = value_states[0].transpose(0, 1)
+        return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.visible, 0
+        return self.cache.capacity, 0
 
     def get_seq_length(self) -> int:
-        return self.cache.visible - self.cache.chunk
+        return max(self.cache.lengths, default=0)
 
     def get_max_length(self) -> int:
         return -1
@@ -66,55 +67,55 @@ class RaggedCache(Cache):
     """
     Cache for rows of unlike length without holes: each row occupies exactly the positions it was fed.
 
-    Before every forward, [`~RaggedCache.begin`] says which rows take part and how many tokens each of them adds; after
-    it, [`~RaggedCache.commit`] moves their ends. A row's keys never depend on its neighbours, so its result equals
-    that of a batch of one.
+    Before every forward, [`~RaggedCache.extend`] says which rows add how many tokens. A row's keys never depend on its
+    neighbours, so its result equals that of a batch of one.
 
     Args:
         slots (`int`): Number of rows.
-        device (`torch.device`)
+        device (`torch.device`): Of the model's input.
         num_layers (`int`)
         capacity (`int`, *optional*, defaults to 256): Positions to start with.
     """
 
     def __init__(self, slots: int, device: torch.device, num_layers: int, capacity: int = 256) -> None:
-        self.slots = slots
+        self.lengths = [0] * slots
         self.capacity = capacity
-        self.lengths = torch.zeros(slots, dtype=torch.int64, device=device)
-        self.rows = torch.arange(slots, device=device)
-        self.columns = torch.zeros(slots, 0, dtype=torch.int64, device=device)
-        self.visible, self.chunk, self.all_rows = 0, 0, True
+        self.device = device
+        self.slot_of_token = self.positions = torch.zeros(0, dtype=torch.int64, device=device)
         super().__init__(layers=[RaggedLayer(self) for _ in range(num_layers)])
 
-    def begin(self, rows: list[int], chunk: int, lengths: list[int]) -> Tensor:
+    @property
+    def slots(self) -> int:
+        """Number of rows."""
+        return len(self.lengths)
+
+    def extend(self, slots: list[int], sizes: list[int]) -> Tensor:
         """
-        Prepare a forward of `chunk` columns for `rows`, which hold `lengths` tokens so far.
+        Make room for `sizes[i]` more tokens of the row in `slots[i]`; the next forward must bring them in that order.
 
         Returns:
-            `Tensor` of shape `(len(rows), chunk)`, int64: The position of every token.
+            `Tensor` of shape `(tokens,)`, int64: The position of every token in its row.
         """
-        self.all_rows = rows == list(range(self.slots))
-        self.rows = torch.tensor(rows, device=self.lengths.device)
-        offsets = torch.arange(chunk, device=self.lengths.device)
-        self.columns = self.lengths[self.rows].unsqueeze(1) + offsets
-        self.chunk = chunk
-        self.visible = max(lengths) + chunk
-        while self.capacity < self.visible:
+        slot_of_token, positions = [], []
+        for slot, size in zip(slots, sizes, strict=True):
+            slot_of_token += [slot] * size
+            positions += range(self.lengths[slot], self.lengths[slot] + size)
+            self.lengths[slot] += size
+        self.slot_of_token = torch.tensor(slot_of_token, device=self.device)
+        self.positions = torch.tensor(positions, device=self.device)
+        while self.capacity < max(self.lengths):
             self.capacity *= 2
-        return self.columns
-
-    def commit(self, sizes: list[int]) -> None:
-        """Count the real tokens of the forward, one number per row given to [`~RaggedCache.begin`]."""
-        self.lengths[self.rows] += torch.tensor(sizes, device=self.lengths.device)
+        return self.positions
 
     def clear(self, slots: list[int]) -> None:
         """Empty these slots for new rows."""
-        self.lengths[torch.tensor(slots, dtype=torch.int64, device=self.lengths.device)] = 0
+        for slot in slots:
+            self.lengths[slot] = 0
 
     def keep(self, slots: list[int]) -> None:
         """Drop all rows but `slots`, which are renumbered in that order."""
-        index = torch.tensor(slots, dtype=torch.int64, device=self.lengths.device)
-        self.lengths, self.slots = self.lengths[index], len(slots)
+        self.lengths = [self.lengths[slot] for slot in slots]
+        index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         for layer in self.layers:
             if layer.is_initialized:
                 own = index.to(layer.keys.device)

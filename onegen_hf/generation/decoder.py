@@ -167,13 +167,7 @@ class _Run:
         active, queue = rows[:at_a_time], deque(rows[at_a_time:])
         memory = memory_for(self.model, [row.number for row in active])
         while active:
-            # Prompts and passages first: their rows then join the others, which advance by one token together.
-            waiting = [row for row in active if len(row.pending) > 1]
-            if waiting:
-                self._advance(memory, waiting)
-            ready = [row for row in active if row.stop_reason is None and len(row.pending) == 1]
-            if ready:
-                self._advance(memory, ready)
+            self._advance(memory, active)
             if any(row.stop_reason is not None for row in active):
                 active = _without_ended(active, queue)
                 memory.hold([row.number for row in active])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from .attention import IMPLEMENTATIONS, groups_of, packed_attention
 from .cache import RaggedCache
 
 
@@ -39,57 +40,45 @@ class Memory(Protocol):
 
 def memory_for(model: Any, rows: list[int]) -> Memory:
     """
-    The memory that fits a model: all rows in one forward where its attention allows rows of unlike length (plain and
-    sliding-window attention with sdpa or eager), otherwise row after row (recurrent layers, flash attention): slower,
-    and right for every decoder.
+    The memory that fits a model: all rows packed into one forward where its attention can be told apart by row (plain
+    and sliding-window attention with sdpa or eager), otherwise row after row (recurrent layers, chunked or flash
+    attention): slower, and right for every decoder.
     """
     config = model.config.get_text_config()
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
-    attention = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
-    if attention and config._attn_implementation in ("sdpa", "eager"):
-        return RaggedMemory(model, rows)
-    return SequentialMemory(model, rows)
+    plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
+    named = set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
+    hooked = getattr(model, "_supports_attention_backend", False) and config._attn_implementation in IMPLEMENTATIONS
+    return PackedMemory(model, rows) if plain and named and hooked else SequentialMemory(model, rows)
 
 
-@dataclass
-class RaggedMemory:
-    """All rows in one [`RaggedCache`]; several rows per forward, right-padded to the longest chunk among them."""
+class PackedMemory:
+    """All rows in one [`RaggedCache`]; what several rows add goes through the model in one forward without padding."""
 
-    model: Any
-    rows: list[int]
-    lengths: dict[int, int] = field(init=False)
-    slot_of: dict[int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        config = self.model.config.get_text_config()
-        self.lengths = dict.fromkeys(self.rows, 0)
-        self.slot_of = {row: slot for slot, row in enumerate(self.rows)}
-        self.cache = RaggedCache(len(self.rows), self.model.device, config.num_hidden_layers)
-        types = set(getattr(config, "layer_types", None) or [])
-        self.window = getattr(config, "sliding_window", None)
-        if types:
-            self.window = self.window if "sliding_attention" in types else None
-        self.mixed = types == {"full_attention", "sliding_attention"}
+    def __init__(self, model: Any, rows: list[int]) -> None:
+        self.model = model
+        self.slot_of = {row: slot for slot, row in enumerate(rows)}
+        self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
 
     def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
-        sizes = [len(chunk) for chunk in chunks]
-        chunk, device = max(sizes), self.model.device
-        lengths = [self.lengths[row] for row in rows]
-        positions = self.cache.begin([self.slot_of[row] for row in rows], chunk, lengths)
-        last = torch.tensor([[size - 1] for size in sizes], device=device)
-        output = self.model(
-            input_ids=torch.tensor([ids + [0] * (chunk - len(ids)) for ids in chunks], device=device),
-            attention_mask=self._mask(positions, lengths, sizes),
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=last,
-            retrieval_positions=last,
-        )
-        self.cache.commit(sizes)
-        for row, size in zip(rows, sizes, strict=True):
-            self.lengths[row] += size
-        return StepOutput(output.logits[:, -1].float(), output.retrieval_embeddings[:, 0])
+        order = sorted(range(len(rows)), key=lambda place: self.slot_of[rows[place]])
+        slots = [self.slot_of[rows[place]] for place in order]
+        sizes = [len(chunks[place]) for place in order]
+        groups = groups_of(slots, [self.cache.lengths[slot] for slot in slots], sizes)
+        positions = self.cache.extend(slots, sizes)
+        device = positions.device
+        ends = torch.empty(1, len(rows), dtype=torch.int64, device=device)
+        ends[0, torch.tensor(order, device=device)] = torch.tensor(sizes, device=device).cumsum(0) - 1
+        with packed_attention(self.model, groups):
+            output = self.model(
+                input_ids=torch.tensor([[token for place in order for token in chunks[place]]], device=device),
+                position_ids=positions.unsqueeze(0),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=ends,
+                retrieval_positions=ends,
+            )
+        return StepOutput(output.logits[0].float(), output.retrieval_embeddings[0])
 
     def hold(self, rows: list[int]) -> None:
         new = [row for row in rows if row not in self.slot_of]
@@ -101,33 +90,6 @@ class RaggedMemory:
             self.cache.keep([slot_of[row] for row in rows])
             slot_of = {row: slot for slot, row in enumerate(rows)}
         self.slot_of = slot_of
-        self.lengths = {row: self.lengths.get(row, 0) for row in rows}
-
-    def _mask(self, positions: Tensor, lengths: list[int], sizes: list[int]) -> Any:
-        visible = self.cache.visible
-        window = self.window if self.window is not None and visible > self.window else None
-        if len(set(lengths)) == len(set(sizes)) == 1 and self.cache.chunk == 1 and window is None:
-            return None
-        columns = torch.arange(visible, device=positions.device)
-        # (rows, 1, chunk, visible): a token sees the positions of its own row up to its own.
-        causal = (columns <= positions.unsqueeze(2)).unsqueeze(1)
-        if window is None:
-            return self._as_attention_wants(causal)
-        windowed = causal & (columns > positions.unsqueeze(2) - window).unsqueeze(1)
-        if not self.mixed:
-            return self._as_attention_wants(windowed)
-        return {
-            "full_attention": self._as_attention_wants(causal),
-            "sliding_attention": self._as_attention_wants(windowed),
-        }
-
-    def _as_attention_wants(self, allowed: Tensor) -> Tensor:
-        if self.model.config.get_text_config()._attn_implementation == "sdpa":
-            return allowed
-        dtype = self.model.dtype
-        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-            ~allowed, torch.finfo(dtype).min
-        )
 
 
 class SequentialMemory:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES
 
-from onegen_hf.generation.memory import RaggedMemory, SequentialMemory, memory_for
+from onegen_hf.generation.memory import PackedMemory, SequentialMemory, memory_for
 
 TOLERANCE = dict(rtol=1e-4, atol=1e-4)
 
@@ -110,7 +110,7 @@ def test_a_batch_equals_its_rows(
             torch.testing.assert_close(one.embedding, other.embedding, **TOLERANCE)
 
 
-@pytest.mark.parametrize("memory", [RaggedMemory, SequentialMemory])
+@pytest.mark.parametrize("memory", [PackedMemory, SequentialMemory])
 def test_a_waiting_row_takes_the_place_of_one_that_ended(
     llama: Setup, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +134,7 @@ def test_attention_implementations(setup_for: Any, architecture: str, attention:
     setup = copy.copy(setup_for(architecture))
     setup.model = copy.deepcopy(setup.model)
     setup.model.set_attn_implementation(attention)
-    assert isinstance(memory_for(setup.model, [0]), RaggedMemory)
+    assert isinstance(memory_for(setup.model, [0]), PackedMemory)
     for prompt, row in zip(PROMPTS, setup.run(PROMPTS).rows, strict=True):
         assert row.ids == recompute(setup, setup.ids(prompt), hops=2).ids
 

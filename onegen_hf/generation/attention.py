@@ -1,0 +1,167 @@
+"""
+Attention for one forward over the tokens of many rows, packed without padding: the hook that transformers offers to
+serving engines ([`~transformers.AttentionInterface`]).
+
+All that a decoder does token by token (projections, feed-forward layers, norms, experts) then sees real tokens only,
+whatever mixture of prompts, passages and single tokens the rows add; attention alone is told which keys are whose.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "onegen_packed"
+IMPLEMENTATIONS = ("sdpa", "eager")
+"""What the model may use itself: packed attention calls it for each group of rows."""
+
+
+@dataclass
+class RowGroup:
+    """
+    Neighbouring slots of the cache that add equally many tokens: their keys are a view, and one call attends for all.
+
+    Args:
+        first (`int`): Their first slot.
+        starts (`list[int]`): Tokens that each of them holds already.
+        size (`int`): Tokens that each of them adds.
+    """
+
+    first: int
+    starts: list[int]
+    size: int
+    masks: dict[Any, Tensor | None] = field(default_factory=dict)
+
+    @property
+    def visible(self) -> int:
+        """Positions that the longest of them holds after this forward."""
+        return max(self.starts) + self.size
+
+    def of(self, states: Tensor) -> Tensor:
+        """Their keys or values, out of all of shape `(slots, heads, capacity, head_dim)`."""
+        return states[self.first : self.first + len(self.starts), :, : self.visible]
+
+    def mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor | None:
+        """
+        Which keys each token sees, made once per forward and kind of layer.
+
+        Args:
+            window (`int`, *optional*): Of sliding-window layers.
+            additive (`torch.dtype`, *optional*): For a mask to add to the scores; a bool one by default.
+            device (`torch.device`)
+
+        Returns:
+            `Tensor` of shape `(rows, 1, size, visible)`, or `None` where attention needs none: causal from the first
+            position on, or a single token that sees all.
+        """
+        key = (window, additive, device)
+        if key not in self.masks:
+            self.masks[key] = self._mask(window, additive, device)
+        return self.masks[key]
+
+    def _mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor | None:
+        seen_by_window = window is None or self.visible <= window
+        everything = self.size == 1 and len(set(self.starts)) == 1
+        if additive is None and seen_by_window and (everything or not any(self.starts)):
+            return None
+        columns = torch.arange(self.visible, device=device)
+        positions = torch.tensor(self.starts, device=device).unsqueeze(1) + columns[: self.size]
+        allowed = columns <= positions.unsqueeze(2)
+        if not seen_by_window:
+            assert window is not None
+            allowed &= columns > positions.unsqueeze(2) - window
+        allowed = allowed.unsqueeze(1)
+        if additive is None:
+            return allowed
+        return torch.zeros(allowed.shape, dtype=additive, device=device).masked_fill(
+            ~allowed, torch.finfo(additive).min
+        )
+
+
+def groups_of(slots: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[RowGroup]:
+    """
+    Group rows given in ascending order of their slots.
+
+    Args:
+        slots (`Sequence[int]`): Of the rows that take part.
+        starts (`Sequence[int]`): Tokens that they hold already.
+        sizes (`Sequence[int]`): Tokens that they add.
+    """
+    groups: list[RowGroup] = []
+    for slot, start, size in zip(slots, starts, sizes, strict=True):
+        last = groups[-1] if groups else None
+        if last is not None and last.size == size and last.first + len(last.starts) == slot:
+            last.starts.append(start)
+        else:
+            groups.append(RowGroup(slot, [start], size))
+    return groups
+
+
+@dataclass(frozen=True)
+class _Packed:
+    groups: list[RowGroup]
+    implementation: str
+
+
+_current: ContextVar[_Packed] = ContextVar("packed rows of the running forward")
+
+
+@contextmanager
+def packed_attention(model: Any, groups: list[RowGroup]) -> Iterator[None]:
+    """Within, a forward of `model` takes the tokens of `groups` one after the other, as a single row."""
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    token = _current.set(_Packed(groups, implementation))
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = implementation
+        _current.reset(token)
+
+
+def packed_attention_forward(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """
+    Attend within each row of a packed forward.
+
+    Args:
+        module (`torch.nn.Module`): The attention layer.
+        query (`Tensor` of shape `(1, heads, tokens, head_dim)`)
+        key, value (`Tensor` of shape `(slots, key_value_heads, capacity, head_dim)`): All that the cache holds.
+        attention_mask: None; each group of rows has its own.
+        kwargs: As the layer gives them, `sliding_window` among them.
+
+    Returns:
+        `tuple[Tensor, None]`: Of shape `(1, tokens, heads, head_dim)`, and no weights.
+    """
+    packed = _current.get()
+    attend = _implementation(module, packed.implementation)
+    additive = query.dtype if packed.implementation == "eager" else None
+    parts, start = [], 0
+    for group in packed.groups:
+        rows, stop = len(group.starts), start + len(group.starts) * group.size
+        own = query[0, :, start:stop].unflatten(1, (rows, group.size)).transpose(0, 1)
+        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
+        parts.append(attend(module, own, group.of(key), group.of(value), mask, **kwargs)[0].flatten(0, 1))
+        start = stop
+    return torch.cat(parts).unsqueeze(0), None
+
+
+def _implementation(module: torch.nn.Module, name: str) -> Callable[..., Any]:
+    # Eager attention is a function of each model's own file, not of the registry.
+    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    return ALL_ATTENTION_FUNCTIONS.get_interface(name, own)
+
+
+AttentionInterface.register(NAME, packed_attention_forward)
