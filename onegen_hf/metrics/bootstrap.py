@@ -1,0 +1,115 @@
+"""Percentile bootstrap: how far a score would move with another sample of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+_CELLS_AT_A_TIME = 4_000_000
+"""Resampled values held at once, so that memory does not grow with the number of examples."""
+
+
+def confidence_interval(
+    scores: Sequence[float], level: float = 0.95, seed: int = 0, n_resamples: int = 2000
+) -> tuple[float, float]:
+    """
+    Percentile bootstrap interval of the mean of per-example scores (`scipy.stats.bootstrap`).
+
+    Args:
+        scores (`Sequence[float]`): One score per example.
+        level (`float`, *optional*, defaults to 0.95): Between 0 and 1.
+        seed (`int`, *optional*, defaults to 0): The same seed and scores give the same interval.
+        n_resamples (`int`, *optional*, defaults to 2000)
+
+    Returns:
+        `tuple[float, float]`: Lower and upper bound.
+
+    Raises:
+        `ValueError`: If there are no scores, one is not finite, or `level` or `n_resamples` is out of range.
+
+    Example:
+
+    ```python
+    >>> confidence_interval([1.0, 0.0, 1.0, 1.0], seed=0)
+    (0.25, 1.0)
+    ```
+    """
+    return _percentile_interval((_column(scores, "scores"),), np.mean, level, seed, n_resamples)
+
+
+def ratio_confidence_interval(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """
+    Percentile bootstrap interval of `sum(numerators) / sum(denominators)`, examples drawn as pairs.
+
+    Every micro-averaged score is such a ratio: precision `tp / (tp + fp)`, recall `tp / (tp + fn)`, F1
+    `2 tp / (2 tp + fp + fn)`, recall per hop `hits / hops`.
+
+    Args:
+        numerators (`Sequence[float]`): One value per example.
+        denominators (`Sequence[float]`): One value per example, none negative. Where a resample sums to 0, its ratio
+            counts as 0.
+        level (`float`, *optional*, defaults to 0.95): Between 0 and 1.
+        seed (`int`, *optional*, defaults to 0)
+        n_resamples (`int`, *optional*, defaults to 2000)
+
+    Returns:
+        `tuple[float, float]`: Lower and upper bound.
+
+    Raises:
+        `ValueError`: As [`confidence_interval`], and if the lengths differ or a denominator is negative.
+    """
+    columns = _column(numerators, "numerators"), _column(denominators, "denominators")
+    if len(columns[0]) != len(columns[1]):
+        raise ValueError(
+            f"numerators has {len(columns[0])} values and denominators {len(columns[1])}: give one of each per example"
+        )
+    if (columns[1] < 0).any():
+        raise ValueError(f"denominators holds the negative value {columns[1].min()}: give counts")
+    return _percentile_interval(columns, _ratio, level, seed, n_resamples)
+
+
+def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int = -1) -> np.ndarray:
+    total = np.sum(denominators, axis=axis)
+    return np.sum(numerators, axis=axis) / np.where(total == 0, 1, total)
+
+
+def _column(values: Sequence[float], name: str) -> np.ndarray:
+    column = np.asarray(values, dtype=np.float64)
+    if column.ndim != 1 or not len(column):
+        raise ValueError(f"{name} has the shape {column.shape}: give one number per example, and at least one example")
+    if not np.isfinite(column).all():
+        raise ValueError(f"{name}: value {int(np.argmin(np.isfinite(column)))} is not finite. Drop it or score it 0.")
+    return column
+
+
+def _percentile_interval(
+    columns: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], level: float, seed: int, n_resamples: int
+) -> tuple[float, float]:
+    from scipy.stats import bootstrap  # half a second that only the report of an evaluation has to spend
+
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
+    if len(columns[0]) == 1:  # every resample is the sample itself, which scipy refuses
+        value = float(statistic(*columns, axis=-1))
+        return value, value
+    interval = bootstrap(
+        columns,
+        statistic,
+        n_resamples=n_resamples,
+        batch=max(1, _CELLS_AT_A_TIME // len(columns[0])),
+        vectorized=True,
+        paired=len(columns) > 1,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
