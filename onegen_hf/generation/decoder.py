@@ -163,8 +163,9 @@ class _Run:
         self.streamer = streamer
 
     def until_done(self, rows: list[RowState]) -> None:
-        at_a_time = self.decoder.max_rows or len(rows)
-        active, queue = rows[:at_a_time], deque(rows[at_a_time:])
+        # Long prompts mostly take more hops, and those that start last run alone at the end.
+        queue = deque(sorted(rows, key=lambda row: -len(row.ids)))
+        active = [queue.popleft() for _ in range(min(self.decoder.max_rows or len(rows), len(rows)))]
         memory = memory_for(self.model, [row.number for row in active])
         while active:
             self._advance(memory, active)
