@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from data_builders.fact_text import shuffled
+from data_builders.seeding import shuffled
 
 
 def balanced_sample(rows: Sequence[dict[str, Any]], size: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
-from data_builders.fact_split import load_demo_questions
-from data_builders.facts_builder import build_fact_corpus
+from data_builders.facts.builder import build_fact_corpus
+from data_builders.facts.split import load_demo_questions
 from onegen_hf import OneGenConfig, PassageIndex
 from onegen_hf.answer_metrics import exact_match
 from onegen_hf.backbones import SMOLLM2, packaged_smollm2

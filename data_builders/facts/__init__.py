@@ -1,1 +1,1 @@
-"""Tables of facts, written for this project, that the fact corpus is made from."""
+"""The fact corpus: passages and questions made from tables of facts that were written for this project."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trl import TrlParser
 
-from data_builders.fact_split import load_demo_questions
+from data_builders.facts.split import load_demo_questions
 
 from .ask import PipelineArguments
 from .display import format_result

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from data_builders.comparison import comparison_line, parse_date
+from data_builders.multi_hop.comparison import comparison_line, parse_date
 
 
 @pytest.mark.parametrize(

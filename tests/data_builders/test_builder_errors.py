@@ -10,7 +10,7 @@ import pytest
 from builder_records import record, write_corpus, write_lines
 
 from data_builders.documents import DocumentStore
-from data_builders.multi_hop import build_multi_hop
+from data_builders.multi_hop.builder import build_multi_hop
 from data_builders.schema import split_reference, validate_example
 
 STEP = {"sub_question": "Who?", "answer": "Ada Moll", "title": "The Tin Boat"}

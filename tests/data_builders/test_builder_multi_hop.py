@@ -12,7 +12,7 @@ import pytest
 from builder_records import PASSAGES, bridge_comparison, column_layout, record, write_corpus, write_lines
 from datasets import load_dataset
 
-from data_builders.multi_hop import MultiHop, build_multi_hop, build_splits, main
+from data_builders.multi_hop.builder import MultiHop, build_multi_hop, build_splits, main
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 
@@ -161,7 +161,7 @@ def test_command_line_writes_a_dataset_repository(tmp_path: Path) -> None:
 def test_builders_never_import_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "import data_builders.multi_hop, data_builders.facts_builder\n"
+        "import data_builders.multi_hop.builder, data_builders.facts.builder\n"
         "assert 'onegen_hf' not in sys.modules"
     )
     root = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_builders.conversion import add_context, record_to_example
 from data_builders.documents import DocumentStore
+from data_builders.multi_hop.conversion import add_context, record_to_example
 from data_builders.schema import validate_example
 
 WORD = st.text(alphabet="abcdeé #\"'.-", min_size=1, max_size=12).filter(str.strip)

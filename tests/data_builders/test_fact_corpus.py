@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from data_builders.comparison import comparison_line
-from data_builders.fact_comparisons import COMPARISONS, compare_pair
-from data_builders.fact_passages import passage
-from data_builders.fact_relations import chains, make_step
-from data_builders.fact_split import held_out_titles, load_demo_questions
-from data_builders.fact_tables import FACTS_DIR, FactBase
-from data_builders.facts_builder import FactCorpus, build_fact_corpus, build_facts, main
+from data_builders.facts.builder import FactCorpus, build_fact_corpus, build_facts, main
+from data_builders.facts.comparisons import COMPARISONS, compare_pair
+from data_builders.facts.fact_base import FACTS_DIR, FactBase
+from data_builders.facts.passages import passage
+from data_builders.facts.relations import chains, make_step
+from data_builders.facts.split import held_out_titles, load_demo_questions
+from data_builders.multi_hop.comparison import comparison_line
 from data_builders.schema import validate_example
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_builders.documents import DocumentStore
-from data_builders.multi_hop import MultiHop, build_splits, main
+from data_builders.multi_hop.builder import MultiHop, build_splits, main
 from data_builders.sampling import balanced_sample
 from data_builders.title_neighbours import TitleNeighbours
 

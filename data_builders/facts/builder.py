@@ -1,8 +1,8 @@
 """
-The fact corpus: passages and questions made from the tables of `data_builders/facts`, for demos and quick training.
+Passages and questions made from the tables of `data_builders/facts/tables`, for demos and quick training.
 
 ```
-python -m data_builders.facts_builder --out facts
+python -m data_builders.facts.builder --out facts
 ```
 """
 
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset
 
-from data_builders.conversion import record_to_example
 from data_builders.documents import DocumentStore
-from data_builders.fact_neighbours import Neighbours
-from data_builders.fact_passages import passage
-from data_builders.fact_questions import draw_questions
-from data_builders.fact_split import HELD_OUT_FRACTION, held_out_titles
-from data_builders.fact_tables import FactBase
-from data_builders.multi_hop import count_examples
+from data_builders.facts.fact_base import FactBase
+from data_builders.facts.neighbours import Neighbours
+from data_builders.facts.passages import passage
+from data_builders.facts.questions import draw_questions
+from data_builders.facts.split import HELD_OUT_FRACTION, held_out_titles
+from data_builders.multi_hop.builder import count_examples
+from data_builders.multi_hop.conversion import record_to_example
 from data_builders.parquet_export import write_repository
 from data_builders.schema import DEFAULT_QUERY_TOKEN, DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
@@ -137,7 +137,7 @@ def build_facts(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, see the head of this file."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.facts_builder", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m data_builders.facts.builder", description=__doc__)
     parser.add_argument("--out", required=True, help="folder for documents/, examples/ and README.md")
     parser.add_argument("--train-size", type=int, default=3000)
     parser.add_argument("--dev-size", type=int, default=300)

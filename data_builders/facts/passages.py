@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from data_builders.fact_tables import Entity, FactBase, with_article
-from data_builders.fact_text import article, date_text, join_names, pick
+from data_builders.facts.fact_base import Entity, FactBase, with_article
+from data_builders.facts.text import article, date_text, join_names
+from data_builders.seeding import pick
 
 
 def passage(entity: Entity, facts: FactBase, seed: int = 0) -> list[str]:

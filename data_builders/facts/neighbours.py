@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from data_builders.fact_relations import Step
-from data_builders.fact_tables import Entity, FactBase
-from data_builders.fact_text import seeded_number, shuffled
+from data_builders.facts.fact_base import Entity, FactBase
+from data_builders.facts.relations import Step
+from data_builders.seeding import seeded_number, shuffled
 
 CONTEXT_SIZE = 10
 _TELLING = ("director", "creator", "country", "nationality", "occupation", "birth_place", "continent", "genre", "kind")

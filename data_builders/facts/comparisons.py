@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from data_builders.fact_relations import Step, make_step, usable
-from data_builders.fact_tables import Entity, FactBase, with_article
-from data_builders.fact_text import shuffled
+from data_builders.facts.fact_base import Entity, FactBase, with_article
+from data_builders.facts.relations import Step, make_step, usable
+from data_builders.seeding import shuffled
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FACTS_DIR = Path(__file__).parent / "facts"
+FACTS_DIR = Path(__file__).parent / "tables"
 
 # Countries that made films and no longer exist, so they have an adjective but no passage.
 FORMER_COUNTRIES = {"Soviet Union": "Soviet", "West Germany": "West German"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from data_builders.fact_passages import birth_text, death_text, is_music
-from data_builders.fact_tables import Entity, FactBase, with_article
-from data_builders.fact_text import date_text, year_of
+from data_builders.facts.fact_base import Entity, FactBase, with_article
+from data_builders.facts.passages import birth_text, death_text, is_music
+from data_builders.facts.text import date_text, year_of
 
 
 @dataclass(frozen=True)

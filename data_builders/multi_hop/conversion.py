@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from data_builders.comparison import comparison_line
 from data_builders.documents import Document, DocumentStore, read_context
 from data_builders.errors import RecordError
+from data_builders.multi_hop.comparison import comparison_line
+from data_builders.rendering import Hop, render_answer
 from data_builders.schema import DEFAULT_QUERY_TOKEN, validate_example
-
-PARAGRAPH_START, PARAGRAPH_END = "<paragraph>", "</paragraph>"
-
-
-class Hop(NamedTuple):
-    """A sub question, its answer where known, and the title of the passage that answers it."""
-
-    sub_question: str
-    answer: str | None
-    title: str
 
 
 def add_context(record: Mapping[str, Any], store: DocumentStore) -> None:
@@ -84,44 +75,6 @@ def supporting_titles(record: Mapping[str, Any]) -> list[str]:
     if not isinstance(titles, list) or not titles or not all(isinstance(title, str) for title in titles):
         raise RecordError("malformed_field", "`supporting_facts` must hold pairs [title, sent_id].")
     return list(dict.fromkeys(titles))
-
-
-def render_answer(
-    hops: Sequence[Hop], passages: Sequence[Document], comparison: str | None, answer: str, query_token: str
-) -> str:
-    """
-    Write the assistant's turn: every hop with its passage, the comparison if there is one, the answer.
-
-    Args:
-        hops (`Sequence[Hop]`):
-            The hops.
-        passages (`Sequence[Document]`):
-            The passage of each hop.
-        comparison (`str`, *optional*):
-            The line that comes before the answer.
-        answer (`str`):
-            The final answer.
-        query_token (`str`):
-            The token that asks for a retrieval.
-
-    Returns:
-        `str`: The content of the assistant message.
-
-    Raises:
-        `ValueError`: If a text holds one of the marks the format is made of.
-    """
-    lines: list[str] = []
-    for hop, passage in zip(hops, passages, strict=True):
-        texts = (hop.sub_question, hop.answer or "", passage.title, passage.text)
-        marks = (query_token, PARAGRAPH_START, PARAGRAPH_END)
-        if any(mark in text for mark in marks for text in texts):
-            raise RecordError("reserved_text", f"a text of hop {len(lines)} contains one of {marks}; remove it there.")
-        paragraph = f"{PARAGRAPH_START}{passage.title}\n{passage.text}{PARAGRAPH_END}"
-        lines.append(f"{hop.sub_question}{query_token}{paragraph}" + (f" {hop.answer}" if hop.answer else ""))
-    if comparison:
-        lines.append(comparison)
-    lines.append(f"Answer: {answer}")
-    return "\n".join(lines)
 
 
 def record_to_example(

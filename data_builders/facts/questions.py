@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from data_builders.fact_comparisons import COMPARISONS, Compared, compare_all
-from data_builders.fact_neighbours import Neighbours
-from data_builders.fact_relations import Chain, answer_aliases, chains, usable
-from data_builders.fact_tables import FactBase
-from data_builders.fact_text import shuffled
+from data_builders.facts.comparisons import COMPARISONS, Compared, compare_all
+from data_builders.facts.fact_base import FactBase
+from data_builders.facts.neighbours import Neighbours
+from data_builders.facts.relations import Chain, answer_aliases, chains, usable
+from data_builders.seeding import shuffled
 
 # The part of each type among all questions.
 SHARES = {"single_hop": 0.25, "compositional": 0.35, "comparison": 0.25, "bridge_comparison": 0.15}

@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from typing import Any
 
-from data_builders.fact_tables import FACTS_DIR, FactBase
-from data_builders.fact_text import seeded_number
+from data_builders.facts.fact_base import FACTS_DIR, FactBase
+from data_builders.seeding import seeded_number
 
 HELD_OUT_FRACTION = 0.25
 

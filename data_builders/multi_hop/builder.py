@@ -2,7 +2,7 @@
 Multi-hop questions (HotpotQA, 2WikiMultihopQA, wiki2hop) to the configs `documents` and `examples`.
 
 ```
-python -m data_builders.multi_hop --examples train=train.jsonl dev=dev.jsonl --corpus corpus.jsonl --out multi_hop
+python -m data_builders.multi_hop.builder --examples train=train.jsonl dev=dev.jsonl --corpus corpus.jsonl --out DIR
 ```
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from data_builders.conversion import add_context, record_to_example
 from data_builders.documents import DocumentStore
 from data_builders.errors import ErrorPolicy, RecordError
+from data_builders.multi_hop.conversion import add_context, record_to_example
 from data_builders.parquet_export import write_repository
 from data_builders.records import read_records
 from data_builders.sampling import balanced_sample
@@ -333,7 +333,7 @@ def _parse_split(argument: str) -> tuple[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, see the head of this file."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.multi_hop", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m data_builders.multi_hop.builder", description=__doc__)
     parser.add_argument("--examples", nargs="+", required=True, metavar="[SPLIT=]FILE", help="files with questions")
     parser.add_argument("--corpus", help="file with passages (id, title, sentences)")
     parser.add_argument("--out", required=True, help="folder for documents/, examples/ and README.md")
