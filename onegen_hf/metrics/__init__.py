@@ -1,5 +1,43 @@
-"""Scores of answers, supporting facts, retrieval and entity linking, as the official evaluations define them."""
+"""Scores of answers, supporting facts, retrieval and entity linking, as the official evaluations define them.
 
+Every score is a fraction from 0 to 1, also where the official script prints percentages. Each kind is a plain function
+on one example or on all of them; `onegen_hf.metrics.modules` holds the same as `evaluate.Metric` classes.
+"""
+
+from .anchor_ranks import best_positive_ranks, rank_metrics
+from .answers import answer_f1, answer_overlap, exact_match
 from .bootstrap import confidence_interval, ratio_confidence_interval
+from .hotpotqa import hotpotqa_example_scores, hotpotqa_scores
+from .normalization import normalize_answer
+from .retrieval import hop_scores, mean_ranking_scores, ranking_scores
+from .self_rag import accuracy, clean_prediction, closed_answer, match
+from .squad import squad_scores, squad_v2_scores
+from .supporting_facts import read_supporting_facts, supporting_fact_scores
+from .two_wiki import read_aliases, two_wiki_example_scores, two_wiki_scores
 
-__all__ = ["confidence_interval", "ratio_confidence_interval"]
+__all__ = [
+    "accuracy",
+    "answer_f1",
+    "answer_overlap",
+    "best_positive_ranks",
+    "clean_prediction",
+    "closed_answer",
+    "confidence_interval",
+    "exact_match",
+    "hop_scores",
+    "hotpotqa_example_scores",
+    "hotpotqa_scores",
+    "match",
+    "mean_ranking_scores",
+    "normalize_answer",
+    "rank_metrics",
+    "ranking_scores",
+    "ratio_confidence_interval",
+    "read_aliases",
+    "read_supporting_facts",
+    "squad_scores",
+    "squad_v2_scores",
+    "supporting_fact_scores",
+    "two_wiki_example_scores",
+    "two_wiki_scores",
+]

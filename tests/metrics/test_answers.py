@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onegen_hf.answer_metrics import answer_f1, exact_match, normalize_answer
+from onegen_hf.metrics.answers import answer_f1, exact_match
+from onegen_hf.metrics.normalization import normalize_answer
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from onegen_hf.retrieval_metrics import best_positive_ranks, retrieval_metrics
+from onegen_hf.metrics.anchor_ranks import best_positive_ranks, rank_metrics
 
 AXES = torch.eye(4)
 
@@ -31,9 +31,9 @@ def test_ties_count_against_the_positive() -> None:
 
 
 def test_metrics_by_hand() -> None:
-    found = retrieval_metrics(torch.tensor([1, 2, 5, 10]), recall_at=(1, 5))
+    found = rank_metrics(torch.tensor([1, 2, 5, 10]), recall_at=(1, 5))
     assert found == pytest.approx({"recall@1": 0.25, "recall@5": 0.75, "mrr": (1 + 0.5 + 0.2 + 0.1) / 4})
-    assert retrieval_metrics(torch.tensor([], dtype=torch.int64)) == {}
+    assert rank_metrics(torch.tensor([], dtype=torch.int64)) == {}
 
 
 def test_against_sorting() -> None:
@@ -44,7 +44,7 @@ def test_against_sorting() -> None:
     places = [min(row.tolist().index(p) for p in own) for row, own in zip(order, positives, strict=True)]
     # The other positive of the same anchor never stands before the best one, so both ways of counting agree.
     assert best_positive_ranks(anchors, passages, positives).tolist() == [place + 1 for place in places]
-    assert not math.isnan(retrieval_metrics(best_positive_ranks(anchors, passages, positives))["mrr"])
+    assert not math.isnan(rank_metrics(best_positive_ranks(anchors, passages, positives))["mrr"])
 
 
 def test_lengths_must_match() -> None:

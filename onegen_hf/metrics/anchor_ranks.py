@@ -1,4 +1,7 @@
-"""Recall@k and MRR of anchors against passages, from embeddings."""
+"""The fast retrieval scores of an evaluation during training: from embeddings, without an index or a run file.
+
+[`ranking_scores`] computes the official ones from ranked ids; both agree wherever they measure the same.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .similarity import similarity_matrix
+from ..similarity import similarity_matrix
 
 
 def best_positive_ranks(anchors: Tensor, passages: Tensor, positives: Sequence[Sequence[int]]) -> Tensor:
@@ -32,7 +35,7 @@ def best_positive_ranks(anchors: Tensor, passages: Tensor, positives: Sequence[S
     return torch.tensor(ranks, dtype=torch.int64)
 
 
-def retrieval_metrics(ranks: Tensor, recall_at: Sequence[int] = (1, 5)) -> dict[str, float]:
+def rank_metrics(ranks: Tensor, recall_at: Sequence[int] = (1, 5)) -> dict[str, float]:
     """
     Args:
         ranks (`Tensor` of shape `(n_anchors,)`): From [`best_positive_ranks`].
