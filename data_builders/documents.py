@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from data_builders.errors import ErrorPolicy, RecordError
 from data_builders.records import read_records
+from data_builders.text_spool import TextSpool
+
+_DIGEST_SIZE = 16
 
 
 class Document(NamedTuple):
@@ -39,11 +42,20 @@ class DocumentStore:
 
     A passage without an id of its own gets its title as id (`#` becomes `%23`, since `doc#3` means a sentence). When
     the same title turns up with another text, that one's id is the title followed by a short hash of the text.
+
+    The texts lie in a temporary file, so that millions of passages need little memory; only ids, titles and digests of
+    the texts are held.
     """
 
     def __init__(self) -> None:
-        self._by_id: dict[str, Document] = {}
-        self._by_title: dict[str, list[Document]] = {}
+        self._rows: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._titles: list[str] = []
+        self._digests = bytearray()
+        self._texts = TextSpool()
+        # Nearly every title has one document: a list for each would be most of the memory.
+        self._first_of_title: dict[str, int] = {}
+        self._more_of_title: dict[str, list[int]] = {}
 
     @classmethod
     def from_corpus(cls, path: str | PathLike[str], policy: ErrorPolicy | None = None) -> DocumentStore:
@@ -91,9 +103,9 @@ class DocumentStore:
         Raises:
             `RecordError`: If the id was used before.
         """
-        if document.id in self._by_id:
+        if document.id in self._rows:
             raise RecordError("duplicate_id", f"the id {document.id!r} was used before; ids must be unique.")
-        return self._put(document)
+        return self._put(document, _digest(document.sentences))
 
     def add(self, title: str, sentences: Sequence[str]) -> Document:
         """
@@ -109,18 +121,25 @@ class DocumentStore:
             `Document`: The stored passage.
         """
         clean = clean_sentences(sentences)
-        for known in self._by_title.get(title, ()):
-            if known.sentences == clean:
-                return known
+        digest = _digest(clean)
+        for row in self._rows_of(title):
+            if self._digest_of(row) == digest:
+                return Document(self._ids[row], title, clean)
         document_id = title.replace("#", "%23")
-        if document_id in self._by_id:
-            digest = hashlib.sha256("\n".join((title, *clean)).encode()).hexdigest()
-            document_id = f"{document_id} [{digest[:12]}]"
-        return self._put(Document(document_id, title, clean))
+        if document_id in self._rows:
+            text = hashlib.sha256("\n".join((title, *clean)).encode()).hexdigest()
+            document_id = f"{document_id} [{text[:12]}]"
+        return self._put(Document(document_id, title, clean), digest)
 
-    def _put(self, document: Document) -> Document:
-        self._by_id[document.id] = document
-        self._by_title.setdefault(document.title, []).append(document)
+    def _put(self, document: Document, digest: bytes) -> Document:
+        row = len(self._titles)
+        self._rows[document.id] = row
+        self._ids.append(document.id)
+        self._titles.append(document.title)
+        self._digests += digest
+        self._texts.append(document.sentences)
+        if self._first_of_title.setdefault(document.title, row) != row:
+            self._more_of_title.setdefault(document.title, []).append(row)
         return document
 
     def find(self, title: str, sentences: Sequence[str] | None = None) -> Document:
@@ -139,10 +158,17 @@ class DocumentStore:
         Raises:
             `ValueError`: If there is none, or several and no text to choose by.
         """
-        found = self._by_title.get(title, [])
-        if sentences is not None:
-            clean = clean_sentences(sentences)
-            found = [document for document in found if document.sentences == clean] or found
+        return self._document(self._find(title, sentences))
+
+    def find_id(self, title: str, sentences: Sequence[str] | None = None) -> str:
+        """Look the id of a passage up by its title, as [`~DocumentStore.find`] does, without reading its text."""
+        return self._ids[self._find(title, sentences)]
+
+    def _find(self, title: str, sentences: Sequence[str] | None) -> int:
+        found = self._rows_of(title)
+        if sentences is not None and len(found) > 1:
+            digest = _digest(clean_sentences(sentences))
+            found = [row for row in found if self._digest_of(row) == digest] or found
         if not found:
             raise RecordError(
                 "unknown_title", f"no document is titled {title!r}; add it to the context or the corpus."
@@ -153,17 +179,27 @@ class DocumentStore:
             )
         return found[0]
 
+    def _rows_of(self, title: str) -> list[int]:
+        first = self._first_of_title.get(title)
+        return [] if first is None else [first, *self._more_of_title.get(title, ())]
+
+    def _digest_of(self, row: int) -> bytes:
+        return bytes(self._digests[row * _DIGEST_SIZE : (row + 1) * _DIGEST_SIZE])
+
+    def _document(self, row: int) -> Document:
+        return Document(self._ids[row], self._titles[row], self._texts[row])
+
     def __getitem__(self, document_id: str) -> Document:
-        return self._by_id[document_id]
+        return self._document(self._rows[document_id])
 
     def __contains__(self, document_id: object) -> bool:
-        return document_id in self._by_id
+        return document_id in self._rows
 
     def __iter__(self) -> Iterator[Document]:
-        return iter(self._by_id.values())
+        return map(self._document, range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._titles)
 
 
 def read_context(record: Mapping[str, Any]) -> list[tuple[str, list[str] | None]]:
@@ -191,7 +227,7 @@ def read_context(record: Mapping[str, Any]) -> list[tuple[str, list[str] | None]
         return [(title, None) for title in titles]
     pairs: Iterable[Any]
     if isinstance(context, Mapping):
-        titles, sentences = context.get("title"), context.get("sentences")
+        titles, sentences = context.get("title"), context.get("sentences", context.get("content"))
         if not isinstance(titles, list) or not isinstance(sentences, list) or len(titles) != len(sentences):
             raise RecordError("malformed_field", "`context` needs `title` and `sentences`, lists of the same length.")
         pairs = zip(titles, sentences, strict=True)
@@ -205,6 +241,10 @@ def read_context(record: Mapping[str, Any]) -> list[tuple[str, list[str] | None]
             raise RecordError("malformed_field", "`context` must hold pairs [title, [sentence, ...]].")
         passages.append((pair[0], list(pair[1])))
     return passages
+
+
+def _digest(sentences: Sequence[str]) -> bytes:
+    return hashlib.blake2b("\n".join(sentences).encode(), digest_size=_DIGEST_SIZE).digest()
 
 
 def _is_text_list(value: Any) -> bool:

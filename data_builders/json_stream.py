@@ -1,0 +1,117 @@
+"""Decode JSON lines, a JSON array or objects in a row, item by item, from a file of any size."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import logging
+from collections.abc import Iterator
+from itertools import chain
+from typing import IO, Any
+
+import orjson
+
+from data_builders.errors import RecordError
+
+_CHUNK = 1 << 16
+# The decoder places an error where the text ends, or this little before it when a word or an escape is cut through.
+_CUT = 16
+logger = logging.getLogger(__name__)
+
+
+def iterate_json(stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    """
+    Decode the items of a binary stream and close it.
+
+    Args:
+        stream (`IO[bytes]`):
+            UTF-8, with or without a byte order mark.
+
+    Returns:
+        `Iterator[tuple[int, Any]]`: The line that each item starts at, and the item; a `RecordError` in place of one
+        that is not valid JSON. What comes after it in an array or a multi-line object can't be read.
+    """
+    with stream:
+        head, first = [], b""
+        for raw in stream:
+            head.append(raw)
+            first = raw.removeprefix(codecs.BOM_UTF8).strip()
+            if first:
+                break
+        if head:
+            head[0] = head[0].removeprefix(codecs.BOM_UTF8)
+        if first.startswith(b"[") or first == b"{":
+            yield from _items(head[-1], stream, len(head))
+        else:
+            yield from _lines(chain(head, stream))
+
+
+def _lines(stream: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
+    for line, raw in enumerate(stream, start=1):
+        if not raw.isspace():
+            try:
+                item = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                item = _lenient(raw)
+            yield line, item
+
+
+def _lenient(raw: bytes) -> Any:
+    """Decode what the strict decoder refuses, such as `NaN`."""
+    try:
+        return encodable(json.loads(raw))
+    except UnicodeDecodeError as error:
+        return RecordError("invalid_text", f"not UTF-8 ({error.reason}); convert the file to UTF-8.")
+    except (json.JSONDecodeError, RecursionError) as error:
+        return broken(str(error) if isinstance(error, RecursionError) else error.msg)
+
+
+def _items(buffered: bytes, stream: IO[bytes], line: int) -> Iterator[tuple[int, Any]]:
+    """Decode an array, or objects in a row, with the memory of one item."""
+    decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+    buffer, ended = utf8.decode(buffered), False
+    is_array = buffer.lstrip().startswith("[")
+    separators = " \t\r\n[" if is_array else " \t\r\n"
+    while True:
+        stripped = buffer.lstrip(separators)
+        line += buffer[: len(buffer) - len(stripped)].count("\n")
+        buffer = stripped
+        # Only the array's own opening bracket may be skipped as a separator.
+        separators = " \t\r\n," if buffer else separators
+        if is_array and buffer.startswith("]") or ended and not buffer and not is_array:
+            return
+        try:
+            item, end = decoder.raw_decode(buffer)
+        except (json.JSONDecodeError, RecursionError) as error:
+            cut = isinstance(error, json.JSONDecodeError) and (
+                error.pos >= len(buffer) - _CUT or error.msg.startswith("Unterminated string")
+            )
+            chunk = stream.read(max(_CHUNK, len(buffer))) if cut and not ended else b""
+            if chunk:
+                buffer += utf8.decode(chunk)
+                continue
+            if cut and not ended:
+                ended, buffer = True, buffer + utf8.decode(b"", final=True)
+                continue
+            logger.warning("the items after line %d cannot be read: the one there is not valid JSON", line)
+            yield line, broken(error.msg if isinstance(error, json.JSONDecodeError) else str(error))
+            return
+        yield line, encodable(item)
+        line += buffer[:end].count("\n")
+        buffer = buffer[end:]
+
+
+def encodable(item: Any) -> Any:
+    """Give back what can be written as UTF-8; `\\ud800` alone is valid JSON, but no text."""
+    try:
+        orjson.dumps(item)
+    except TypeError as error:
+        return RecordError("invalid_text", f"the record holds what can't be stored ({error}); mend it.")
+    return item
+
+
+def broken(detail: str) -> RecordError:
+    """The error of a record that is not valid JSON."""
+    return RecordError(
+        "invalid_json", f'not valid JSON ({detail}); mend the record or pass on_error="skip" to leave it out.'
+    )
