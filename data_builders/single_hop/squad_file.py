@@ -39,7 +39,11 @@ def read_questions(path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[L
     """
     path = Path(path)
     with _open(path) as stream:
-        offset = _data_offset(stream.read(_CHUNK))
+        try:
+            offset = _data_offset(stream.read(_CHUNK))
+        except EOFError:
+            policy.handle(_broken("the compressed file was cut short", path.name))
+            return
     if offset is None:
         number = 0
         for located in read_records(path, policy):
@@ -105,7 +109,7 @@ def _array(stream: TextIO, name: str, policy: ErrorPolicy) -> Iterator[Any]:
         except json.JSONDecodeError as error:
             try:
                 chunk = stream.read(max(_CHUNK, len(buffer)))
-            except EOFError:  # a compressed file that was cut short
+            except EOFError:  # compressed, and cut short
                 chunk = ""
             if not chunk:
                 policy.handle(_broken(error.msg, f"{name}, data[{item}]"))
