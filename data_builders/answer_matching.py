@@ -20,7 +20,7 @@ def words(text: str) -> str:
     Returns:
         `str`: Its words in lower case, one space between them.
     """
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return " ".join(_WORD.findall(_folded(text)))
 
 
 def holds_answer(text: str, answers: Iterable[str]) -> bool:
@@ -36,8 +36,14 @@ def holds_answer(text: str, answers: Iterable[str]) -> bool:
     Returns:
         `bool`: Whether any does.
     """
-    wanted = [answer for answer in map(words, answers) if answer]
+    folded = _folded(text)
+    # Most texts don't have the words at all, which is told without cutting them into words.
+    wanted = [answer for answer in map(words, answers) if answer and all(word in folded for word in answer.split())]
     if not wanted:
         return False
-    padded = f" {words(text)} "
+    padded = f" {' '.join(_WORD.findall(folded))} "
     return any(f" {answer} " in padded for answer in wanted)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -58,12 +58,15 @@ def find_passage(store: DocumentStore, title: str, sentences: Sequence[str]) -> 
         `RecordError`: If there is none.
     """
     clean = clean_sentences(sentences)
+    text = " ".join(clean)
     if title:
-        return store.find(title, clean)
-    document_id = _untitled_id(clean)
-    if document_id not in store:
-        raise RecordError("unknown_passage", f"no document reads {' '.join(clean)[:60]!r}; add it to the corpus.")
-    return store[document_id]
+        passage = store.find(title, clean)
+        # A corpus may cut the text into other sentences, but it must be the text.
+        if passage.text == text or passage.text.split() == text.split():
+            return passage
+    elif (document_id := _untitled_id(clean)) in store:
+        return store[document_id]
+    raise RecordError("unknown_passage", f"no document titled {title!r} reads {text[:60]!r}; add it to the corpus.")
 
 
 def as_paragraph(passage: Document | None, reserved: Sequence[str]) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
 from data_builders.errors import ErrorPolicy, RecordError
+from data_builders.json_stream import encodable
 from data_builders.records import Located, read_records
 
 _CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\r\n]*")
+# Cut short or damaged by compression, or not UTF-8.
+_UNREADABLE = (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError)
 _decoder = json.JSONDecoder()
 
 
@@ -38,14 +42,9 @@ def read_questions(path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[L
         `RecordError`: If something is malformed and the policy says so; it names the place.
     """
     path = Path(path)
-    with _open(path) as stream:
-        try:
-            offset = _data_offset(stream.read(_CHUNK))
-        except EOFError:
-            policy.handle(_broken("the compressed file was cut short", path.name))
-            return
+    offset = _find_articles(path)
+    number = 0
     if offset is None:
-        number = 0
         for located in read_records(path, policy):
             if set(located.record) == {"header"}:  # MRQA's first line describes the file
                 continue
@@ -58,15 +57,25 @@ def read_questions(path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[L
         return
     with _open(path) as stream:
         stream.read(offset)
-        number = 0
         for position, article in enumerate(_array(stream, path.name, policy)):
             for row, where in _flatten(article, f"{path.name}, data[{position}]", policy):
                 number += 1
                 yield Located(row, where, number)
 
 
+def _find_articles(path: Path) -> int | None:
+    """Where the array under `data` begins; `None` for another layout, and for what cannot be read at all."""
+    try:
+        with _open(path) as stream:
+            return _data_offset(stream.read(_CHUNK))
+    except _UNREADABLE:
+        return None
+
+
 def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
+    with path.open("rb") as stream:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    if compressed:
         return gzip.open(path, "rt", encoding="utf-8-sig")  # type: ignore[return-value]
     return path.open(encoding="utf-8-sig")
 
@@ -101,22 +110,23 @@ def _array(stream: TextIO, name: str, policy: ErrorPolicy) -> Iterator[Any]:
     while True:
         buffer = buffer[_skip(buffer, 0, ",") :]
         if buffer.startswith("]"):
-            if not (buffer + stream.read()).rstrip().endswith("}"):
+            if not (buffer + stream.read(_CHUNK)).rstrip().endswith("}"):
                 policy.handle(_broken("no closing brace at the end", f"{name}, behind data"))
             return
         try:
             value, end = _decoder.raw_decode(buffer)
         except json.JSONDecodeError as error:
+            detail = error.msg
             try:
                 chunk = stream.read(max(_CHUNK, len(buffer)))
-            except EOFError:  # compressed, and cut short
-                chunk = ""
+            except _UNREADABLE as unreadable:
+                chunk, detail = "", str(unreadable)
             if not chunk:
-                policy.handle(_broken(error.msg, f"{name}, data[{item}]"))
+                policy.handle(_broken(detail, f"{name}, data[{item}]"))
                 return
             buffer += chunk
             continue
-        yield value
+        yield encodable(value)
         item += 1
         buffer = buffer[end:]
 
@@ -124,6 +134,8 @@ def _array(stream: TextIO, name: str, policy: ErrorPolicy) -> Iterator[Any]:
 def _flatten(record: Any, where: str, policy: ErrorPolicy) -> Iterator[tuple[dict[str, Any], str]]:
     """The questions of an article or of a paragraph, with title and context."""
     try:
+        if isinstance(record, RecordError):
+            raise record
         if not isinstance(record, Mapping):
             raise RecordError("malformed_article", "expected an object with `paragraphs`.")
         paragraphs = record.get("paragraphs", [record] if "qas" in record else None)

@@ -105,6 +105,14 @@ def test_passages_of_one_title_stay_apart() -> None:
     assert len(store) == 2
 
 
+def test_passage_that_the_corpus_has_in_other_words_is_refused() -> None:
+    store = DocumentStore()
+    store.add("The Tin Boat", ["Another text."])
+    record = {"instruction": "q", "output": f"[Retrieval]{BOAT}[Relevant]x"}
+    with pytest.raises(RecordError, match="no document titled 'The Tin Boat' reads 'The Tin Boat was built"):
+        SelfRagConverter().example(record, store, "")
+
+
 def test_input_joins_the_instruction() -> None:
     example = convert("[No Retrieval]x", instruction="Sum up.", input=" A boat. ")
     assert example["messages"][0]["content"] == "Sum up.\n\n### Input:\nA boat."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,7 +144,7 @@ def test_compressed_and_mrqa(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps(nested(BOAT)).encode()))
     assert len(build(path)[0]) == 1
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RecordError, match="dev.json.gz: not valid JSON"):
+    with pytest.raises(RecordError, match="dev.json.gz"):
         build(path)
     mrqa = [{"header": {"dataset": "x"}}, {"context": CONTEXT, "qas": [{**BOAT, "answers": ["Ada Moll"], "qid": "m"}]}]
     del mrqa[1]["qas"][0]["id"]  # type: ignore[index]
@@ -152,6 +153,25 @@ def test_compressed_and_mrqa(tmp_path: Path) -> None:
     examples, store, _ = build(path)
     assert examples[0]["id"] == "m"
     assert store[examples[0]["positives"][0][0]].title == ""
+
+
+def test_parquet_file_of_the_hub(tmp_path: Path) -> None:
+    Dataset.from_list([HUB]).to_parquet(tmp_path / "train.parquet")
+    assert build(tmp_path / "train.parquet")[0] == build(write(tmp_path / "train.jsonl", HUB))[0]
+
+
+@pytest.mark.parametrize("cut", [10, 70_000])
+def test_unreadable_bytes(tmp_path: Path, cut: int) -> None:
+    raw = json.dumps(nested(BOAT, *[{**BOAT, "question": "Why? " * 100}] * 400)).encode()
+    (tmp_path / "dev.json").write_bytes(raw[:cut] + b"\xff" + raw[cut:])
+    with pytest.raises(RecordError, match="dev.json"):
+        build(tmp_path / "dev.json")
+    compressed = gzip.compress(raw, compresslevel=0)
+    (tmp_path / "dev.json").write_bytes(compressed[: cut + 20])
+    with pytest.raises(RecordError, match="dev.json"):
+        build(tmp_path / "dev.json")
+    (tmp_path / "dev.json").write_bytes(compressed)
+    assert len(build(tmp_path / "dev.json")[0]) == 401
 
 
 @pytest.mark.parametrize(
