@@ -1,0 +1,131 @@
+"""`onegen-hf evaluate`: how well does a model retrieve and answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trl import TrlParser
+
+from ..auto import OneGenForCausalLM, load_tokenizer
+from ..corpora import load_documents, load_examples
+from ..encode import as_document_store
+from ..evaluation import EvaluationReport, evaluate_rag, evaluate_retrieval, format_report
+from ..evaluation.examples import read_examples
+from ..evaluation.run_directory import RunDirectory
+from ..index import PassageIndex
+from ..pipelines import DEFAULT_CHECKPOINT, OneGenRagPipeline
+
+TASKS = ("rag", "retrieval")
+PASSAGES_PER_HOP = {"rag": 1, "retrieval": 100}
+"""Task → `k` by default."""
+
+
+@dataclass
+class EvaluateArguments:
+    """
+    Arguments of `onegen-hf evaluate`.
+
+    Args:
+        data (`str`): Dataset repository with the config `examples`, and `documents` unless an index is given.
+        out (`str`): Directory of results and report. An interrupted call goes on from what lies there.
+        model (`str`, *optional*): Directory or Hub repository; by default the checkpoint that comes with the package.
+        index (`str`, *optional*): Index directory or repository; by default one of the data's documents is built in
+            `out/index`.
+        split (`str`, *optional*, defaults to `"dev"`): Of the examples.
+        documents_split (`str`, *optional*, defaults to `"train"`): Of the documents.
+        task (`str`, *optional*, defaults to `"rag"`): `"rag"` generates answers; `"retrieval"` searches with the gold
+            text, which takes one forward per example.
+        gold_passages (`bool`, *optional*, defaults to `False`): Also answer with the gold passages: the upper bound.
+        limit (`int`, *optional*): The first so many examples only.
+        k (`int`, *optional*): Passages per hop; by default 1 for `"rag"` and 100 for `"retrieval"`.
+        max_hops (`int`, *optional*, defaults to 5)
+        max_new_tokens (`int`, *optional*, defaults to 256)
+        batch_size (`int`, *optional*, defaults to 8)
+        level (`float`, *optional*, defaults to 0.95): Of the confidence intervals.
+        device (`str`, *optional*, defaults to `"auto"`): As `device_map`.
+        dtype (`str`, *optional*, defaults to `"auto"`)
+    """
+
+    data: str = field(metadata={"help": "Dataset repository with the configs examples and documents."})
+    out: str = field(metadata={"help": "Directory of results and report; an interrupted call goes on from there."})
+    model: str | None = field(
+        default=None, metadata={"help": "Directory or Hub repository; default: the built-in one."}
+    )
+    index: str | None = field(
+        default=None, metadata={"help": "Index directory or repository; default: built of the data's documents."}
+    )
+    split: str = field(default="dev", metadata={"help": "Split of the examples."})
+    documents_split: str = field(default="train", metadata={"help": "Split of the documents."})
+    task: str = field(default="rag", metadata={"help": "What to evaluate.", "choices": list(TASKS)})
+    gold_passages: bool = field(default=False, metadata={"help": "Also answer with the gold passages inserted."})
+    limit: int | None = field(default=None, metadata={"help": "The first so many examples only."})
+    k: int | None = field(default=None, metadata={"help": "Passages per hop; default: 1, for retrieval 100."})
+    max_hops: int = field(default=5, metadata={"help": "Most retrievals in one answer."})
+    max_new_tokens: int = field(default=256, metadata={"help": "Most generated tokens in one answer."})
+    batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
+    level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
+    device: str = field(default="auto", metadata={"help": "Such as cpu or cuda:0."})
+    dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task={self.task!r} is unknown: choose one of {list(TASKS)}")
+        if self.gold_passages and self.task != "rag":
+            raise ValueError("gold_passages is for task=rag: the retrieval of gold text has no upper bound but 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit={self.limit} must be at least 1 example")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level={self.level} must be between 0 and 1")
+
+
+def evaluate(options: EvaluateArguments) -> EvaluationReport:
+    """Run an evaluation; what can be found wrong without the model is found before it is loaded."""
+    directory = RunDirectory(options.out)
+    examples = load_examples(options.data, options.split, options.limit)
+    documents = None if options.index is not None else load_documents(options.data, options.documents_split)
+    if documents is not None:
+        read_examples(examples, as_document_store(documents).ids, "documents")
+    name = options.model or str(DEFAULT_CHECKPOINT)
+    model = OneGenForCausalLM.from_pretrained(name, dtype=options.dtype, device_map=options.device).eval()
+    tokenizer = load_tokenizer(name)
+    index = _index(options, model, tokenizer, documents)
+    common: dict[str, Any] = {
+        "output_dir": directory.path,
+        "k": PASSAGES_PER_HOP[options.task] if options.k is None else options.k,
+        "batch_size": options.batch_size,
+        "dataset": options.data,
+        "split": options.split,
+        "level": options.level,
+    }
+    if options.task == "retrieval":
+        return evaluate_retrieval(model, tokenizer, index, examples, **common)
+    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
+    return evaluate_rag(
+        rag,
+        examples,
+        max_hops=options.max_hops,
+        max_new_tokens=options.max_new_tokens,
+        gold_passages=options.gold_passages,
+        **common,
+    )
+
+
+def _index(options: EvaluateArguments, model: Any, tokenizer: Any, documents: Any) -> PassageIndex:
+    if options.index is not None:
+        return PassageIndex.load(options.index)
+    folder = Path(options.out) / "index"
+    if not (folder / "index.json").is_file():
+        checkpoint = folder.with_name("encoding")
+        PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=options.model).save(folder)
+    return PassageIndex.load(folder)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    (options,) = TrlParser(EvaluateArguments, prog="onegen-hf evaluate").parse_args_and_config(list(arguments))
+    report = evaluate(options)
+    print(format_report(report))
+    print(f"\nreport.json, model-index.yaml and the results are in {options.out}")

@@ -1,0 +1,18 @@
+"""Evaluation of a model with an index on examples: resumable runs, official metrics, confidence intervals."""
+
+from .gold_decoder import GoldPassageDecoder
+from .rag import evaluate_rag
+from .report import Estimate, EvaluationReport, GroupResult, RunResult
+from .retrieval import evaluate_retrieval
+from .table import format_report
+
+__all__ = [
+    "Estimate",
+    "EvaluationReport",
+    "GoldPassageDecoder",
+    "GroupResult",
+    "RunResult",
+    "evaluate_rag",
+    "evaluate_retrieval",
+    "format_report",
+]

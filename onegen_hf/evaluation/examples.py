@@ -1,0 +1,146 @@
+"""Rows of the `examples` config, read for evaluation and checked against the index before any work is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..configuration import OneGenConfig
+from ..rendering import Message, render, render_prompt, split_assistant
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class EvaluationExample:
+    """
+    One example.
+
+    Attributes:
+        id (`str`)
+        question (`str`)
+        messages (`tuple[Mapping]`): May be empty where only a question is asked.
+        answers (`tuple[str]`): May be empty; the answer is then not scored.
+        positives (`tuple[tuple[str]]`): Documents, per query token in order. A reference to a sentence (`doc#3`) is
+            taken as one to its document, since a document is what a retrieval brings.
+        meta (`Mapping[str, Any]`)
+    """
+
+    id: str
+    question: str
+    messages: tuple[Message, ...]
+    answers: tuple[str, ...]
+    positives: tuple[tuple[str, ...], ...]
+    meta: Mapping[str, Any]
+
+    @property
+    def group(self) -> str | None:
+        """What kind of question it is: `meta.type`, else `meta.task`."""
+        return self.meta.get("type") or self.meta.get("task")
+
+    def num_queries(self, config: OneGenConfig) -> int:
+        """Query tokens in the assistant's turns."""
+        turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
+        return sum(kind == "query" for turn in turns for kind, _ in split_assistant(turn, config))
+
+    def prompt(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> str:
+        """
+        The text in front of the assistant's answer: the conversation up to there, else the question alone.
+
+        Raises:
+            `ValueError`: If there is no question, or more than one turn to answer.
+        """
+        roles = [message["role"] for message in self.messages]
+        if roles.count("assistant") > 1:
+            raise ValueError(
+                f"example {self.id!r} has {roles.count('assistant')} assistant turns, and the answers could belong to "
+                "any: make one example of each turn"
+            )
+        asked = self.messages[: roles.index("assistant")] if "assistant" in roles else self.messages
+        if asked:
+            return render([*asked, {"role": "assistant", "content": ""}], tokenizer, config)[0].text
+        if not self.question.strip():
+            raise ValueError(f"example {self.id!r} has neither messages nor a question: drop it")
+        return render_prompt(self.question, tokenizer, config)
+
+
+def read_examples(
+    rows: Iterable[Mapping[str, Any]], index_ids: Iterable[str], index_name: str = "index"
+) -> list[EvaluationExample]:
+    """
+    Read the examples and make sure that what they are to find can be found.
+
+    Args:
+        rows (`Iterable[Mapping]`): Rows of the `examples` config.
+        index_ids (`Iterable[str]`): Ids of all passages that are searched.
+        index_name (`str`, *optional*, defaults to `"index"`): What to call them in the error.
+
+    Raises:
+        `ValueError`: If there is no example, one is malformed, or a positive is not among the passages.
+    """
+    rows = list(rows)
+    if not rows:
+        raise ValueError("examples is empty: choose another split, or a limit of at least 1")
+    references = {reference for row in rows for hop in row.get("positives") or () for reference in hop}
+    known = _among({*references, *(reference.rpartition("#")[0] for reference in references)}, index_ids)
+    missing: list[str] = []
+    examples = [_read(row, number, known, missing) for number, row in enumerate(rows)]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} positives are not in the {index_name}: {', '.join(missing[:_NAMED])}"
+            f"{', ...' if len(missing) > _NAMED else ''}. Build the index of the documents that go with the examples."
+        )
+    return examples
+
+
+def _among(wanted: set[str], index_ids: Iterable[str]) -> set[str]:
+    """Those of `wanted` that the index has; only they are kept, as an index may have millions."""
+    return {identifier for identifier in index_ids if identifier in wanted}
+
+
+def _read(row: Mapping[str, Any], number: int, known: Container[str], missing: list[str]) -> EvaluationExample:
+    identifier = str(number) if row.get("id") is None else str(row["id"])
+    positives: list[tuple[str, ...]] = []
+    for hop, references in enumerate(row.get("positives") or ()):
+        documents = [_document(reference, known) for reference in references]
+        missing += [
+            f"{reference!r} (example {identifier!r}, query token {hop})"
+            for reference, document in zip(references, documents, strict=True)
+            if document is None
+        ]
+        positives.append(tuple(dict.fromkeys(document for document in documents if document is not None)))
+    return EvaluationExample(
+        identifier,
+        str(row.get("question") or ""),
+        tuple(row.get("messages") or ()),
+        _answers(row.get("answers"), identifier),
+        tuple(positives),
+        _meta(row.get("meta"), identifier),
+    )
+
+
+def _document(reference: str, known: Container[str]) -> str | None:
+    if reference in known:
+        return reference
+    document, mark, sentence = reference.rpartition("#")
+    return document if mark and sentence.isdigit() and document in known else None
+
+
+def _answers(answers: Sequence[str] | None, identifier: str) -> tuple[str, ...]:
+    if isinstance(answers, str):
+        raise ValueError(f"example {identifier!r}: answers is the text {answers!r}; give a list of acceptable answers")
+    return tuple(answers or ())
+
+
+def _meta(meta: Any, identifier: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(meta) if isinstance(meta, str) and meta.strip() else meta
+    except ValueError as error:
+        raise ValueError(f"example {identifier!r}: meta is no JSON ({error}): mend it, or leave it empty") from error
+    if found is not None and not isinstance(found, Mapping):
+        raise ValueError(f"example {identifier!r}: meta is {found!r}; give a JSON object, or leave it empty")
+    return found or {}

@@ -1,0 +1,183 @@
+"""`evaluate_rag`: questions answered in one pass, and, beside that, with the gold passages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..auto import context_length
+from ..generation import OnePassDecoder, OnePassOutput
+from ..passages import Passage
+from ..pipelines import OneGenRagPipeline
+from ..pipelines.rag import BATCHES_AT_A_TIME
+from .examples import EvaluationExample, read_examples
+from .gold_decoder import GoldPassageDecoder
+from .report import GOLD, EvaluationReport, RunResult
+from .runner import (
+    check_positive,
+    dataset_facts,
+    public_name,
+    run_blocks,
+    run_directory,
+    run_settings,
+    write_report,
+)
+from .scoring import score_rag
+
+ANSWERS_FILE = "answers.jsonl"
+GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
+
+
+def evaluate_rag(
+    rag: OneGenRagPipeline,
+    examples: Iterable[Mapping[str, Any]],
+    output_dir: str | os.PathLike[str] | None = None,
+    k: int = 1,
+    max_hops: int = 5,
+    max_new_tokens: int = 256,
+    batch_size: int = 8,
+    gold_passages: bool = False,
+    dataset: str | None = None,
+    split: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> EvaluationReport:
+    """
+    Answer the questions of a dataset, greedily, and score answers and retrieval.
+
+    An evaluation that was killed goes on when it is called again with the same arguments, and ends with the same
+    files, to the byte: on one machine, since another one may round differently.
+
+    Args:
+        rag ([`OneGenRagPipeline`]): Model, tokenizer and index.
+        examples (`datasets.Dataset` or `Iterable[Mapping]`): Rows of the `examples` config.
+        output_dir (`str` or path, *optional*): Receives `settings.json`, `answers.jsonl` (one line per example, as the
+            pipeline returns it, in the order of the examples), `report.json` and `model-index.yaml`. By default
+            nothing is kept.
+        k (`int`, *optional*, defaults to 1): Passages per hop.
+        max_hops (`int`, *optional*, defaults to 5)
+        max_new_tokens (`int`, *optional*, defaults to 256)
+        batch_size (`int`, *optional*, defaults to 8): Questions decoded at a time. Results are written after every
+            four batches, which share a call of `generate` (after every question with a batch of 1).
+        gold_passages (`bool`, *optional*, defaults to `False`): Also answer with the gold passages inserted, the upper
+            bound for any retrieval; into `answers_gold_passages.jsonl`. May be asked for later.
+        dataset (`str`, *optional*): Name of the data in the report; of a path its last part.
+        split (`str`, *optional*): By default the split of a `datasets.Dataset`.
+        level (`float`, *optional*, defaults to 0.95): Of the bootstrap confidence intervals.
+        seed (`int`, *optional*, defaults to 0): Of the bootstrap.
+        show_progress (`bool`, *optional*, defaults to `True`)
+
+    Returns:
+        [`EvaluationReport`]
+
+    Raises:
+        `OSError`: If nothing can be written into `output_dir`.
+        `ValueError`: If there are no examples, a positive is not in the index, a question does not fit into the
+            model's context, or `output_dir` holds results of other settings.
+
+    Example:
+
+    ```python
+    >>> rag = pipeline("onegen-rag", model="org/model", index=index)
+    >>> report = evaluate_rag(rag, load_examples("org/dataset", "dev"), "outputs/evaluation", gold_passages=True)
+    >>> report.results["retrieved"].all.metrics["exact_match"]
+    Estimate(value=0.816, low=0.782, high=0.85)
+    ```
+    """
+    check_positive(k=k, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    if max_hops < 0:
+        raise ValueError(f"max_hops={max_hops} must not be negative")
+    read = read_examples(examples, (passage.id for passage in rag.index))
+    options = {"task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    answering = _Answering(rag, k, max_hops, max_new_tokens, batch_size)
+    answering.check_prompts(read)
+    # A batch of one has no partner: there is nothing to gain by waiting for others.
+    block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
+    with run_directory(output_dir) as directory:
+        settings = run_settings(rag.model, rag.tokenizer, rag.index, read, **options)
+        with directory.opened(settings) as path:
+            found = run_blocks(path / ANSWERS_FILE, read, block_size, answering.answer, show_progress)
+            results = {"retrieved": RunResult.of(score_rag(read, found, k), level, seed)}
+            if gold_passages:
+                answer = answering.with_gold_passages(read)
+                found = run_blocks(path / GOLD_ANSWERS_FILE, read, block_size, answer, show_progress)
+                results[GOLD] = RunResult.of(score_rag(read, found, k, retrieved=False), level, seed)
+            report = EvaluationReport(
+                task="rag",
+                model=public_name(rag.model.name_or_path, "model"),
+                **dataset_facts(examples, dataset, split),
+                level=level,
+                settings=settings,
+                results=results,
+            )
+            return write_report(directory, report)
+
+
+class _Answering:
+    """Answers a block of examples with one call of `generate`."""
+
+    def __init__(self, rag: OneGenRagPipeline, k: int, max_hops: int, max_new_tokens: int, batch_size: int) -> None:
+        self.rag = rag
+        self.max_new_tokens = max_new_tokens
+        self.decoder_options = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
+        self.by_sentence = rag.index.granularity == "sentence"
+
+    def check_prompts(self, examples: Sequence[EvaluationExample]) -> None:
+        limit = context_length(self.rag.model)
+        for example in examples:
+            length = len(self._prompt_ids(example))
+            if limit is not None and length >= limit:
+                raise ValueError(
+                    f"the prompt of example {example.id!r} takes {length} tokens, but the model's context holds "
+                    f"{limit}: drop or shorten the example"
+                )
+
+    def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
+        return self._generate(examples, self._decoder(OnePassDecoder))
+
+    def with_gold_passages(
+        self, all_examples: Sequence[EvaluationExample]
+    ) -> Callable[[Sequence[EvaluationExample]], list[dict[str, Any]]]:
+        wanted = {identifier for example in all_examples for hop in example.positives for identifier in hop}
+        passages: dict[str, Passage] = {passage.id: passage for passage in self.rag.index if passage.id in wanted}
+
+        def answer(examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
+            gold = [example.positives for example in examples]
+            return self._generate(examples, self._decoder(GoldPassageDecoder, gold=gold, passages_by_id=passages))
+
+        return answer
+
+    def _decoder(self, decoder_class: type[OnePassDecoder], **options: Any) -> OnePassDecoder:
+        rag = self.rag
+        return decoder_class(rag.index, rag.tokenizer, rag.model.onegen_config, **self.decoder_options, **options)
+
+    def _prompt_ids(self, example: EvaluationExample) -> list[int]:
+        tokenizer = self.rag.tokenizer
+        text = example.prompt(tokenizer, self.rag.model.onegen_config)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
+        model, tokenizer = self.rag.model, self.rag.tokenizer
+        prompts = {"input_ids": [self._prompt_ids(example) for example in examples]}
+        encoded = tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(model.device)
+        output: OnePassOutput = model.generate(
+            input_ids=encoded["input_ids"],
+            attention_mask=encoded["attention_mask"],
+            custom_generate=decoder,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            return_dict_in_generate=True,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        return [self._describe(row) for row in output.rows or ()]
+
+    def _describe(self, row: Any) -> dict[str, Any]:
+        result = self.rag.describe(row)
+        if self.by_sentence:
+            for described, retrieval in zip(result["retrievals"], row.retrievals, strict=True):
+                for passage, hit in zip(described["passages"], retrieval.hits, strict=True):
+                    if hit.row >= 0:
+                        passage["sentence"] = int(self.rag.index.reference(hit.row).rpartition("#")[2])
+        return result

@@ -1,0 +1,144 @@
+"""`evaluate_retrieval`: do the query tokens of the gold text find their passages? One forward, no generation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ..auto import context_length
+from ..encode import embed_rows, evaluation_mode
+from ..index import PassageIndex
+from ..roles import RoleEncoder
+from .examples import EvaluationExample, read_examples
+from .report import EvaluationReport, RunResult
+from .runner import (
+    check_positive,
+    dataset_facts,
+    public_name,
+    run_blocks,
+    run_directory,
+    run_settings,
+    write_report,
+)
+from .scoring import score_retrieval
+
+RETRIEVALS_FILE = "retrievals.jsonl"
+
+
+def evaluate_retrieval(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    index: PassageIndex,
+    examples: Iterable[Mapping[str, Any]],
+    output_dir: str | os.PathLike[str] | None = None,
+    k: int = 100,
+    batch_size: int = 8,
+    dataset: str | None = None,
+    split: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> EvaluationReport:
+    """
+    Score the retrieval of gold conversations: the embedding at each query token, searched in the index.
+
+    Every hop is asked after the gold text of those before it, so a hop does not suffer from the errors of earlier
+    ones. It is killed and resumed like [`evaluate_rag`].
+
+    Args:
+        model (`OneGenForCausalLM`)
+        tokenizer (`PreTrainedTokenizerBase`)
+        index ([`PassageIndex`])
+        examples (`datasets.Dataset` or `Iterable[Mapping]`): Rows of the `examples` config. Query tokens without
+            positives are not scored; one that is cut off by the model's context finds nothing.
+        output_dir (`str` or path, *optional*): Receives `settings.json`, `retrievals.jsonl` (per example and query
+            token, the passages found), `report.json` and `model-index.yaml`.
+        k (`int`, *optional*, defaults to 100): Passages per query token; the most that an index holds are enough.
+        batch_size (`int`, *optional*, defaults to 8): Conversations per forward.
+        dataset, split, level, seed, show_progress: As for [`evaluate_rag`].
+
+    Returns:
+        [`EvaluationReport`]: `recall@k`, `success@k`, `mrr` and `ndcg@10` per hop.
+
+    Raises:
+        `TypeError`: If `model` is no OneGen model.
+        `ValueError`: As [`evaluate_rag`]; if the index is of another model, no query token has positives, or an
+            example has not as many positives as query tokens.
+
+    Example:
+
+    ```python
+    >>> report = evaluate_retrieval(model, tokenizer, index, load_examples("org/dataset", "dev"))
+    >>> report.results["retrieved"].by_hop["2"].metrics["recall@1"].value
+    0.973
+    ```
+    """
+    check_positive(k=k, batch_size=batch_size)
+    index.check_model(model, tokenizer)
+    read = read_examples(examples, (passage.id for passage in index))
+    _check_queries(read, model)
+    querying = _Querying(model, tokenizer, index, k)
+    with run_directory(output_dir) as directory:
+        options = {"task": "retrieval", "k": k, "batch_size": batch_size}
+        settings = run_settings(model, tokenizer, index, read, **options)
+        with directory.opened(settings) as path, evaluation_mode(model), torch.inference_mode():
+            found = run_blocks(path / RETRIEVALS_FILE, read, batch_size, querying.search, show_progress)
+            report = EvaluationReport(
+                task="retrieval",
+                model=public_name(model.name_or_path, "model"),
+                **dataset_facts(examples, dataset, split),
+                level=level,
+                settings=settings,
+                results={"retrieved": RunResult.of(score_retrieval(read, found, k), level, seed)},
+            )
+            return write_report(directory, report)
+
+
+def _check_queries(examples: Sequence[EvaluationExample], model: Any) -> None:
+    query_token = model.onegen_config.tokens.query
+    for example in examples:
+        queries = example.num_queries(model.onegen_config)
+        if queries != len(example.positives):
+            raise ValueError(
+                f"example {example.id!r} has {queries} query tokens {query_token} and {len(example.positives)} lists "
+                "of positives: give one list per query token, or load the model whose query token the data has"
+            )
+    if not any(positives for example in examples for positives in example.positives):
+        raise ValueError(f"examples: no query token {query_token} has positives, so there is nothing to find")
+
+
+class _Querying:
+    """Runs a block of gold conversations and searches for what their query tokens ask."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, index: PassageIndex, k: int) -> None:
+        self.model, self.tokenizer, self.index, self.k = model, tokenizer, index, k
+        self.encoder = RoleEncoder(tokenizer, model.onegen_config, context_length(model))
+
+    def search(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
+        # An example without a query token has no messages to encode in the first place, or nothing to ask.
+        encoded = [self.encoder.encode(example.messages) if example.positives else None for example in examples]
+        asking = [one for one in encoded if one is not None and one.query_positions]
+        hits = iter(self._hits([one.input_ids for one in asking], [one.query_positions for one in asking]))
+        results = []
+        for one in encoded:
+            asked, queries = (0, 0) if one is None else (len(one.query_positions), one.num_queries)
+            found = [next(hits) for _ in range(asked)] + [[] for _ in range(queries - asked)]
+            results.append({"retrievals": [{"hop": hop, "passages": own} for hop, own in enumerate(found)]})
+        return results
+
+    def _hits(self, rows: list[list[int]], positions: list[list[int]]) -> list[list[dict[str, Any]]]:
+        if not rows:
+            return []
+        embeddings = embed_rows(self.model, rows, positions, self.tokenizer.pad_token_id)
+        return [
+            [
+                {"id": self.index[int(row)].id, "score": round(float(score), 6)}
+                for score, row in zip(*pair, strict=True)
+                if row >= 0
+            ]
+            for pair in zip(*self.index.search(embeddings, self.k), strict=True)
+        ]

@@ -1,0 +1,175 @@
+"""From a stored result to its scores: which metrics an example asks for, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ..metrics import (
+    accuracy,
+    answer_f1,
+    clean_prediction,
+    closed_answer,
+    exact_match,
+    hotpotqa_example_scores,
+    match,
+    ranking_scores,
+)
+from .examples import EvaluationExample
+
+CUTOFFS = (1, 5, 10, 20, 50, 100)
+"""Ranks of `recall@`, those below the number of passages that were retrieved; that number is one too."""
+_EXAMPLES_AT_A_TIME = 512
+_FACT_SCORES = ("sp_em", "sp_f1", "joint_em", "joint_f1")
+
+
+@dataclass
+class ExampleScores:
+    """
+    The scores of one example.
+
+    Attributes:
+        group (`str`, *optional*): Its kind of question.
+        answer (`dict[str, float]`): Scores of the answer and of the generation as a whole.
+        hops (`dict[int, dict[str, float]]`): Number of a gold hop → scores of its retrieval.
+    """
+
+    group: str | None
+    answer: dict[str, float] = field(default_factory=dict)
+    hops: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def at_hop(self, hop: int) -> ExampleScores:
+        """Only the retrieval of one hop."""
+        return ExampleScores(self.group, {}, {hop: self.hops[hop]})
+
+
+def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict[str, float]:
+    """
+    Scores of a generation without its retrieval.
+
+    | example | metrics |
+    |---|---|
+    | `meta.metric` is `"match"` (PopQA, TriviaQA) | `match` |
+    | `meta.metric` is `"accuracy"` (PubHealth, ARC-Challenge) | `accuracy` |
+    | other ones with answers | `exact_match`, `f1` |
+    | `meta.supporting_facts`, and an index of sentences | also `sp_em`, `sp_f1`, `joint_em`, `joint_f1` (HotpotQA) |
+    | with gold hops | `as_many_hops` |
+
+    Args:
+        example ([`EvaluationExample`])
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it; passages found by sentence also have `sentence`.
+
+    Raises:
+        `ValueError`: If `meta.metric` is unknown.
+    """
+    scores: dict[str, float] = {}
+    if example.answers:
+        scores |= _by_task(example, result["answer"])
+        facts = predicted_facts(result)
+        if facts is not None and example.meta.get("supporting_facts"):
+            found = hotpotqa_example_scores(
+                result["answer"], facts, example.answers[0], example.meta["supporting_facts"]
+            )
+            scores |= {name: found[name] for name in _FACT_SCORES}
+    if example.positives:
+        scores["as_many_hops"] = float(len(result["retrievals"]) == len(example.positives))
+    return scores
+
+
+def _by_task(example: EvaluationExample, answer: str) -> dict[str, float]:
+    metric, answers = example.meta.get("metric"), list(example.answers)
+    if metric is None:
+        return {"exact_match": exact_match(answer, answers), "f1": answer_f1(answer, answers)}
+    text = clean_prediction(answer).strip()
+    if metric == "match":
+        return {"match": match(text, answers)}
+    if metric == "accuracy":
+        choices = sorted(example.meta.get("choices") or ())
+        label = closed_answer(text, pubhealth=example.meta.get("task") == "pubhealth", choices=choices)
+        return {"accuracy": accuracy(label, answers)}
+    raise ValueError(f"example {example.id!r}: meta.metric is {metric!r}; give 'match', 'accuracy' or none")
+
+
+def predicted_facts(result: Mapping[str, Any]) -> list[tuple[str, int]] | None:
+    """The sentences that were retrieved first, as HotpotQA's supporting facts; `None` if passages were searched."""
+    best = [retrieval["passages"][0] for retrieval in result["retrievals"] if retrieval["passages"]]
+    if not best or any("sentence" not in passage for passage in best):
+        return None
+    return [(passage["title"], passage["sentence"]) for passage in best]
+
+
+def found_ids(result: Mapping[str, Any]) -> list[list[str]]:
+    """Ids of the passages of every hop, best first."""
+    return [[passage["id"] for passage in retrieval["passages"]] for retrieval in result["retrievals"]]
+
+
+def hop_scores_of(
+    examples: Sequence[EvaluationExample], found: Sequence[Sequence[Sequence[str]]], k: int
+) -> list[dict[int, dict[str, float]]]:
+    """
+    Scores of every gold hop.
+
+    Args:
+        examples (`Sequence[EvaluationExample]`)
+        found (`Sequence[Sequence[Sequence[str]]]`): Example → hop → ids of passages, best first. A gold hop that the
+            model did not take counts 0.
+        k (`int`): Most passages per hop; ranks beyond it are not scored.
+
+    Returns:
+        `list[dict[int, dict[str, float]]]`: Example → gold hop that has positives → `recall@k` (share of its positives
+        among the first k), `success@k` (whether any is), `mrr`, `ndcg@k`.
+    """
+    cutoffs = [*(cutoff for cutoff in CUTOFFS if cutoff < k), k]
+    kept = [f"{name}@{cutoff}" for name in ("recall", "success") for cutoff in cutoffs]
+    kept += ["mrr", f"ndcg@{min(10, k)}"]
+    hops = [
+        (place, hop, list(found[place][hop]) if hop < len(found[place]) else [], positives)
+        for place, example in enumerate(examples)
+        for hop, positives in enumerate(example.positives)
+        if positives
+    ]
+    scored: list[dict[int, dict[str, float]]] = [{} for _ in examples]
+    values = ranking_scores([hop[2] for hop in hops], [hop[3] for hop in hops], at=cutoffs) if hops else []
+    for (place, hop, *_), scores in zip(hops, values, strict=True):
+        scored[place][hop] = {name: scores[name] for name in kept}
+    return scored
+
+
+def score_rag(
+    examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]], k: int, retrieved: bool = True
+) -> Iterator[ExampleScores]:
+    """
+    Score generations.
+
+    Args:
+        examples (`Sequence[EvaluationExample]`)
+        results (`Iterable[Mapping]`): One for each, in order; read a few hundred at a time.
+        k (`int`): Passages per hop.
+        retrieved (`bool`, *optional*, defaults to `True`): Whether to score the retrieval too; with gold passages
+            there was none.
+    """
+    for some, own in _together(examples, results):
+        hops = hop_scores_of(some, [found_ids(result) for result in own], k) if retrieved else [{} for _ in some]
+        for example, result, scores in zip(some, own, hops, strict=True):
+            yield ExampleScores(example.group, answer_scores(example, result), scores)
+
+
+def score_retrieval(
+    examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]], k: int
+) -> Iterator[ExampleScores]:
+    """Score retrieval alone; as [`score_rag`]."""
+    for some, own in _together(examples, results):
+        for example, scores in zip(some, hop_scores_of(some, [found_ids(result) for result in own], k), strict=True):
+            yield ExampleScores(example.group, {}, scores)
+
+
+def _together(
+    examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[Sequence[EvaluationExample], list[Mapping[str, Any]]]]:
+    # ir-measures has a cost per call, and a large `k` a cost in memory per example.
+    stream = iter(results)
+    for start in range(0, len(examples), _EXAMPLES_AT_A_TIME):
+        some = examples[start : start + _EXAMPLES_AT_A_TIME]
+        yield some, list(islice(stream, len(some)))

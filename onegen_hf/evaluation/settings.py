@@ -1,0 +1,87 @@
+"""What a result depends on, in a form that can be stored and compared: model, index, examples, versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ..index import PassageIndex
+
+_LIBRARIES = ("onegen-hf", "torch", "transformers")
+_SAMPLED_PASSAGES = 1024
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """
+    Identify a model exactly.
+
+    An index accepts any model that embeds alike, but half an evaluation of another training step is no evaluation; so
+    this is stricter than [`ModelFingerprint`]. The name is no part of it: a directory may be moved.
+
+    Args:
+        model (`OneGenForCausalLM`)
+        tokenizer (`PreTrainedTokenizerBase`)
+    """
+    generation = model.generation_config.to_diff_dict()
+    return {
+        "weights": weights_checksum(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name != "default_index"},
+        "generation": {name: value for name, value in generation.items() if name != "transformers_version"},
+        "tokenizer": digest([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template]),
+    }
+
+
+def index_settings(index: PassageIndex) -> dict[str, Any]:
+    """
+    Identify an index: its kind and size, and a sample of its passages.
+
+    Args:
+        index ([`PassageIndex`])
+    """
+    sample = np.unique(np.linspace(0, len(index) - 1, num=min(len(index), _SAMPLED_PASSAGES), dtype=np.int64))
+    passages = (index.passages[int(number)] for number in sample)
+    return {
+        "passages": len(index),
+        "embeddings": index.num_rows,
+        "factory": index.factory,
+        "granularity": index.granularity,
+        "sampled_passages": digest([passage.id, passage.title, passage.text] for passage in passages),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Of the libraries whose change changes results."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def weights_checksum(model: torch.nn.Module) -> str:
+    """
+    A checksum of all weights that is exact and as fast as reading them, on any device.
+
+    The bits of each tensor are summed as integers, which, unlike a sum of floats, does not depend on the order.
+    """
+    sums: list[tuple[str, list[int], int]] = []
+    for name, tensor in sorted(model.state_dict().items()):
+        total = 0 if tensor.is_meta else int(tensor.detach().view(_INTEGERS[tensor.element_size()]).sum().item())
+        sums.append((name, list(tensor.shape), total))
+    return digest(sums)
+
+
+def digest(values: Iterable[Any] | Mapping[str, Any]) -> str:
+    """A short hash of JSON-serialisable values, taken one at a time."""
+    found = hashlib.blake2b(digest_size=12)
+    for value in values:
+        found.update(json.dumps(value, ensure_ascii=False, sort_keys=True).encode())
+        found.update(b"\n")
+    return found.hexdigest()
