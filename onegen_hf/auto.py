@@ -21,6 +21,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from .configuration import OneGenConfig
+from .files import write_text_atomically
 from .modeling import OneGenMixin
 from .tokens import RetrievalTokens, initialize_token_rows
 
@@ -205,16 +206,9 @@ class OneGenForCausalLM(OneGenMixin):
         in_transformers = backbone.__module__.startswith("transformers.models.")
         if remote_code and in_transformers:
             shim = f"from {__name__} import {type(self).__name__}  # noqa: F401\n"
-            write_atomically(directory / f"{SHIM_MODULE}.py", shim)
+            write_text_atomically(directory / f"{SHIM_MODULE}.py", shim)
             content["auto_map"] = {"AutoModelForCausalLM": f"{SHIM_MODULE}.{type(self).__name__}"}
-        write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old content or the new, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+        write_text_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def class_over(backbone: type[PreTrainedModel]) -> Any:

@@ -7,13 +7,14 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from .files import atomic_file, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -22,23 +23,6 @@ PROBE_FILE = "probe.safetensors"
 _SHARD = re.compile(r"embeddings-(\d{10})-(\d{10})\.safetensors")
 # Rounding costs little: even float32 against bfloat16 gave 0.9997 for SmolLM2-135M; ten steps at 1e-5 gave 0.998.
 _SAME_MODEL_COSINE = 0.999
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """
-    Write a file in one step: yields a temporary path beside `path` and renames it to `path` at the end.
-
-    A reader sees the old content or the new, never half of it, also after a power cut; after an error nothing is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class EncodingCheckpoint:
@@ -69,8 +53,7 @@ class EncodingCheckpoint:
         with atomic_file(self.directory / PROBE_FILE) as temporary:
             save_file({"probe": probe}, temporary)
         # Last: a directory with a manifest is complete enough to be resumed.
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_text_atomically(path, json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n")
 
     def _refuse(self, what: str) -> None:
         raise ValueError(

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import onegen_hf.auto
 from onegen_hf import OneGenConfig, OneGenForCausalLM, RetrievalTokens
-from onegen_hf.auto import backbone_class, class_over, convert, load_tokenizer, write_atomically
+from onegen_hf.auto import backbone_class, class_over, convert, load_tokenizer
 
 IDS = torch.tensor([[5, 60, 7, 80, 400, 9], [300, 21, 22, 402, 24, 403]])
 
@@ -282,11 +282,3 @@ def test_load_tokenizer_pads_on_the_left(tokenizer: Any, tmp_path: Path) -> None
     tokenizer.save_pretrained(tmp_path)
     loaded = load_tokenizer(tmp_path)
     assert loaded.padding_side == "left" and loaded.pad_token == loaded.eos_token == "<|im_end|>"
-
-
-def test_write_atomically(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_atomically(path, "old")
-    write_atomically(path, "new ä")
-    assert path.read_text(encoding="utf-8") == "new ä"
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from ..encode_checkpoint import atomic_file
+from ..files import atomic_file, write_text_atomically
 
 INDEX_FILE = "index.faiss"
 PASSAGES_FILE = "passages.parquet"
@@ -50,8 +50,7 @@ def write_directory(
         "files": sizes,
         "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
     }
-    with atomic_file(root / DESCRIPTION_FILE) as temporary:
-        temporary.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
+    write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")
 
 
 def read_description(root: Path) -> dict[str, Any]:
