@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from benchmarks.report import write_result
 from onegen_hf import OneGenForCausalLM, OneGenRagPipeline, PassageIndex
-from onegen_hf.metrics.answers import answer_f1, exact_match
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.corpora import load_documents, load_examples
 from onegen_hf.generation import Hit, OnePassDecoder, RowState
+from onegen_hf.metrics.answers import answer_f1, exact_match
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 from onegen_hf.rendering import render_prompt
 
