@@ -28,6 +28,7 @@ from torch import Tensor
 
 from benchmarks.report import write_result
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM
+from onegen_hf.auto import class_under
 from onegen_hf.backbones import SMOLLM2, load_backbone
 from onegen_hf.corpora import load_documents, load_examples
 from onegen_hf.trainer import add_adapter
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     settings = OneGenConfig(max_embedded_length=64)
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings).to(options.device)
     adapted = add_adapter(model, tokenizer, LoraConfig(r=32, lora_alpha=32, target_modules="all-linear")).train()
-    plain_class = next(c for c in type(model).__mro__ if not issubclass(c, OneGenForCausalLM.__mro__[1]))
+    plain_class = class_under(type(model))
     collator = OneGenDataCollator(tokenizer, load_documents(options.data), settings)
     examples = load_examples(options.data, limit=options.batch_size * (options.batches + 1))
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-4)

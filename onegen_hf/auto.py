@@ -196,7 +196,7 @@ class OneGenForCausalLM(OneGenMixin):
 
     def describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
         """Rewrite a saved config.json so that it names the backbone's class, and this one as remote code if wanted."""
-        backbone = next(c for c in type(self).__mro__ if not issubclass(c, OneGenMixin))
+        backbone = class_under(type(self))
         self.config.architectures = [backbone.__name__]
         path = directory / "config.json"
         if not path.is_file():
@@ -225,6 +225,11 @@ def class_over(backbone: type[PreTrainedModel]) -> Any:
     # In the module's namespace, so that instances pickle and remote-code shims can import the class by name.
     setattr(sys.modules[__name__], name, made)
     return made
+
+
+def class_under(joined: type) -> type[PreTrainedModel]:
+    """The backbone class that [`class_over`] joined: the plain model of the same checkpoint."""
+    return next(c for c in joined.__mro__ if not issubclass(c, OneGenMixin))
 
 
 def convert(model: PreTrainedModel) -> Any:
