@@ -41,7 +41,8 @@ class SelfRagEvalConverter(Converter):
     - The assistant's message is `[Retrieval][RQ]<paragraph>first positive</paragraph>answer`, as in training on
       Self-RAG's data; without a positive the paragraph is empty, as when a search finds nothing.
     - `question` is the user's message, with instruction and choices, so that whoever asks it asks all of it. `meta`
-      has the bare `question`, `task`, `metric` (`"match"` or `"accuracy"`) and, for ARC, `choices`.
+      has the bare `question`, `task`, `metric` (`"match"` or `"accuracy"`), for ARC `choices`, and
+      `contexts_without_text` where passages were left out for that.
 
     Args:
         task (`str`, *optional*, defaults to `"auto"`):
@@ -61,6 +62,7 @@ class SelfRagEvalConverter(Converter):
 
     name: ClassVar[str] = "self-rag-eval"
     title: ClassVar[str] = "Self-RAG evaluation data for OneGen"
+    counted_meta: ClassVar[tuple[str, ...]] = ("task",)
 
     def __post_init__(self) -> None:
         if self.task not in ("auto", *METRICS):
@@ -80,7 +82,8 @@ class SelfRagEvalConverter(Converter):
         if task == "arc_challenge":
             sought = [choice.text for choice in choices if choice.label in answers]
         holding, others = list[Document](), list[Document]()
-        for context in read_contexts(record):
+        contexts = read_contexts(record)
+        for context in contexts:
             held = context.has_answer
             if held is None:
                 held = holds_answer(f"{context.title}\n{context.text}", sought)
@@ -92,6 +95,8 @@ class SelfRagEvalConverter(Converter):
         refuse_reserved(f"{prompt}\n{answer}", [self.query_token])
         paragraph = as_paragraph(holding[0] if holding else None, [self.query_token])
         meta: dict[str, Any] = {"task": task, "metric": METRICS[task], "question": question}
+        if empty := len(_raw_contexts(record)) - len(contexts):
+            meta["contexts_without_text"] = empty
         if choices:
             meta["choices"] = {choice.label: choice.text for choice in choices}
         return {
@@ -110,7 +115,7 @@ class SelfRagEvalConverter(Converter):
 
 def read_contexts(record: Mapping[str, Any]) -> list[Context]:
     """
-    Read the passages that were retrieved for a record; one without text is left out.
+    Read the passages that were retrieved for a record; one without text tells nothing and is left out.
 
     Args:
         record (`Mapping[str, Any]`):
@@ -122,13 +127,8 @@ def read_contexts(record: Mapping[str, Any]) -> list[Context]:
     Raises:
         `RecordError`: If they are malformed.
     """
-    field = next((name for name in _CONTEXT_FIELDS if record.get(name) is not None), None)
-    if field is None:
-        return []
-    if not isinstance(record[field], list) or not all(isinstance(item, Mapping) for item in record[field]):
-        raise RecordError("malformed_field", f"`{field}` must be a list of objects with `title` and `text`.")
     contexts = []
-    for item in record[field]:
+    for item in _raw_contexts(record):
         flag = item.get("hasanswer", item.get("has_answer"))
         if text := optional_text_field(item, "text"):
             contexts.append(Context(optional_text_field(item, "title"), text, None if flag is None else bool(flag)))
@@ -140,3 +140,12 @@ def _identifier(record: Mapping[str, Any], default_id: str) -> str:
         if record.get(field) is not None:
             return str(record[field])
     return default_id
+
+
+def _raw_contexts(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    field = next((name for name in _CONTEXT_FIELDS if record.get(name) is not None), None)
+    if field is None:
+        return []
+    if not isinstance(record[field], list) or not all(isinstance(item, Mapping) for item in record[field]):
+        raise RecordError("malformed_field", f"`{field}` must be a list of objects with `title` and `text`.")
+    return record[field]

@@ -84,6 +84,12 @@ def test_other_names_of_the_fields(changes: dict[str, Any]) -> None:
     assert example["positives"] == [["The Tin Boat", "Ada Moll"]]
 
 
+def test_passages_without_text_are_counted() -> None:
+    example = convert({**QUESTION, "ctxs": [*CTXS, {"title": "Oak", "text": " "}, {"title": "Elm"}]})
+    assert example["meta"]["contexts_without_text"] == 2
+    assert example["positives"] == [["The Tin Boat", "Ada Moll"]]
+
+
 def test_arc_shows_its_choices() -> None:
     ctxs = [{"title": "Tin", "text": "B is a letter."}, {"title": "Gas", "text": "Neon glows."}]
     example = convert({**ARC, "ctxs": ctxs})
