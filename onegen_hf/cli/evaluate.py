@@ -85,13 +85,16 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
     """Run an evaluation; what can be found wrong without the model is found before it is loaded."""
     directory = RunDirectory(options.out)
     examples = load_examples(options.data, options.split, options.limit)
-    documents = None if options.index is not None else load_documents(options.data, options.documents_split)
-    if documents is not None:
-        read_examples(examples, as_document_store(documents).ids, "documents")
+    index = None if options.index is None else PassageIndex.load(options.index)
+    documents = None
+    if index is None:
+        documents = as_document_store(load_documents(options.data, options.documents_split))
+        read_examples(examples, documents.ids, "documents")
     name = options.model or str(DEFAULT_CHECKPOINT)
     model = OneGenForCausalLM.from_pretrained(name, dtype=options.dtype, device_map=options.device).eval()
     tokenizer = load_tokenizer(name)
-    index = _index(options, model, tokenizer, documents)
+    if index is None:
+        index = _index_of(documents, Path(options.out), model, tokenizer, options.model)
     common: dict[str, Any] = {
         "output_dir": directory.path,
         "k": PASSAGES_PER_HOP[options.task] if options.k is None else options.k,
@@ -113,13 +116,11 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
     )
 
 
-def _index(options: EvaluateArguments, model: Any, tokenizer: Any, documents: Any) -> PassageIndex:
-    if options.index is not None:
-        return PassageIndex.load(options.index)
-    folder = Path(options.out) / "index"
+def _index_of(documents: Any, out: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:
+    folder = out / "index"
     if not (folder / "index.json").is_file():
-        checkpoint = folder.with_name("encoding")
-        PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=options.model).save(folder)
+        checkpoint = out / "encoding"
+        PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=model_id).save(folder)
     return PassageIndex.load(folder)
 
 

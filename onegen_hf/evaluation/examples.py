@@ -138,7 +138,7 @@ def _answers(answers: Sequence[str] | None, identifier: str) -> tuple[str, ...]:
 
 def _meta(meta: Any, identifier: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(meta) if isinstance(meta, str) and meta.strip() else meta
+        found = json.loads(meta or "null") if isinstance(meta, str) else meta
     except ValueError as error:
         raise ValueError(f"example {identifier!r}: meta is no JSON ({error}): mend it, or leave it empty") from error
     if found is not None and not isinstance(found, Mapping):

@@ -1,0 +1,102 @@
+"""`onegen-hf evaluate` on a repository of a few examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+from evaluation_setup import NUMBERS, checkpoint, repository
+
+from onegen_hf.cli.evaluate import main
+
+
+def options(out: Path, *more: str) -> list[str]:
+    return [
+        "--model", str(checkpoint()), "--data", str(repository()), "--out", str(out), "--max_new_tokens", "48",
+        "--batch_size", "1", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def test_answers_with_an_index_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(options(tmp_path, "--gold-passages", "--limit", "4"))
+    shown = capsys.readouterr().out
+    assert shown.startswith("rag of checkpoint on two_questions, split dev\n12 passages searched, k=1, float32")
+    assert "gold passages  examples" in shown and f"are in {tmp_path}" in shown
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["results"]["retrieved"]["all"]["examples"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["index"]
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 4
+
+
+def test_retrieval_with_an_index_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(options(tmp_path, "--task", "retrieval", "--index", str(checkpoint() / "index")))
+    assert "retrieval of checkpoint on two_questions" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["settings"]["k"] == 100
+    assert report["results"]["retrieved"]["by_type"]["2 hops"]["metrics"]["recall@1"]["value"] == 1.0
+    assert not (tmp_path / "index").exists()
+    with pytest.raises(ValueError, match="k was 100 and is now 5"):
+        main(options(tmp_path, "--task", "retrieval", "--k", "5", "--index", str(checkpoint() / "index")))
+
+
+def test_killed_from_outside(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ["--gold_passages", "--index", str(checkpoint() / "index")]
+    main(options(whole, *more))
+    arguments = options(killed, *more)
+    code = "import sys; from onegen_hf.cli.evaluate import main; main(sys.argv[1:])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    answers = killed / "answers.jsonl"
+    end = time.monotonic() + 120
+    while not (answers.is_file() and answers.stat().st_size) and running.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert 1 <= answers.read_bytes().count(b"\n") <= len(NUMBERS)
+    main(arguments)
+    for name in ("answers.jsonl", "answers_gold_passages.jsonl", "report.json", "settings.json", "model-index.yaml"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--split", "test"], "split 'test'"),
+        (["--limit", "0"], "limit=0 must be at least 1 example"),
+        (["--level", "95"], "level=95.0 must be between 0 and 1"),
+        (["--task", "retrieval", "--gold_passages"], "gold_passages is for task=rag"),
+        (["--data", "nowhere/at_all"], "nowhere/at_all"),
+        (["--index", "/no/such/index"], "/no/such/index"),
+    ],
+)
+def test_errors_of_input(tmp_path: Path, more: list[str], message: str) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        main(options(tmp_path, *more))
+
+
+def test_documents_without_the_positives_are_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    text = (repository() / "README.md").read_text()
+    other = tmp_path / "repository"
+    other.mkdir()
+    (other / "README.md").write_text(text)
+    (other / "dev.parquet").symlink_to(repository() / "dev.parquet")
+    Dataset.from_list([{"id": "d0", "title": "", "sentences": ["Only one."]}]).to_parquet(other / "documents.parquet")
+    message = r"positives are not in the documents: 'd1' \(example 'q0', query token 1\)"
+    with pytest.raises(ValueError, match=message):
+        main(["--data", str(other), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "no_model")])
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OSError, match="cannot be written to"):
+        main(options(tmp_path / "out"))
