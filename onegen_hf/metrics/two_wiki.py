@@ -135,7 +135,11 @@ def two_wiki_scores(
     return mean_scores(
         (
             two_wiki_example_scores(
-                *(predictions[part].get(record_id(record)) for part in ("answer", "sp", "evidence")), record, aliases
+                predictions["answer"].get(record_id(record)),
+                predictions["sp"].get(record_id(record)),
+                predictions["evidence"].get(record_id(record)),
+                record,
+                aliases,
             )
             for record in gold
         ),
