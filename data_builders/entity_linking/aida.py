@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 from urllib.parse import unquote
 
 from data_builders.entity_linking.detokenization import detokenize
@@ -28,8 +29,15 @@ class _Token(NamedTuple):
 
 def is_aida(path: str | PathLike[str]) -> bool:
     """Whether the first line that is not blank begins an AIDA-CoNLL document."""
-    with Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
+    with _open(Path(path), errors="replace") as stream:
         return next((line for line in stream if line.strip()), "").startswith(DOCUMENT_START)
+
+
+def _open(path: Path, errors: str = "strict") -> TextIO:
+    with path.open("rb") as stream:
+        is_compressed = stream.read(2) == b"\x1f\x8b"
+    opener: Any = gzip.open if is_compressed else open
+    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors=errors, newline="\n"))
 
 
 def read_aida(path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
@@ -56,7 +64,7 @@ def read_aida(path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Locate
     """
     path = Path(path)
     heading, first, sentences = "", 0, [[]]  # type: tuple[str, int, list[list[_Token]]]
-    with path.open(encoding="utf-8-sig", newline="\n") as stream:
+    with _open(path) as stream:
         for line, text in enumerate(stream, start=1):
             text = text.rstrip("\r\n")
             if text.startswith(DOCUMENT_START):

@@ -17,6 +17,7 @@ from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.schema import validate_example
 from onegen_hf import OneGenConfig, RetrievalTokens
 from onegen_hf.passages import Passage, PassageEncoder
+from onegen_hf.roles import RoleEncoder
 
 TEXT = "Mina Oak of Elm Hill met Lord Oak there."
 CATALOGUE: list[dict[str, Any]] = [
@@ -276,6 +277,16 @@ def test_documents_end_in_the_document_token_once(fresh_tokenizer: PreTrainedTok
         row = encoder.row(passage)
         assert row.input_ids.count(encoder.ids.document) == 1
         assert row.input_ids[-1] == encoder.ids.document
+
+
+def test_every_mention_has_one_query_token(fresh_tokenizer: PreTrainedTokenizerBase) -> None:
+    tokens = RetrievalTokens.entity_linking()
+    tokens.add_to(fresh_tokenizer)
+    example, _ = build(article(label(0, 8), label(12, 20, "Q2")))
+    encoded = RoleEncoder(fresh_tokenizer, OneGenConfig(tokens=tokens)).encode(example["messages"])
+    ids = tokens.ids(fresh_tokenizer)
+    assert [encoded.input_ids[position] for position in encoded.query_positions] == [ids.query] * 2
+    assert [encoded.input_ids[position + 1] for position in encoded.query_positions] == [ids.continuation] * 2
 
 
 # Properties.

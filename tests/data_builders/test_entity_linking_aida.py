@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def test_documents_splits_and_labels_are_read(table: Path) -> None:
 def test_line_ends_and_byte_order_marks_do_not_matter(table: Path, text: str) -> None:
     expected = articles(table)
     table.write_bytes(text.encode())
+    assert articles(table) == expected
+
+
+def test_a_compressed_table_is_read(table: Path) -> None:
+    expected = articles(table)
+    table.write_bytes(gzip.compress(table.read_bytes()))
     assert articles(table) == expected
 
 
