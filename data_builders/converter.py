@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
@@ -12,6 +12,9 @@ from data_builders.documents import DocumentStore
 from data_builders.errors import ErrorPolicy
 from data_builders.records import Located, read_records
 from data_builders.schema import DEFAULT_QUERY_TOKEN
+
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
+"""Endings of data files, each also with `.gz` behind it."""
 
 
 @dataclass
@@ -36,6 +39,12 @@ class Converter(ABC):
     """As `onegen-hf build` calls it."""
     title: ClassVar[str]
     """Heading of the corpus's README."""
+    counted_meta: ClassVar[tuple[str, ...]] = ()
+    """Fields of an example's `meta` whose values the report counts."""
+    path_options: ClassVar[tuple[str, ...]] = ()
+    """Options that name a file; the report shows its name only, since paths of a machine are not published."""
+    corpus_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
+    """Endings of the files that count when `--documents` names a folder."""
 
     def rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
         """
@@ -44,6 +53,10 @@ class Converter(ABC):
         A row is what becomes one example: a format that nests several (SQuAD's articles) is flattened here, so that
         rows in = examples out + rows dropped, by reason.
         """
+        return read_records(path, policy)
+
+    def corpus_rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
+        """Stream the records of one corpus file; by default as [`read_records`] does."""
         return read_records(path, policy)
 
     def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:  # noqa: B027 (optional)
@@ -62,6 +75,12 @@ class Converter(ABC):
             `RecordError`: If it is malformed.
         """
         store.add_record(record)
+
+    def prepare(self, rows: Iterable[Located], store: DocumentStore) -> None:  # noqa: B027 (optional)
+        """
+        See all rows of a split before the first one is converted, for work that is better done for many at a time; by
+        default there is none.
+        """
 
     @abstractmethod
     def example(self, record: Mapping[str, Any], store: DocumentStore, default_id: str) -> dict[str, Any]:

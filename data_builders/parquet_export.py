@@ -1,4 +1,4 @@
-"""Write documents and examples as a dataset repository: Parquet files and the README that `load_dataset` reads."""
+"""Write documents and examples that are in memory as a dataset repository, one Parquet file per split."""
 
 from __future__ import annotations
 
@@ -9,28 +9,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-_README = """---
-configs:
-- config_name: documents
-  data_files:
-  - split: train
-    path: documents/train.parquet
-- config_name: examples
-  data_files:
-{splits}
----
-
-# {title}
-
-{description}
-
-| file | rows |
-|---|---|
-{rows}
-
-`documents` holds the passages of every split. `examples` refers to them by id, one list of `positives` and `negatives`
-per query token of the assistant's message, in order.
-"""
+from data_builders.repository import render_readme
 
 
 def write_repository(
@@ -68,9 +47,8 @@ def write_repository(
     written = []
     for name, table in tables.items():
         written.append(_replace(root / name, lambda path, table=table: table.to_parquet(path)))  # type: ignore[misc]
-    splits = "\n".join(f"  - split: {split}\n    path: examples/{split}.parquet" for split in examples)
-    rows = "\n".join(f"| `{name}` | {len(table)} |" for name, table in tables.items())
-    text = _README.format(splits=splits, title=title, description=description, rows=rows)
+    splits = {split: (f"examples/{split}.parquet", len(table)) for split, table in examples.items()}
+    text = render_readme(("documents/train.parquet", len(documents)), splits, title=title, description=description)
     written.append(_replace(root / "README.md", lambda path: path.write_text(text, encoding="utf-8")))
     return written
 

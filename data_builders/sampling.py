@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_builders.seeding import shuffled
 
 
-def balanced_sample(rows: Sequence[dict[str, Any]], size: int, seed: int = 0) -> list[dict[str, Any]]:
+def kind_of(example: Mapping[str, Any]) -> str:
     """
-    Draw examples so that each template's share goes with the square root of its number.
+    The kind of an example: its `template`, or else its `type`.
 
     Args:
-        rows (`Sequence[dict[str, Any]]`):
-            Records of the `examples` config; `meta` names the `template`, or else the `type`.
+        example (`Mapping[str, Any]`):
+            A record of the `examples` config.
+
+    Returns:
+        `str`: The kind; `"None"` where `meta` names neither.
+    """
+    meta = json.loads(example["meta"])
+    return str(meta.get("template") or meta.get("type"))
+
+
+def balanced_rows(kinds: Sequence[str], size: int, seed: int = 0) -> list[int]:
+    """
+    Draw examples so that each kind's share goes with the square root of its number.
+
+    Args:
+        kinds (`Sequence[str]`):
+            The kind of each example, see [`kind_of`].
         size (`int`):
             How many to draw; all of them when there are no more.
         seed (`int`, *optional*, defaults to 0):
             Chooses the examples and their order.
 
     Returns:
-        `list[dict[str, Any]]`: The examples, shuffled.
+        `list[int]`: The numbers of the examples drawn, shuffled.
 
     Raises:
         `ValueError`: If `size` is negative.
     """
     if size < 0:
         raise ValueError(f"`size` must not be negative, got {size}.")
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        meta = json.loads(row["meta"])
-        groups[str(meta.get("template") or meta.get("type"))].append(row)
-    drawn: list[dict[str, Any]] = []
-    left, open_groups = min(size, len(rows)), sorted(groups, key=lambda name: (len(groups[name]), name))
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, kind in enumerate(kinds):
+        groups[kind].append(row)
+    drawn: list[int] = []
+    left, open_groups = min(size, len(kinds)), sorted(groups, key=lambda name: (len(groups[name]), name))
     # From the smallest group on: what one cannot fill is shared out among the larger ones.
     while open_groups:
         name = open_groups[0]

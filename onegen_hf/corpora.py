@@ -75,7 +75,7 @@ def _load_config(source: str | os.PathLike[str], config: str, split: str) -> Dat
         return load_dataset(str(source), config, split=split)
     except (FileNotFoundError, DatasetNotFoundError) as error:
         raise FileNotFoundError(
-            f"{source}: no such dataset repository, folder or file. Build one with `python -m data_builders.multi_hop.builder`"
+            f"{source}: no such dataset repository, folder or file. Build one with `onegen-hf build`"
         ) from error
     except ConnectionError as error:
         raise FileNotFoundError(

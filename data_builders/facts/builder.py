@@ -1,17 +1,11 @@
-"""
-Passages and questions made from the tables of `data_builders/facts/tables`, for demos and quick training.
-
-```
-python -m data_builders.facts.builder --out facts
-```
-"""
+"""The fact corpus: passages and questions made from the tables beside this file, for demos and quick training."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, NamedTuple
 
 from datasets import Dataset
@@ -22,7 +16,6 @@ from data_builders.facts.neighbours import Neighbours
 from data_builders.facts.passages import passage
 from data_builders.facts.questions import draw_questions
 from data_builders.facts.split import HELD_OUT_FRACTION, held_out_titles
-from data_builders.multi_hop.builder import count_examples
 from data_builders.multi_hop.conversion import record_to_example
 from data_builders.parquet_export import write_repository
 from data_builders.schema import DEFAULT_QUERY_TOKEN, DOCUMENTS_FEATURES, EXAMPLES_FEATURES
@@ -135,33 +128,59 @@ def build_facts(
     return Dataset.from_list(corpus.documents, features=DOCUMENTS_FEATURES), tables, report
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, see the head of this file."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.facts.builder", description=__doc__)
-    parser.add_argument("--out", required=True, help="folder for documents/, examples/ and README.md")
-    parser.add_argument("--train-size", type=int, default=3000)
-    parser.add_argument("--dev-size", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-negatives", type=int, default=5)
-    parser.add_argument("--query-token", default=DEFAULT_QUERY_TOKEN)
-    options = parser.parse_args(arguments)
+def count_examples(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """
+    Count examples, hops, negatives, comparison lines, decompositions by origin and question types.
+
+    Args:
+        rows (`Sequence[Mapping[str, Any]]`):
+            Records of the `examples` config.
+
+    Returns:
+        `dict[str, int]`: The counts, in alphabetical order.
+    """
+    counts: Counter[str] = Counter(examples=len(rows))
+    for row in rows:
+        meta = json.loads(row["meta"])
+        counts["hops"] += len(row["positives"])
+        counts["negatives"] += sum(len(ids) for ids in row["negatives"])
+        counts["hops_without_negatives"] += sum(not ids for ids in row["negatives"])
+        counts["comparison_lines"] += meta["comparison"]
+        counts[f"decomposition/{meta['decomposition']}"] += 1
+        counts[f"type/{meta.get('type', 'none')}"] += 1
+    return dict(sorted(counts.items()))
+
+
+def write_facts(
+    out_dir: str | PathLike[str],
+    train_size: int = 3000,
+    dev_size: int = 300,
+    seed: int = 0,
+    *,
+    num_negatives: int = 5,
+    query_token: str = DEFAULT_QUERY_TOKEN,
+) -> dict[str, dict[str, int]]:
+    """
+    Build the fact corpus and write it as a dataset repository.
+
+    Args:
+        out_dir (`str` or `PathLike`):
+            The folder of the repository.
+        train_size, dev_size, seed, num_negatives, query_token:
+            As in [`build_facts`].
+
+    Returns:
+        `dict[str, dict[str, int]]`: The report of counts.
+    """
     documents, tables, report = build_facts(
-        options.train_size,
-        options.dev_size,
-        options.seed,
-        num_negatives=options.num_negatives,
-        query_token=options.query_token,
+        train_size, dev_size, seed, num_negatives=num_negatives, query_token=query_token
     )
     write_repository(
-        options.out,
+        out_dir,
         documents,
         tables,
         title="OneGen fact corpus",
         description="Short passages on films, people, countries, cities and works, with questions of one to four "
         "hops. Made from tables of facts; `dev` starts at entities that `train` never touches.",
     )
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return report

@@ -1,80 +1,184 @@
-"""One multi-hop question with its decomposition becomes one training example."""
+"""One multi-hop question with its hops becomes one training example."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_builders.documents import Document, DocumentStore, read_context
 from data_builders.errors import RecordError
 from data_builders.multi_hop.comparison import comparison_line
-from data_builders.rendering import Hop, render_answer
+from data_builders.multi_hop.decomposition import Decomposition, decompose
+from data_builders.multi_hop.fields import match_title, read_answers, required_text, supporting_titles
+from data_builders.multi_hop.llm import LlmDecomposer
+from data_builders.multi_hop.musique import is_musique, read_paragraphs, read_steps
+from data_builders.multi_hop.side_file import SideFile
+from data_builders.rendering import render_answer
 from data_builders.schema import DEFAULT_QUERY_TOKEN, validate_example
+
+Neighbours = Callable[[str], Sequence[str]]
+
+
+class ReadQuestion(NamedTuple):
+    """
+    A record, whatever its layout, with its passages looked up.
+
+    Args:
+        decomposition (`Decomposition`):
+            The hops.
+        passages (`list[Document]`):
+            The passage of each hop.
+        context (`list[str]`):
+            The ids of all passages that the record offers, in its order.
+        gold (`set[str]`):
+            The ids of those that answer a part of the question.
+    """
+
+    decomposition: Decomposition
+    passages: list[Document]
+    context: list[str]
+    gold: set[str]
 
 
 def add_context(record: Mapping[str, Any], store: DocumentStore) -> None:
-    """Put the passages that a record carries itself into `store`."""
-    for title, sentences in read_context(record):
-        if sentences is not None:
-            store.add(title, sentences)
-
-
-def read_hops(record: Mapping[str, Any]) -> tuple[list[Hop], str]:
     """
-    Read the decomposition of a record, or make one up.
+    Put the passages that a record carries itself into `store`.
 
-    Without a decomposition there is one hop per supporting title, in the order of `supporting_facts`; its sub
-    question is the whole question and it has no answer. That teaches retrieval of the right passages in a fixed
-    order but no reasoning in between: prefer records with a decomposition.
+    Raises:
+        `RecordError`: If they are malformed.
+    """
+    if is_musique(record):
+        for paragraph in read_paragraphs(record):
+            store.add(paragraph.title, [paragraph.text])
+    else:
+        for title, sentences in read_context(record):
+            if sentences is not None:
+                store.add(title, sentences)
+
+
+def read_question(
+    record: Mapping[str, Any],
+    store: DocumentStore,
+    *,
+    question_id: str = "",
+    side_file: SideFile | None = None,
+    llm: LlmDecomposer | None = None,
+) -> ReadQuestion:
+    """
+    Read hops and passages of a record in MuSiQue's or HotpotQA's layout.
 
     Args:
         record (`Mapping[str, Any]`):
-            The record.
+            The record, decoded.
+        store (`DocumentStore`):
+            The documents, those of the record's context among them.
+        question_id (`str`, *optional*, defaults to `""`):
+            Its id in the side file.
+        side_file (`SideFile`, *optional*):
+            Decompositions by id.
+        llm (`LlmDecomposer`, *optional*):
+            Writes them.
 
     Returns:
-        `tuple[list[Hop], str]`: The hops, and `"given"` or `"heuristic"`.
+        `ReadQuestion`: Hops and passages.
 
     Raises:
-        `ValueError`: If there is neither a decomposition nor supporting facts, or one is malformed.
+        `RecordError`: If a field is missing or malformed, or a title has no document.
     """
-    steps = record.get("decomposition")
-    if not steps:
-        question = _text(record, "question")
-        return [Hop(question, None, title) for title in supporting_titles(record)], "heuristic"
-    hops = []
-    for number, step in enumerate(steps):
-        if not isinstance(step, Mapping):
-            raise RecordError("malformed_field", f"`decomposition[{number}]` must be an object.")
-        answer = step.get("answer")
-        if answer is not None and not isinstance(answer, str):
-            raise RecordError("malformed_field", f"`decomposition[{number}].answer` must be text; quote it.")
-        prefix = f"decomposition[{number}]."
-        hops.append(Hop(_text(step, "sub_question", prefix), answer or None, _text(step, "title", prefix)))
-    return hops, "given"
+    if is_musique(record):
+        paragraphs = read_paragraphs(record)
+        ids = {p.number: store.find_id(p.title, [p.text]) for p in paragraphs}
+        gold = {ids[paragraph.number] for paragraph in paragraphs if paragraph.is_supporting}
+        steps = read_steps(record, paragraphs)
+        if steps:
+            passages = [store[ids[paragraph.number]] for _, paragraph in steps]
+            found = Decomposition([hop for hop, _ in steps], "musique")
+            return ReadQuestion(found, passages, list(ids.values()), gold | {passage.id for passage in passages})
+        record = {
+            **record,
+            "context": [[paragraph.title, [paragraph.text]] for paragraph in paragraphs],
+            "supporting_facts": [[paragraph.title, None] for paragraph in paragraphs if paragraph.is_supporting],
+        }
+    context = {title: store.find_id(title, sentences) for title, sentences in read_context(record)}
+
+    def passage_of(title: str) -> Document:
+        same = match_title(title, list(context))
+        return store[context[same]] if same is not None else _find_gold(store, title)
+
+    decomposition = decompose(
+        record, lambda title: passage_of(title).text, question_id=question_id, side_file=side_file, llm=llm
+    )
+    passages = [passage_of(hop.title) for hop in decomposition.hops]
+    gold = {passage.id for passage in passages}
+    if record.get("supporting_facts"):
+        # A supporting passage that no hop names still answers part of the question: it is no negative.
+        gold.update(context[title] for title in supporting_titles(record) if title in context)
+    return ReadQuestion(decomposition, passages, list(context.values()), gold)
 
 
-def supporting_titles(record: Mapping[str, Any]) -> list[str]:
+def make_example(
+    record: Mapping[str, Any],
+    read: ReadQuestion,
+    *,
+    example_id: str,
+    answers: Sequence[str],
+    num_negatives: int = 5,
+    query_token: str = DEFAULT_QUERY_TOKEN,
+    neighbours: Neighbours | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """
-    List the titles of the supporting facts, each once, in order.
+    Write a question as a record of the `examples` config.
 
     Args:
         record (`Mapping[str, Any]`):
-            A record with `supporting_facts` as `[[title, sent_id], ...]` or `{"title": [...], "sent_id": [...]}`.
+            Its record; `question`, and optionally `type`, `template`, `level`.
+        read (`ReadQuestion`):
+            Its hops and passages.
+        example_id (`str`):
+            The id.
+        answers (`Sequence[str]`):
+            The answer, then its aliases.
+        num_negatives (`int`, *optional*, defaults to 5):
+            The most hard negatives per hop. They are the other passages of the context, in its order, rotated by the
+            number of the hop.
+        query_token (`str`, *optional*, defaults to `"[RQ]"`):
+            The token that asks for a retrieval.
+        neighbours (`Callable[[str], Sequence[str]]`, *optional*):
+            Further hard negatives of a positive by its id, such as [`TitleNeighbours`]; those that are gold are left
+            out.
+        meta (`Mapping[str, Any]`, *optional*):
+            What else goes into `meta`.
 
     Returns:
-        `list[str]`: The titles.
+        `dict[str, Any]`: The example.
 
     Raises:
-        `ValueError`: If the field is missing, empty or malformed.
+        `RecordError`: If a text holds a mark of the format.
     """
-    facts = record.get("supporting_facts")
-    if not facts:
-        raise RecordError("missing_field", "the field `supporting_facts` (or `decomposition`) is missing; add it.")
-    titles = facts.get("title") if isinstance(facts, Mapping) else [f[0] if f else None for f in facts]
-    if not isinstance(titles, list) or not titles or not all(isinstance(title, str) for title in titles):
-        raise RecordError("malformed_field", "`supporting_facts` must hold pairs [title, sent_id].")
-    return list(dict.fromkeys(titles))
+    question = required_text(record, "question")
+    hops, passages = read.decomposition.hops, read.passages
+    pool = list(dict.fromkeys(document_id for document_id in read.context if document_id not in read.gold))
+    negatives = [_rotate(pool, number)[: max(num_negatives, 0)] for number in range(len(hops))]
+    if neighbours is not None:
+        for passage, own in zip(passages, negatives, strict=True):
+            own += [other for other in neighbours(passage.id) if other not in read.gold and other not in own]
+    line = comparison_line(record.get("type"), [hop.answer for hop in hops], answers[0])
+    described = {"decomposition": read.decomposition.origin, "comparison": line is not None}
+    described.update({key: record[key] for key in ("type", "template", "level") if isinstance(record.get(key), str)})
+    return {
+        "id": example_id,
+        "messages": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": render_answer(hops, passages, line, answers[0], query_token)},
+        ],
+        "positives": [[passage.id] for passage in passages],
+        "negatives": negatives,
+        "question": question,
+        "answers": list(answers),
+        "meta": json.dumps({**described, **(meta or {})}, ensure_ascii=False, sort_keys=True),
+    }
 
 
 def record_to_example(
@@ -84,68 +188,31 @@ def record_to_example(
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
     default_id: str = "",
-    neighbours: Callable[[str], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """
-    Turn a HotpotQA-style record into a record of the `examples` config.
-
-    Args:
-        record (`Mapping[str, Any]`):
-            `question`, `answer`, `context` or `context_titles`, `decomposition` or `supporting_facts`; optional `id`
-            (or `_id`), `type`, `template`, `level`, `answer_aliases`.
-        store (`DocumentStore`):
-            The documents, those of the record's context among them.
-        num_negatives (`int`, *optional*, defaults to 5):
-            The most hard negatives per hop. They are the other passages of the context, in its order, rotated by the
-            number of the hop.
-        query_token (`str`, *optional*, defaults to `"[RQ]"`):
-            The token that asks for a retrieval.
-        default_id (`str`, *optional*, defaults to `""`):
-            The id of a record that has none.
-        neighbours (`Callable[[str], Sequence[str]]`, *optional*):
-            Further hard negatives of a positive by its id, such as [`TitleNeighbours`]; those that are gold are left
-            out.
-
-    Returns:
-        `dict[str, Any]`: The example.
+    Turn one record into one valid example; see [`read_question`] and [`make_example`].
 
     Raises:
-        `ValueError`: If a field is missing or malformed, or a title has no document.
+        `RecordError`: If a field is missing or malformed, or a title has no document.
+        `Dropped`: If the question has no answer.
+        `ValueError`: If a text of the record makes the example unusable.
     """
-    question, answer = _text(record, "question"), _text(record, "answer")
-    hops, origin = read_hops(record)
-    context = {title: store.find(title, sentences) for title, sentences in read_context(record)}
-    passages = [context.get(hop.title) or _find_gold(store, hop.title) for hop in hops]
-    gold = {passage.id for passage in passages}
-    if record.get("supporting_facts"):
-        # A supporting passage that no hop names still answers part of the question: it is no negative.
-        gold.update(context[title].id for title in supporting_titles(record) if title in context)
-    pool = list(dict.fromkeys(document.id for document in context.values() if document.id not in gold))
-    negatives = [_rotate(pool, number)[: max(num_negatives, 0)] for number in range(len(hops))]
-    if neighbours is not None:
-        for passage, own in zip(passages, negatives, strict=True):
-            own += [other for other in neighbours(passage.id) if other not in gold and other not in own]
-    question_type = record.get("type")
-    line = comparison_line(question_type, [hop.answer for hop in hops], answer)
-    meta = {"decomposition": origin, "comparison": line is not None}
-    meta.update({key: record[key] for key in ("type", "template", "level") if isinstance(record.get(key), str)})
-    example = {
-        "id": str(record.get("id") or record.get("_id") or default_id),
-        "messages": [
-            {"role": "user", "content": question},
-            {"role": "assistant", "content": render_answer(hops, passages, line, answer, query_token)},
-        ],
-        "positives": [[passage.id] for passage in passages],
-        "negatives": negatives,
-        "question": question,
-        "answers": list(dict.fromkeys([answer, *(record.get("answer_aliases") or [])])),
-        "meta": json.dumps(meta, ensure_ascii=False, sort_keys=True),
-    }
-    try:
-        validate_example(example, store, query_token)
-    except ValueError as error:
-        raise RecordError("invalid_example", str(error)) from error
+    question_id = record_id(record, default_id)
+    example = make_example(
+        record,
+        read_question(record, store, question_id=question_id),
+        example_id=question_id,
+        answers=read_answers(record),
+        num_negatives=num_negatives,
+        query_token=query_token,
+    )
+    validate_example(example, store, query_token)
     return example
+
+
+def record_id(record: Mapping[str, Any], default_id: str) -> str:
+    """The id of a record, under the name that its data set has for it."""
+    return str(record.get("id") or record.get("_id") or default_id)
 
 
 def _find_gold(store: DocumentStore, title: str) -> Document:
@@ -161,12 +228,3 @@ def _find_gold(store: DocumentStore, title: str) -> Document:
 def _rotate(pool: list[str], by: int) -> list[str]:
     start = by % len(pool) if pool else 0
     return pool[start:] + pool[:start]
-
-
-def _text(record: Mapping[str, Any], field: str, prefix: str = "") -> str:
-    value = record.get(field)
-    if value is None:
-        raise RecordError("missing_field", f"the field `{prefix}{field}` is missing; add it.")
-    if not isinstance(value, str) or not value.strip():
-        raise RecordError("malformed_field", f"the field `{prefix}{field}` must be text and not empty.")
-    return value.strip()

@@ -10,6 +10,7 @@ COMMANDS = {
     "demo": ("onegen_hf.cli.demo", "answer a few questions with the model and the passages that come along"),
     "ask": ("onegen_hf.cli.ask", "answer questions, from the command line or standard input"),
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
+    "build": ("onegen_hf.cli.build", "make a dataset to train and evaluate on, from public files or your own"),
     "train": ("onegen_hf.train", "train a model to generate and retrieve"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and what `--help` says of it."""

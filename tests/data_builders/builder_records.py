@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from data_builders.build import build_repository
+from data_builders.converter import Converter
+from data_builders.multi_hop.converter import MultiHopConverter
 
 PASSAGES = {
     "The Tin Boat": ["The Tin Boat is a film directed by Ada Moll.", " It has a boat in it."],
@@ -76,3 +82,28 @@ def write_corpus(path: Path) -> Path:
     return write_lines(
         path, ({"id": n, "title": title, "sentences": PASSAGES[title]} for n, title in enumerate(PASSAGES))
     )
+
+
+class Built(NamedTuple):
+    """What a build wrote: the documents, the examples of one split, and the whole report."""
+
+    documents: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
+    report: dict[str, Any]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The report of the split `train`."""
+        counts: dict[str, Any] = self.report["splits"]["train"]
+        return counts
+
+
+def build(out: Path, source: Any, documents: Any = (), converter: Converter | None = None, **options: Any) -> Built:
+    """Build the split `train` from `source` into a folder beside it, and read it back."""
+    report = build_repository(converter or MultiHopConverter(), out, {"train": source}, documents, **options)
+    return Built(read_split(out / "documents"), read_split(out / "examples"), report)
+
+
+def read_split(folder: Path, split: str = "train") -> list[dict[str, Any]]:
+    """The rows of all shards of a split."""
+    return [row for file in sorted(folder.glob(f"{split}-*.parquet")) for row in pq.read_table(file).to_pylist()]

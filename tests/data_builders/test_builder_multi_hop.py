@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from builder_records import PASSAGES, bridge_comparison, column_layout, record, write_corpus, write_lines
-from datasets import load_dataset
+from builder_records import PASSAGES, bridge_comparison, build, column_layout, record, write_corpus, write_lines
 
-from data_builders.multi_hop.builder import MultiHop, build_multi_hop, build_splits, main
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.multi_hop.converter import MultiHopConverter
 
 
 def assistant(example: dict[str, Any]) -> str:
@@ -21,7 +22,7 @@ def assistant(example: dict[str, Any]) -> str:
 
 
 def test_assistant_content_is_exact(tmp_path: Path) -> None:
-    _, examples, _ = build_multi_hop(write_lines(tmp_path / "a.jsonl", [record()]))
+    examples = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record()])).examples
     assert examples[0]["messages"] == [
         {"role": "user", "content": "When was the director of The Tin Boat born?"},
         {
@@ -33,135 +34,161 @@ def test_assistant_content_is_exact(tmp_path: Path) -> None:
     ]
     assert examples[0]["positives"] == [["The Tin Boat"], ["Ada Moll"]]
     assert examples[0]["answers"] == ["4 May 1950", "May 4, 1950"]
-    assert json.loads(examples[0]["meta"])["decomposition"] == "given"
-    assert examples.features == EXAMPLES_FEATURES
+    meta = json.loads(examples[0]["meta"])
+    assert meta["decomposition"] == "given"
+    assert meta["supporting_facts"] == [["The Tin Boat", 0], ["Ada Moll", 0]]
 
 
-def test_both_layouts_and_a_json_array_give_the_same(tmp_path: Path) -> None:
-    first = build_multi_hop(write_lines(tmp_path / "a.jsonl", [record()]))
-    second = build_multi_hop(write_lines(tmp_path / "b.jsonl", [column_layout(record())]))
-    array = tmp_path / "c.json"
-    array.write_text(json.dumps([record(), record(id="r2")], indent=1), encoding="utf-8")
-    third = build_multi_hop(array)
-    assert first[0].to_list() == second[0].to_list() == third[0].to_list()
-    assert first[1].to_list() == second[1].to_list() == third[1].to_list()[:1]
-    assert first[0].features == DOCUMENTS_FEATURES
+def nested_as_text(fields: dict[str, Any]) -> dict[str, Any]:
+    nested = ("context", "supporting_facts", "decomposition")
+    return {name: json.dumps(value) if name in nested else value for name, value in fields.items()}
+
+
+def flash_rag(fields: dict[str, Any]) -> dict[str, Any]:
+    columns = column_layout(fields)
+    context = {"title": columns["context"]["title"], "content": columns["context"]["sentences"]}
+    metadata = {"type": fields["type"], "supporting_facts": columns["supporting_facts"], "context": context}
+    return {
+        "id": fields["id"], "question": fields["question"], "metadata": metadata,
+        "golden_answers": fields["answer_aliases"], "decomposition": fields["decomposition"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", [column_layout, nested_as_text, flash_rag], ids=lambda layout: layout.__name__)
+def test_every_layout_gives_the_same(tmp_path: Path, layout: Any) -> None:
+    first = build(tmp_path / "one", write_lines(tmp_path / "a.jsonl", [record()]))
+    second = build(tmp_path / "two", write_lines(tmp_path / "b.jsonl", [layout(record())]))
+    assert first.documents == second.documents
+    assert first.examples == second.examples
+
+
+@pytest.mark.parametrize("form", ["array", "gzip", "parquet", "byte order mark", "object over many lines"])
+def test_every_file_form_gives_the_same(tmp_path: Path, form: str) -> None:
+    rows = [record(), record(id="r2")][: 1 if form.startswith("object") else 2]
+    expected = build(tmp_path / "one", write_lines(tmp_path / "a.jsonl", rows))
+    path = tmp_path / "b.json"
+    if form == "array":
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    elif form == "gzip":
+        path = tmp_path / "b.jsonl.gz"
+        path.write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
+    elif form == "parquet":
+        path = tmp_path / "b.parquet"
+        pq.write_table(pa.Table.from_pylist([column_layout(row) for row in rows]), path)
+    elif form == "byte order mark":
+        path.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.jsonl").read_bytes())
+    else:
+        path.write_text(json.dumps(rows[0], indent=2), encoding="utf-8")
+    found = build(tmp_path / "two", path)
+    assert found.documents == expected.documents
+    assert found.examples == expected.examples
 
 
 def test_negatives_are_rotated_and_never_gold(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", [record()])
-    _, examples, _ = build_multi_hop(path, num_negatives=2)
-    assert examples[0]["negatives"] == [["The Red Kite", "Ben Oak"], ["Ben Oak", "Elm Hill"]]
-    _, examples, report = build_multi_hop(path, num_negatives=0)
-    assert examples[0]["negatives"] == [[], []]
-    assert report["hops_without_negatives"] == 2
+    built = build(tmp_path / "out", path, converter=MultiHopConverter(num_negatives=2))
+    assert built.examples[0]["negatives"] == [["The Red Kite", "Ben Oak"], ["Ben Oak", "Elm Hill"]]
+    built = build(tmp_path / "out", path, converter=MultiHopConverter(num_negatives=0))
+    assert built.examples[0]["negatives"] == [[], []]
+    assert built.counts["hops_without_negatives"] == 2
 
 
 def test_corpus_ids_and_context_titles(tmp_path: Path) -> None:
     fields = record(context=None, context_titles=list(PASSAGES))
-    documents, examples, report = build_multi_hop(
-        write_lines(tmp_path / "a.jsonl", [fields]), write_corpus(tmp_path / "corpus.jsonl")
+    built = build(
+        tmp_path / "out", write_lines(tmp_path / "a.jsonl", [fields]), write_corpus(tmp_path / "corpus.jsonl")
     )
-    assert documents["id"][:2] == ["0", "1"]
-    assert examples[0]["positives"] == [["0"], ["1"]]
-    assert report["documents"] == len(PASSAGES) == len(documents)
+    assert [document["id"] for document in built.documents] == [str(number) for number in range(len(PASSAGES))]
+    assert built.examples[0]["positives"] == [["0"], ["1"]]
+    assert built.report["documents"] == {"documents": len(PASSAGES), "rows": len(PASSAGES), "dropped": {}}
+
+
+def test_a_record_without_context_is_looked_up_in_the_corpus(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [record(context=None)])
+    built = build(tmp_path / "out", path, write_corpus(tmp_path / "corpus.jsonl"))
+    assert built.examples[0]["positives"] == [["0"], ["1"]] and built.examples[0]["negatives"] == [[], []]
 
 
 def test_one_title_with_two_texts_gets_two_ids(tmp_path: Path) -> None:
     other = record(id="r2", context=[["The Tin Boat", ["Another text."]], *record()["context"][1:]])
-    documents, examples, _ = build_multi_hop(write_lines(tmp_path / "a.jsonl", [record(), other]))
-    ids = [example["positives"][0][0] for example in examples]
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record(), other]))
+    ids = [example["positives"][0][0] for example in built.examples]
     assert ids[0] == "The Tin Boat" and ids[1].startswith("The Tin Boat [")
-    assert set(ids) < set(documents["id"])
-    assert "Another text." in assistant(examples[1])
+    assert set(ids) < {document["id"] for document in built.documents}
+    assert "Another text." in assistant(built.examples[1])
 
 
 def test_a_hash_in_a_title_is_no_sentence_number(tmp_path: Path) -> None:
     context = [["Song #9", ["Song #9 is by Ada Moll."]], *record()["context"][1:]]
     step = {"sub_question": "Who sang?", "answer": "Ada Moll", "title": "Song #9"}
-    fields = record(context=context, decomposition=[step], supporting_facts=[["Song #9", 0]])
-    _, examples, _ = build_multi_hop(write_lines(tmp_path / "a.jsonl", [fields]))
-    assert examples[0]["positives"] == [["Song %239"]]
+    fields = record(context=context, decomposition=[step], supporting_facts=None)
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [fields]))
+    assert built.examples[0]["positives"] == [["Song %239"]]
 
 
-def test_without_decomposition_every_supporting_title_is_a_hop(tmp_path: Path) -> None:
+def test_titles_spelled_otherwise_are_matched(tmp_path: Path) -> None:
+    context = [["Boat &amp; Co", ["Boat & Co is a firm."]], *record()["context"][1:]]
+    step = {"sub_question": "What is it?", "answer": "firm", "title": "boat & Co"}
+    fields = record(context=context, decomposition=[step], supporting_facts=[["Boat & Co", 0]])
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [fields]))
+    assert built.examples[0]["positives"] == [["Boat &amp; Co"]]
+
+
+def test_the_rule_follows_what_is_known(tmp_path: Path) -> None:
     fields = record(decomposition=None, supporting_facts=[["Ada Moll", 0], ["Ada Moll", 1], ["The Tin Boat", 0]])
-    _, examples, report = build_multi_hop(write_lines(tmp_path / "a.jsonl", [fields]))
-    assert examples[0]["positives"] == [["Ada Moll"], ["The Tin Boat"]]
-    assert json.loads(examples[0]["meta"])["decomposition"] == "heuristic"
-    lines = assistant(examples[0]).split("\n")
-    assert lines[0] == "When was the director of The Tin Boat born?[RQ]<paragraph>Ada Moll"
-    assert lines[1].endswith("</paragraph>") and lines[-1] == "Answer: 4 May 1950"
-    assert report["decomposition/heuristic"] == 1
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [fields]))
+    assert built.examples[0]["positives"] == [["The Tin Boat"], ["Ada Moll"]]
+    lines = assistant(built.examples[0]).split("\n")
+    assert lines[0] == "The Tin Boat: When was the director of The Tin Boat born?[RQ]<paragraph>The Tin Boat"
+    assert lines[1].endswith("</paragraph> Ada Moll")
+    assert lines[2] == "Ada Moll: When was the director of The Tin Boat born?[RQ]<paragraph>Ada Moll"
+    assert lines[-1] == "Answer: 4 May 1950"
+    assert built.counts["meta"]["decomposition"] == {"heuristic": 1}
 
 
 def test_comparison_line_stands_before_the_answer(tmp_path: Path) -> None:
-    _, examples, report = build_multi_hop(write_lines(tmp_path / "a.jsonl", [bridge_comparison()]))
-    assert assistant(examples[0]).endswith("\nCompare: 1950-05-04 < 1950-06-07\nAnswer: The Tin Boat")
-    assert report["comparison_lines"] == 1
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [bridge_comparison()]))
+    assert assistant(built.examples[0]).endswith("\nCompare: 1950-05-04 < 1950-06-07\nAnswer: The Tin Boat")
+    assert built.counts["meta"]["comparison"] == {"True": 1}
 
 
 def test_another_query_token(tmp_path: Path) -> None:
-    _, examples, _ = build_multi_hop(write_lines(tmp_path / "a.jsonl", [record()]), query_token="<find>")
-    assert assistant(examples[0]).count("<find>") == 2 and "[RQ]" not in assistant(examples[0])
+    converter = MultiHopConverter(query_token="<find>")
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record()]), converter=converter)
+    assert assistant(built.examples[0]).count("<find>") == 2 and "[RQ]" not in assistant(built.examples[0])
 
 
 def test_a_record_without_id_gets_file_and_line(tmp_path: Path) -> None:
-    _, examples, _ = build_multi_hop(write_lines(tmp_path / "a.jsonl", [record(), record(id=None)]))
-    assert examples["id"][:] == ["r1", "a-2"]
+    built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record(), record(id=None)]))
+    assert [example["id"] for example in built.examples] == ["r1", "a-2"]
 
 
-def test_splits_share_documents(tmp_path: Path) -> None:
-    files = {name: write_lines(tmp_path / f"{name}.jsonl", [record(id=name)]) for name in ("train", "dev")}
-    documents, examples, report = build_splits(files)
-    assert len(documents) == len(PASSAGES)
-    assert list(examples) == ["train", "dev"] and report["dev"]["examples"] == 1
+def test_questions_without_answer_are_dropped(tmp_path: Path) -> None:
+    rows = [record(), record(answer=None, answer_aliases=None), record(answer="")]
+    counts = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", rows)).counts
+    assert (counts["rows"], counts["examples"], counts["dropped"]) == (3, 1, {"no_answer": 2})
 
 
-@pytest.mark.parametrize("config", ["documents", "examples"])
-def test_builder_gives_what_the_function_gives(tmp_path: Path, config: str) -> None:
-    path, corpus = write_lines(tmp_path / "a.jsonl", [record()]), write_corpus(tmp_path / "corpus.jsonl")
-    builder = MultiHop(
-        config_name=config,
-        data_files={"train": str(path)},
-        corpus_file=str(corpus),
-        num_negatives=1,
-        cache_dir=str(tmp_path / "cache"),
-    )
-    builder.download_and_prepare()
-    documents, examples, _ = build_multi_hop(path, corpus, num_negatives=1)
-    expected = documents if config == "documents" else examples
-    assert builder.as_dataset(split="train").to_list() == expected.to_list()
-
-
-def test_a_changed_corpus_is_built_anew(tmp_path: Path) -> None:
-    path, corpus = write_lines(tmp_path / "a.jsonl", [record()]), write_corpus(tmp_path / "corpus.jsonl")
-    options = {"data_files": {"train": str(path)}, "corpus_file": str(corpus), "cache_dir": str(tmp_path / "cache")}
-    before = MultiHop(config_name="documents", **options).cache_dir
-    with corpus.open("a", encoding="utf-8") as stream:
-        stream.write('{"id": "new", "title": "New", "sentences": ["New."]}\n')
-    assert MultiHop(config_name="documents", **options).cache_dir != before
-
-
-def test_command_line_writes_a_dataset_repository(tmp_path: Path) -> None:
-    files = [f"{name}={write_lines(tmp_path / f'{name}.jsonl', [record(id=name)])}" for name in ("train", "dev")]
-    for out in ("one", "two"):
-        main(["--examples", *files, "--out", str(tmp_path / out)])
-    names = sorted(str(p.relative_to(tmp_path / "one")) for p in (tmp_path / "one").rglob("*") if p.is_file())
-    assert names == ["README.md", "documents/train.parquet", "examples/dev.parquet", "examples/train.parquet"]
-    for name in names:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    cache = str(tmp_path / "cache")
-    documents = load_dataset(str(tmp_path / "one"), "documents", split="train", cache_dir=cache)
-    assert set(documents["title"]) == set(PASSAGES)
-    examples = load_dataset(str(tmp_path / "one"), "examples", cache_dir=cache)
-    assert examples["dev"][0]["id"] == "dev" and examples["train"].features == EXAMPLES_FEATURES
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_negatives": -1}, "`num_negatives` must not be negative"),
+        ({"num_title_negatives": -1}, "`num_title_negatives` must not be negative"),
+        ({"llm_url": "http://localhost"}, "needs `llm_model` and `llm_cache`"),
+        ({"llm_workers": 0}, "`llm_workers` must be at least 1"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MultiHopConverter(**options)
 
 
 def test_builders_never_import_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "import data_builders.multi_hop.builder, data_builders.facts.builder\n"
+        "import data_builders.build, data_builders.builder, data_builders.facts.builder\n"
+        "from data_builders.registry import CONVERTERS, converter_class\n"
+        "for name in ('multi-hop', 'own'): converter_class(name)\n"
         "assert 'onegen_hf' not in sys.modules"
     )
     root = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from data_builders.facts.builder import FactCorpus, build_fact_corpus, build_facts, main
+from data_builders.facts.builder import FactCorpus, build_fact_corpus, build_facts, write_facts
 from data_builders.facts.comparisons import COMPARISONS, compare_pair
 from data_builders.facts.fact_base import FACTS_DIR, FactBase
 from data_builders.facts.passages import passage
@@ -141,9 +141,8 @@ def test_examples_are_valid() -> None:
 
 
 def test_same_seed_same_bytes_other_seed_other_questions(tmp_path: Path) -> None:
-    arguments = ["--train-size", "120", "--dev-size", "30"]
-    for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
-        main([*arguments, "--seed", seed, "--out", str(tmp_path / out)])
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_facts(tmp_path / out, 120, 30, seed)
     for name in ("README.md", "documents/train.parquet", "examples/train.parquet", "examples/dev.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     train = "examples/train.parquet"

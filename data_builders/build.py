@@ -1,0 +1,166 @@
+"""`build_repository`: sources to a dataset repository that `load_dataset` opens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from data_builders.converter import Converter
+from data_builders.documents import DocumentStore
+from data_builders.engine import Engine
+from data_builders.parquet_shards import ShardWriter
+from data_builders.report import SplitReport
+from data_builders.repository import check_split, render_readme, replaced_repository
+from data_builders.sampling import balanced_rows, kind_of
+from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.sources import Sources, as_list
+
+Miner = Callable[[Iterable[Mapping[str, Any]], DocumentStore], Iterator[dict[str, Any]]]
+
+REPORT_FILE = "report.json"
+
+
+def build_repository(
+    converter: Converter,
+    out_dir: str | PathLike[str],
+    examples: Mapping[str, Sources],
+    documents: Sources = (),
+    *,
+    on_error: str = "raise",
+    limit: int | None = None,
+    seed: int = 0,
+    sample: Mapping[str, int] | None = None,
+    miner: Miner | None = None,
+) -> dict[str, Any]:
+    """
+    Build the configs `documents` and `examples` and write them as Parquet, with `README.md` and `report.json`.
+
+    Rows are streamed: memory holds ids, titles and digests of the passages, never their texts. The same input and seed
+    give the same bytes. What is in `out_dir` is replaced when everything is written, and not before.
+
+    Args:
+        converter (`Converter`):
+            The format of the sources; used for this one build.
+        out_dir (`str` or `PathLike`):
+            The folder of the repository.
+        examples (`Mapping[str, Sources]`):
+            Split → files, folders and datasets on the Hub, see [`resolve`].
+        documents (`Sources`, *optional*):
+            The same for passages that the rows don't carry themselves.
+        on_error (`str`, *optional*, defaults to `"raise"`):
+            `"raise"`, or `"skip"` to leave malformed rows out and count them by reason.
+        limit (`int`, *optional*):
+            Read no more than so many rows of each split.
+        seed (`int`, *optional*, defaults to 0):
+            Chooses the samples.
+        sample (`Mapping[str, int]`, *optional*):
+            Split → how many of its examples to keep, rare kinds preferred; see [`balanced_rows`].
+        miner (`Callable`, *optional*):
+            Adds hard negatives, see [`make_miner`].
+
+    Returns:
+        `dict[str, Any]`: The report, as written to `report.json`.
+
+    Raises:
+        `RecordError`: For a malformed row, with file, line and remedy, if `on_error="raise"`.
+        `ValueError`: If a split has no usable row, or an option can't be right.
+        `FileNotFoundError`: If a source is not there.
+
+    Examples:
+
+    ```python
+    from data_builders.build import build_repository
+    from data_builders.multi_hop.converter import MultiHopConverter
+
+    build_repository(MultiHopConverter(num_negatives=3), "data/hotpotqa", {"train": "hotpot_train_v1.1.json"})
+    ```
+    """
+    sample = dict(sample or {})
+    if unknown := set(sample) - set(examples):
+        raise ValueError(f"`sample` names the splits {sorted(unknown)}, which `examples` does not have.")
+    if small := {split: size for split, size in sample.items() if size < 1}:
+        raise ValueError(f"`sample` must keep at least one example of a split, got {small}.")
+    for split in examples:
+        check_split(split)
+    # The downloads are gone before the rest is put in place.
+    with replaced_repository(out_dir) as folder, TemporaryDirectory(dir=folder) as downloads:
+        engine = Engine(converter, examples, documents, Path(downloads), on_error, limit)
+        corpus = engine.collect_documents()
+        splits = {split: _write_split(engine, split, folder, sample.get(split), seed, miner) for split in examples}
+        with ShardWriter(folder / "documents", "train", DOCUMENTS_FEATURES) as writer:
+            for document in engine.store:
+                writer.write(document.as_record())
+        report = {
+            "builder": converter.name,
+            "options": {**_options(converter), "on_error": on_error, "limit": limit, "seed": seed, "sample": sample},
+            "documents": {
+                "documents": writer.num_rows,
+                "rows": corpus.rows,
+                "dropped": dict(sorted(corpus.dropped.items())),
+            },
+            "splits": {split: counts.as_dict() for split, counts in splits.items()},
+        }
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+        readme = render_readme(
+            ("documents/train-*.parquet", writer.num_rows),
+            {split: (f"examples/{split}-*.parquet", counts.examples) for split, counts in splits.items()},
+            title=converter.title,
+            description=_description(converter, examples, documents),
+        )
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+    return report
+
+
+def _write_split(
+    engine: Engine, split: str, folder: Path, size: int | None, seed: int, miner: Miner | None
+) -> SplitReport:
+    report = SplitReport(engine.converter.counted_meta)
+    produce = partial(engine.iterate_examples, split)
+    rows = produce(report) if size is None else _sampled(produce, report, size, seed)
+    with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES) as writer:
+        for example in rows if miner is None else miner(rows, engine.store):
+            report.add(example)
+            writer.write(example)
+    return report
+
+
+def _sampled(
+    produce: Callable[[SplitReport], Iterator[dict[str, Any]]], report: SplitReport, size: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Convert twice, to choose by kind and to keep what was chosen, so that only the sample is in memory."""
+    chosen = balanced_rows([kind_of(example) for example in produce(SplitReport())], size, seed)
+    places = {row: place for place, row in enumerate(chosen)}
+    kept = {places[row]: example for row, example in enumerate(produce(report)) if row in places}
+    left_out = report.rows - report.dropped.total() - len(kept)
+    if left_out:
+        report.dropped["not_sampled"] = left_out
+    for place in range(len(kept)):
+        yield kept.pop(place)
+
+
+def _description(converter: Converter, examples: Mapping[str, Sources], documents: Sources) -> str:
+    sources = [source for split in examples.values() for source in as_list(split)] + as_list(documents)
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys(_public_name(fspath(source)) for source in sources))
+    return (
+        f"Built by `onegen-hf build {converter.name}` from {names}. `{REPORT_FILE}` counts what was left out, and why."
+    )
+
+
+def _options(converter: Converter) -> dict[str, Any]:
+    options = {option.name: getattr(converter, option.name) for option in fields(converter) if option.init}
+    for name in converter.path_options:
+        if options[name]:
+            options[name] = Path(options[name]).name
+    return options
+
+
+def _public_name(source: str) -> str:
+    """The id of a dataset, or the name of a file or folder without where it lies on this machine."""
+    return Path(source).name if Path(source.partition(":")[0]).exists() else source

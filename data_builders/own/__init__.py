@@ -1,0 +1,1 @@
+"""Your own texts as documents, and your own questions and answers as examples."""

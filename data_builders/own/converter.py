@@ -1,0 +1,178 @@
+"""`OwnConverter`: a folder of texts or a file of them, with questions and answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+from data_builders.answer_matching import holds_answer
+from data_builders.converter import DATA_SUFFIXES, Converter
+from data_builders.documents import Document, DocumentStore
+from data_builders.errors import Dropped, ErrorPolicy, RecordError
+from data_builders.own.chunking import chunk_text
+from data_builders.own.columns import find_value, list_of_texts, required_value
+from data_builders.records import Located, read_records
+from data_builders.rendering import Hop, render_answer
+
+TEXT_SUFFIXES = (".txt", ".md")
+
+
+@dataclass
+class OwnConverter(Converter):
+    """
+    Your own data.
+
+    Documents (`--documents`) are a folder of `.txt` and `.md` files, titled by their names, or records with a text, in
+    JSON, Parquet, CSV or a dataset on the Hub. A text that is too long for one passage becomes several, with the ids
+    `ID/1`, `ID/2`, ...
+
+    Examples (`--examples`) are records with a question, one or more answers, and the ids (or titles) of the passages
+    that answer it. Of a document that became several passages, those that hold the answer are positives, or all of
+    them. A question without passages asks for a retrieval that has no positive: it can be evaluated, but teaches
+    nothing about retrieval.
+
+    Columns are found by their usual names, see [`NAMES`], or named by the options.
+
+    Args:
+        query_token (`str`, *optional*, defaults to `"[RQ]"`):
+            The token that asks for a retrieval.
+        num_negatives (`int`, *optional*, defaults to 5):
+            Not used: the records offer no negatives. Mine them with `--negatives bm25`.
+        max_chars (`int`, *optional*, defaults to 1000):
+            The most characters of a passage.
+        text_column (`str`, *optional*):
+            The column with a document's text.
+        title_column (`str`, *optional*):
+            The column with its title.
+        id_column (`str`, *optional*):
+            The column with its id; without one the title, or else the place in the file, is the id.
+        question_column (`str`, *optional*):
+            The column with a question.
+        answer_column (`str`, *optional*):
+            The column with its answer or answers.
+        passages_column (`str`, *optional*):
+            The column with the id or ids of its passages.
+
+    Raises:
+        `ValueError`: If `max_chars` is not positive.
+    """
+
+    max_chars: int = 1000
+    text_column: str | None = None
+    title_column: str | None = None
+    id_column: str | None = None
+    question_column: str | None = None
+    answer_column: str | None = None
+    passages_column: str | None = None
+
+    name: ClassVar[str] = "own"
+    title: ClassVar[str] = "Documents, questions and answers for OneGen"
+    counted_meta: ClassVar[tuple[str, ...]] = ("passages",)
+    corpus_suffixes: ClassVar[tuple[str, ...]] = (*TEXT_SUFFIXES, *DATA_SUFFIXES)
+
+    def __post_init__(self) -> None:
+        if self.max_chars < 1:
+            raise ValueError(f"`max_chars` must be at least 1, got {self.max_chars}.")
+        self._passages: dict[str, list[str]] = {}
+
+    def corpus_rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
+        """Stream the documents of one file: a text file is one."""
+        path = Path(path)
+        if path.suffix.lower() not in TEXT_SUFFIXES:
+            for located in read_records(path, policy):
+                record = located.record
+                if not any(find_value(record, what, None) for what in ("id", "title")) and not self.id_column:
+                    record = {**record, "id": f"{path.stem}-{located.line}"}
+                yield located._replace(record=record)
+            return
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            message = f"not UTF-8 ({error.reason}); convert the file to UTF-8."
+            policy.handle(RecordError("invalid_text", message, path.name))
+            return
+        yield Located({self.title_column or "title": path.stem, self.text_column or "text": text}, path.name, 1)
+
+    def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
+        """
+        Put one document into `store`, as one passage or several.
+
+        Raises:
+            `RecordError`: If it has no text, or its id was used before.
+            `Dropped`: If a text file is empty.
+        """
+        text, title = self._read_text(record), self._read_title(record)
+        own_id = find_value(record, "id", self.id_column)
+        base = title.replace("#", "%23") if own_id is None else str(own_id)
+        if not base:
+            raise RecordError("missing_field", "the document has neither an id nor a title; add one.")
+        if base in self._passages and own_id is not None:
+            raise RecordError("duplicate_id", f"the id {base!r} was used before; ids must be unique.")
+        if base in self._passages:
+            base = next(name for number in count(2) if (name := f"{base} ({number})") not in self._passages)
+        passages = chunk_text(text, self.max_chars)
+        ids = [base] if len(passages) == 1 else [f"{base}/{number}" for number in range(1, len(passages) + 1)]
+        for passage_id, passage in zip(ids, passages, strict=True):
+            store.put(Document(passage_id, title, (passage,)))
+        self._passages[base] = ids
+        # A question may name a document by its title too.
+        self._passages.setdefault(title, ids)
+
+    def _read_text(self, record: Mapping[str, Any]) -> str:
+        text = find_value(record, "text", self.text_column)
+        if text is None and self.text_column is None and record.get("sentences"):
+            return " ".join(list_of_texts(record["sentences"], "sentences"))
+        if isinstance(text, str) and not text.strip():
+            raise Dropped("empty_text")
+        return required_value(record, "text", self.text_column)
+
+    def _read_title(self, record: Mapping[str, Any]) -> str:
+        return str(find_value(record, "title", self.title_column) or "").strip()
+
+    def example(self, record: Mapping[str, Any], store: DocumentStore, default_id: str) -> dict[str, Any]:
+        """
+        Turn one question into one example.
+
+        Raises:
+            `RecordError`: If a field is missing or malformed, or names an unknown passage.
+            `Dropped`: If there is no answer (`no_answer`).
+        """
+        question = required_value(record, "question", self.question_column)
+        answers = list_of_texts(find_value(record, "answer", self.answer_column), "answer")
+        if not answers:
+            raise Dropped("no_answer")
+        named = list_of_texts(find_value(record, "passages", self.passages_column), "ids of the passages")
+        positives = list(dict.fromkeys(ref for name in named for ref in self._resolve(name, answers, store)))
+        if positives:
+            passage = store[positives[0]]
+            content = render_answer(
+                [Hop(question, None, passage.title)], [passage], None, answers[0], self.query_token
+            )
+        else:
+            content = f"{question}{self.query_token}\nAnswer: {answers[0]}"
+        own_id = find_value(record, "id", None) if self.passages_column != "id" else None
+        return {
+            "id": default_id if own_id is None or str(own_id) in named else str(own_id),
+            "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": content}],
+            "positives": [positives],
+            "negatives": [[]],
+            "question": question,
+            "answers": answers,
+            "meta": json.dumps({"passages": "given" if positives else "none"}, sort_keys=True),
+        }
+
+    def _resolve(self, name: str, answers: list[str], store: DocumentStore) -> list[str]:
+        if name in store:
+            return [name]
+        ids = self._passages.get(name)
+        if ids is None:
+            raise RecordError(
+                "unknown_passage",
+                f"no document has the id or title {name!r}; add it to `documents` or correct the id.",
+            )
+        return [passage_id for passage_id in ids if holds_answer(store[passage_id].text, answers)] or ids
