@@ -15,6 +15,7 @@ from ..encode import as_document_store
 from ..evaluation import EvaluationReport, evaluate_rag, evaluate_retrieval, format_report
 from ..evaluation.examples import read_examples
 from ..evaluation.run_directory import RunDirectory
+from ..evaluation.settings import sample_digest
 from ..index import PassageIndex
 from ..pipelines import DEFAULT_CHECKPOINT, OneGenRagPipeline
 
@@ -121,7 +122,10 @@ def _index_of(documents: Any, out: Path, model: Any, tokenizer: Any, model_id: s
     if not (folder / "index.json").is_file():
         checkpoint = out / "encoding"
         PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=model_id).save(folder)
-    return PassageIndex.load(folder)
+    index = PassageIndex.load(folder)
+    if len(index) != len(documents) or sample_digest(index.passages) != sample_digest(documents):
+        raise ValueError(f"{folder} is the index of other documents: delete it, or give another output directory")
+    return index
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def _by_task(example: EvaluationExample, answer: str) -> dict[str, float]:
     metric, answers = example.meta.get("metric"), list(example.answers)
     if metric is None:
         return {"exact_match": exact_match(answer, answers), "f1": answer_f1(answer, answers)}
-    text = clean_prediction(answer).strip()
+    text = clean_prediction(answer).strip()  # of the spaces around the control tokens that are gone
     if metric == "match":
         return {"match": match(text, answers)}
     if metric == "accuracy":

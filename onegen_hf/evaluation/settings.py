@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..index import PassageIndex
+from ..passages import Passage
 
 _LIBRARIES = ("onegen-hf", "torch", "transformers")
 _SAMPLED_PASSAGES = 1024
+_VERSION = "transformers_version"
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -37,27 +39,33 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
         "device": model.device.type,
         "attention": getattr(model.config, "_attn_implementation", None),
         "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name != "default_index"},
-        "generation": {name: value for name, value in generation.items() if name != "transformers_version"},
+        "generation": {name: value for name, value in generation.items() if name[0] != "_" and name != _VERSION},
         "tokenizer": digest([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template]),
     }
 
 
 def index_settings(index: PassageIndex) -> dict[str, Any]:
     """
-    Identify an index: its kind and size, and a sample of its passages.
+    Identify an index: its kind and size, the model that made it, and a sample of its passages.
 
     Args:
         index ([`PassageIndex`])
     """
-    sample = np.unique(np.linspace(0, len(index) - 1, num=min(len(index), _SAMPLED_PASSAGES), dtype=np.int64))
-    passages = (index.passages[int(number)] for number in sample)
     return {
         "passages": len(index),
         "embeddings": index.num_rows,
         "factory": index.factory,
         "granularity": index.granularity,
-        "sampled_passages": digest([passage.id, passage.title, passage.text] for passage in passages),
+        "fingerprint": digest(index.fingerprint.to_dict()["probes"]),
+        "sampled_passages": sample_digest(index.passages),
     }
+
+
+def sample_digest(passages: Sequence[Passage]) -> str:
+    """A hash of up to 1,024 passages, spread evenly: reading all of a large corpus would take minutes."""
+    sample = np.unique(np.linspace(0, len(passages) - 1, num=min(len(passages), _SAMPLED_PASSAGES), dtype=np.int64))
+    chosen = (passages[int(number)] for number in sample)
+    return digest([passage.id, passage.title, passage.text] for passage in chosen)
 
 
 def library_versions() -> dict[str, str]:
@@ -78,7 +86,7 @@ def weights_checksum(model: torch.nn.Module) -> str:
     return digest(sums)
 
 
-def digest(values: Iterable[Any] | Mapping[str, Any]) -> str:
+def digest(values: Iterable[Any]) -> str:
     """A short hash of JSON-serialisable values, taken one at a time."""
     found = hashlib.blake2b(digest_size=12)
     for value in values:

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import DOCUMENTS
 from datasets import Dataset
-from evaluation_setup import NUMBERS, checkpoint, repository
+from evaluation_setup import NUMBERS, checkpoint, pipeline, repository
 
+from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main
 
 
@@ -94,6 +96,14 @@ def test_documents_without_the_positives_are_refused_before_the_model_is_loaded(
     message = r"positives are not in the documents: 'd1' \(example 'q0', query token 1\)"
     with pytest.raises(ValueError, match=message):
         main(["--data", str(other), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "no_model")])
+
+
+def test_an_index_of_other_documents_is_refused(tmp_path: Path) -> None:
+    rag = pipeline()
+    edited = [{**document, "title": "New"} if document["id"] == "d6" else document for document in DOCUMENTS]
+    PassageIndex.build(rag.model, rag.tokenizer, edited, show_progress=False).save(tmp_path / "index")
+    with pytest.raises(ValueError, match="is the index of other documents: delete it"):
+        main(options(tmp_path))
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
