@@ -48,8 +48,8 @@ class Bm25Miner(HardNegativeMiner):
     def open(self, corpus: Corpus) -> Iterator[Search]:
         """Index the corpus, see [`~HardNegativeMiner.open`]."""
         # Here, because a build without mined negatives need not wait for it.
-        from bm25s import BM25  # type: ignore[import-untyped]
-        from bm25s.tokenization import Tokenizer  # type: ignore[import-untyped]
+        from bm25s import BM25
+        from bm25s.tokenization import Tokenizer
 
         tokenizer = Tokenizer(stopwords=self.stopwords or [])
         tokens = list(tokenizer.streaming_tokenize(passage_text(document) for document in corpus))

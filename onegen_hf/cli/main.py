@@ -12,6 +12,7 @@ COMMANDS = {
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
     "build": ("onegen_hf.cli.build", "make a dataset to train and evaluate on, from public files or your own"),
     "train": ("onegen_hf.train", "train a model to generate and retrieve"),
+    "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and what `--help` says of it."""
 
