@@ -7,6 +7,8 @@ on one example or on all of them; `onegen_hf.metrics.modules` holds the same as 
 from .anchor_ranks import best_positive_ranks, rank_metrics
 from .answers import answer_f1, answer_overlap, exact_match
 from .bootstrap import confidence_interval, ratio_confidence_interval
+from .elevant import elevant_counts
+from .entity_linking import average_datasets, document_counts, linking_scores, summarize_counts
 from .hotpotqa import hotpotqa_example_scores, hotpotqa_scores
 from .normalization import normalize_answer
 from .retrieval import hop_scores, mean_ranking_scores, ranking_scores
@@ -19,14 +21,18 @@ __all__ = [
     "accuracy",
     "answer_f1",
     "answer_overlap",
+    "average_datasets",
     "best_positive_ranks",
     "clean_prediction",
     "closed_answer",
     "confidence_interval",
+    "document_counts",
+    "elevant_counts",
     "exact_match",
     "hop_scores",
     "hotpotqa_example_scores",
     "hotpotqa_scores",
+    "linking_scores",
     "match",
     "mean_ranking_scores",
     "normalize_answer",
@@ -37,6 +43,7 @@ __all__ = [
     "read_supporting_facts",
     "squad_scores",
     "squad_v2_scores",
+    "summarize_counts",
     "supporting_fact_scores",
     "two_wiki_example_scores",
     "two_wiki_scores",

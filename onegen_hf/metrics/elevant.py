@@ -172,7 +172,7 @@ class _Matcher:
         return counts if label.parent is None else counts or inner
 
     def _detected(self, label: Label) -> tuple[bool, bool]:
-        """Whether there is a prediction, and whether it is right; one without an entity counts at the very span only."""
+        """Whether there is a prediction, and whether it is right. Without an entity it counts at its own span only."""
         exact = self.predictions.get(label.span)
         if exact is not None and exact.entity_id is None:
             return True, label.entity_id is None and label.kind not in TIMES_AND_QUANTITIES
