@@ -32,18 +32,30 @@ def iterate_json(stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
         that is not valid JSON. What comes after it in an array or a multi-line object can't be read.
     """
     with stream:
-        head, first = [], b""
-        for raw in stream:
-            head.append(raw)
-            first = raw.removeprefix(codecs.BOM_UTF8).strip()
-            if first:
-                break
+        head, first = _up_to_text(stream)
         if head:
             head[0] = head[0].removeprefix(codecs.BOM_UTF8)
-        if first.startswith(b"[") or first == b"{":
-            yield from _items(head[-1], stream, len(head))
+        if first == b"{":
+            # An object over many lines goes on with a key; a line that was cut off does not.
+            more, second = _up_to_text(stream)
+            head += more
+            is_long = second.startswith((b'"', b"}"))
+        else:
+            is_long = first.startswith(b"[")
+        if is_long:
+            yield from _items(b"".join(head), stream)
         else:
             yield from _lines(chain(head, stream))
+
+
+def _up_to_text(stream: IO[bytes]) -> tuple[list[bytes], bytes]:
+    """Read up to the first line that is not blank; give all lines, and that one without what is around it."""
+    lines: list[bytes] = []
+    for raw in stream:
+        lines.append(raw)
+        if text := raw.removeprefix(codecs.BOM_UTF8).strip():
+            return lines, text
+    return lines, b""
 
 
 def _lines(stream: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
@@ -66,10 +78,10 @@ def _lenient(raw: bytes) -> Any:
         return broken(str(error) if isinstance(error, RecursionError) else error.msg)
 
 
-def _items(buffered: bytes, stream: IO[bytes], line: int) -> Iterator[tuple[int, Any]]:
+def _items(buffered: bytes, stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
     """Decode an array, or objects in a row, with the memory of one item."""
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
-    buffer, ended = utf8.decode(buffered), False
+    buffer, ended, line = utf8.decode(buffered), False, 1
     is_array = buffer.lstrip().startswith("[")
     separators = " \t\r\n[" if is_array else " \t\r\n"
     while True:
@@ -78,7 +90,11 @@ def _items(buffered: bytes, stream: IO[bytes], line: int) -> Iterator[tuple[int,
         buffer = stripped
         # Only the array's own opening bracket may be skipped as a separator.
         separators = " \t\r\n," if buffer else separators
-        if is_array and buffer.startswith("]") or ended and not buffer and not is_array:
+        if is_array and buffer.startswith("]"):
+            if buffer[1:].strip() or stream.read().strip():
+                yield line, broken("more text after the end of the array")
+            return
+        if ended and not buffer and not is_array:
             return
         try:
             item, end = decoder.raw_decode(buffer)

@@ -49,7 +49,8 @@ def render_answer(
         marks = (query_token, PARAGRAPH_START, PARAGRAPH_END)
         if any(mark in text for mark in marks for text in texts):
             raise RecordError("reserved_text", f"a text of hop {len(lines)} contains one of {marks}; remove it there.")
-        paragraph = f"{PARAGRAPH_START}{passage.title}\n{passage.text}{PARAGRAPH_END}"
+        # Stripped, as the decoder inserts a passage that has no title.
+        paragraph = PARAGRAPH_START + f"{passage.title}\n{passage.text}".strip() + PARAGRAPH_END
         lines.append(f"{hop.sub_question}{query_token}{paragraph}" + (f" {hop.answer}" if hop.answer else ""))
     if comparison:
         lines.append(comparison)

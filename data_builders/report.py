@@ -17,7 +17,7 @@ class SplitReport:
 
     Args:
         counted_meta (`Sequence[str]`, *optional*):
-            Fields of an example's `meta` whose values are counted.
+            Fields of an example's `meta` whose values are counted; of an object, its numbers are added up.
     """
 
     counted_meta: Sequence[str] = ()
@@ -40,8 +40,11 @@ class SplitReport:
         if self.counted_meta:
             meta = orjson.loads(example["meta"])
             for name in self.counted_meta:
-                if meta.get(name) is not None:
-                    self.meta.setdefault(name, Counter())[str(meta[name])] += 1
+                value = meta.get(name)
+                if isinstance(value, dict):
+                    self.meta.setdefault(name, Counter()).update(value)
+                elif value is not None:
+                    self.meta.setdefault(name, Counter())[str(value)] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts, reasons and values in alphabetical order."""

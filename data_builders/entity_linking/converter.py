@@ -81,7 +81,7 @@ class EntityLinkingConverter(Converter):
 
     name: ClassVar[str] = "entity-linking"
     title: ClassVar[str] = "Entity linking"
-    counted_meta: ClassVar[tuple[str, ...]] = ("split",)
+    counted_meta: ClassVar[tuple[str, ...]] = ("label_counts", "split")
 
     def __post_init__(self) -> None:
         if self.unlinkable not in _UNLINKABLE:
