@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trl import TrlParser
 
 from data_builders.build import build_repository
+from data_builders.converter import Converter
 from data_builders.facts.builder import write_facts
 from data_builders.hard_negatives import make_miner
 from data_builders.registry import CONVERTERS, converter_class
 
 FACTS = "facts"
+# An entry of the section "Args" of a docstring: `name (type):`, and its text below.
+_DOCUMENTED = re.compile(r"^    (\w+) \(`.*\):\n((?:        .*\n?)+)", re.MULTILINE)
 
 
 @dataclass
@@ -110,7 +115,11 @@ def main(arguments: Sequence[str]) -> None:
         )
     else:
         converter_type = converter_class(name)
-        options, converter = TrlParser((BuildArguments, converter_type), prog=prog).parse_args_and_config(rest)
+        parser = TrlParser((BuildArguments, converter_type), prog=prog)
+        texts = documented_options(converter_type)
+        for action in parser._actions:
+            action.help = action.help or texts.get(action.dest)
+        options, converter = parser.parse_args_and_config(rest)
         splits: dict[str, list[str]] = {}
         for argument in options.examples:
             split, source = split_argument(argument)
@@ -130,6 +139,23 @@ def main(arguments: Sequence[str]) -> None:
             else None,
         )
     print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def documented_options(converter_type: type[Converter]) -> dict[str, str]:
+    """
+    Take what a converter's docstring says of its options, so that `--help` says it too.
+
+    Args:
+        converter_type (`type[Converter]`): A converter.
+
+    Returns:
+        `dict[str, str]`: Option → text, for argparse.
+    """
+    texts: dict[str, str] = {}
+    for base in reversed(converter_type.__mro__):
+        for match in _DOCUMENTED.finditer(inspect.cleandoc(base.__doc__ or "")):
+            texts[match[1]] = " ".join(match[2].split()).replace("%", "%%")
+    return texts
 
 
 def split_argument(argument: str) -> tuple[str, str]:

@@ -103,6 +103,19 @@ def test_what_is_no_record(tmp_path: Path, text: str, reason: str) -> None:
     assert build(tmp_path / "out", path, on_error="skip").counts["dropped"] == {reason: 1}
 
 
+def test_what_follows_an_array_is_not_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([record()]) + "\n" + json.dumps(record()), encoding="utf-8")
+    assert build(tmp_path / "out", path, on_error="skip").counts["dropped"] == {"invalid_json": 1}
+
+
+def test_a_first_line_that_was_cut_off_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + json.dumps(record()) + "\n", encoding="utf-8")
+    counts = build(tmp_path / "out", path, on_error="skip").counts
+    assert (counts["rows"], counts["examples"]) == (2, 1)
+
+
 def test_not_a_number_is_read(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", [record(score=float("nan"))])
     assert "NaN" in path.read_text() and len(build(tmp_path / "out", path).examples) == 1
