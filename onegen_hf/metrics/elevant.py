@@ -19,12 +19,16 @@ TP, FP, FN = frozenset({"tp"}), frozenset({"fp"}), frozenset({"fn"})
 
 @dataclass
 class Label:
-    """A gold label with what is nested in it. `counts` tells whether it is scored itself, or through its children."""
+    """
+    A gold label with what is nested in it. `nil` is an entity that the knowledge base lacks, not a date or a quantity;
+    `counts` tells whether the label is scored itself, or through its children.
+    """
 
     span: Span
     entity_id: str | None
     optional: bool
     kind: str
+    nil: bool
     parent: Label | None = None
     children: list[Label] = field(default_factory=list)
     counts: bool = False
@@ -114,7 +118,9 @@ def read_labels(
         mention = read_mention({**record, "entity_id": record.get("entity_id")})
         kind = str(record.get("type") or "")
         entity_id = known_entity(mention.entity_id, redirects, known_ids)
-        labels[record.get("id", number)] = Label((mention.start, mention.end), entity_id, mention.optional, kind)
+        nil = entity_id is None and record.get("entity_id") not in TIMES_AND_QUANTITIES
+        span = mention.start, mention.end
+        labels[record.get("id", number)] = Label(span, entity_id, mention.optional, kind, nil)
     if len(labels) < len(records):
         raise ValueError(f"labels: an id stands for more than one of the {len(records)} labels. Make ids unique.")
     for record, label in zip(records, labels.values(), strict=True):
@@ -175,7 +181,7 @@ class _Matcher:
         """Whether there is a prediction, and whether it is right. Without an entity it counts at its own span only."""
         exact = self.predictions.get(label.span)
         if exact is not None and exact.entity_id is None:
-            return True, label.entity_id is None and label.kind not in TIMES_AND_QUANTITIES
+            return True, label.nil
         other = self.prediction(label)
         if other is None or other.entity_id is None:
             return False, False
