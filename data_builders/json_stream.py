@@ -45,13 +45,19 @@ def iterate_json(stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
         if is_long:
             yield from _items(b"".join(head), stream)
         else:
+            if head and not head[-1].endswith(b"\n"):
+                head[-1] += stream.readline()
             yield from _lines(chain(head, stream))
 
 
 def _up_to_text(stream: IO[bytes]) -> tuple[list[bytes], bytes]:
-    """Read up to the first line that is not blank; give all lines, and that one without what is around it."""
+    """
+    Read up to the first line that is not blank; give all lines, and that one without what is around it.
+
+    Of a long line only the beginning is read: a whole array may stand in it.
+    """
     lines: list[bytes] = []
-    for raw in stream:
+    while raw := stream.readline(_CHUNK):
         lines.append(raw)
         if text := raw.removeprefix(codecs.BOM_UTF8).strip():
             return lines, text
