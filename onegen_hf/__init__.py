@@ -3,9 +3,11 @@
 from .auto import OneGenForCausalLM
 from .collator import OneGenDataCollator
 from .configuration import OneGenConfig
+from .evaluation import EvaluationReport, evaluate_rag, evaluate_retrieval
 from .index import PassageIndex
 from .passages import Passage
 from .pipelines import OneGenRagPipeline, register_pipelines
+from .sentence_transformer import as_sentence_transformer
 from .tokens import RetrievalTokens
 from .trainer import OneGenTrainer
 from .training_args import OneGenTrainingArguments
@@ -13,6 +15,7 @@ from .training_args import OneGenTrainingArguments
 __version__ = "0.1.0"
 
 __all__ = [
+    "EvaluationReport",
     "OneGenConfig",
     "OneGenDataCollator",
     "OneGenForCausalLM",
@@ -22,6 +25,9 @@ __all__ = [
     "Passage",
     "PassageIndex",
     "RetrievalTokens",
+    "as_sentence_transformer",
+    "evaluate_rag",
+    "evaluate_retrieval",
     "register_pipelines",
 ]
 
