@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import logging
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import IO, Any
@@ -13,7 +14,8 @@ import orjson
 
 from data_builders.errors import RecordError
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
+_OPENING, _BETWEEN = re.compile(r"[ \t\r\n]*\[?"), re.compile(r"[ \t\r\n,]*")
 # The decoder places an error where the text ends, or this little before it when a word or an escape is cut through.
 _CUT = 16
 logger = logging.getLogger(__name__)
@@ -87,40 +89,43 @@ def _lenient(raw: bytes) -> Any:
 def _items(buffered: bytes, stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
     """Decode an array, or objects in a row, with the memory of one item."""
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
-    buffer, ended, line = utf8.decode(buffered), False, 1
-    is_array = buffer.lstrip().startswith("[")
-    separators = " \t\r\n[" if is_array else " \t\r\n"
+    buffer, position, line = utf8.decode(buffered), 0, 1
+    is_array, ended = buffer.lstrip().startswith("["), False
+    # Only the array's own opening bracket may be skipped as a separator.
+    separators = _OPENING if is_array else _BETWEEN
     while True:
-        stripped = buffer.lstrip(separators)
-        line += buffer[: len(buffer) - len(stripped)].count("\n")
-        buffer = stripped
-        # Only the array's own opening bracket may be skipped as a separator.
-        separators = " \t\r\n," if buffer else separators
-        if is_array and buffer.startswith("]"):
-            if buffer[1:].strip() or stream.read().strip():
-                yield line, broken("more text after the end of the array")
-            return
-        if ended and not buffer and not is_array:
+        end = separators.match(buffer, position).end()  # type: ignore[union-attr] (matches the empty text)
+        line += buffer.count("\n", position, end)
+        position = end
+        if position < len(buffer):
+            separators = _BETWEEN
+            if is_array and buffer[position] == "]":
+                if buffer[position + 1 :].strip() or stream.read().strip():
+                    yield line, broken("more text after the end of the array")
+                return
+        elif ended and not is_array:
             return
         try:
-            item, end = decoder.raw_decode(buffer)
+            item, end = decoder.raw_decode(buffer, position)
         except (json.JSONDecodeError, RecursionError) as error:
-            cut = isinstance(error, json.JSONDecodeError) and (
-                error.pos >= len(buffer) - _CUT or error.msg.startswith("Unterminated string")
-            )
-            chunk = stream.read(max(_CHUNK, len(buffer))) if cut and not ended else b""
-            if chunk:
-                buffer += utf8.decode(chunk)
-                continue
-            if cut and not ended:
-                ended, buffer = True, buffer + utf8.decode(b"", final=True)
+            if not ended and _may_be_cut(error, buffer):
+                chunk = stream.read(max(_CHUNK, len(buffer) - position))
+                ended = not chunk
+                buffer, position = buffer[position:] + utf8.decode(chunk, final=ended), 0
                 continue
             logger.warning("the items after line %d cannot be read: the one there is not valid JSON", line)
             yield line, broken(error.msg if isinstance(error, json.JSONDecodeError) else str(error))
             return
         yield line, encodable(item)
-        line += buffer[:end].count("\n")
-        buffer = buffer[end:]
+        line += buffer.count("\n", position, end)
+        position = end
+
+
+def _may_be_cut(error: Exception, buffer: str) -> bool:
+    """Whether it is the end of the buffer that is wrong, rather than something before it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.pos >= len(buffer) - _CUT or error.msg.startswith("Unterminated string")
 
 
 def encodable(item: Any) -> Any:

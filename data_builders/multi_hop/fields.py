@@ -40,6 +40,9 @@ def decode_record(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(decoded.get("metadata"), Mapping):
         decoded = {**decode_record({**decoded["metadata"], "metadata": None}), **decoded}
+    context = decoded.get("context")
+    if isinstance(context, list) and context and all(isinstance(passage, Mapping) for passage in context):
+        decoded["context"] = [[passage.get("title"), _sentences(passage)] for passage in context]
     answers = decoded.get("golden_answers")
     if decoded.get("answer") is None and isinstance(answers, list) and answers:
         decoded["answer"], decoded["answer_aliases"] = (
@@ -47,6 +50,11 @@ def decode_record(record: Mapping[str, Any]) -> dict[str, Any]:
             [*answers[1:], *(decoded.get("answer_aliases") or [])],
         )
     return decoded
+
+
+def _sentences(passage: Mapping[str, Any]) -> Any:
+    found = next((passage[name] for name in ("sentences", "content", "text") if name in passage), None)
+    return [found] if isinstance(found, str) else found
 
 
 def _decode(name: str, text: str) -> Any:
@@ -140,6 +148,8 @@ def supporting_facts(record: Mapping[str, Any]) -> list[tuple[str, int | None]]:
         if isinstance(pair, Mapping):
             pair = (pair.get("title"), pair.get("sent_id"))
         title, number, *_ = [*pair, None, None] if isinstance(pair, (list, tuple)) else [None, None]
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
         if not isinstance(title, str) or not (number is None or isinstance(number, int)):
             raise RecordError("malformed_field", "`supporting_facts` must hold pairs [title, sent_id].")
         found.append((title, number))

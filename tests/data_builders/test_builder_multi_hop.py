@@ -54,7 +54,15 @@ def flash_rag(fields: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("layout", [column_layout, nested_as_text, flash_rag], ids=lambda layout: layout.__name__)
+def objects(fields: dict[str, Any]) -> dict[str, Any]:
+    context = [{"title": title, "content": sentences} for title, sentences in fields["context"]]
+    facts = [{"title": title, "sent_id": float(number)} for title, number in fields["supporting_facts"]]
+    return {**fields, "context": context, "supporting_facts": facts}
+
+
+@pytest.mark.parametrize(
+    "layout", [column_layout, nested_as_text, flash_rag, objects], ids=lambda layout: layout.__name__
+)
 def test_every_layout_gives_the_same(tmp_path: Path, layout: Any) -> None:
     first = build(tmp_path / "one", write_lines(tmp_path / "a.jsonl", [record()]))
     second = build(tmp_path / "two", write_lines(tmp_path / "b.jsonl", [layout(record())]))
