@@ -94,7 +94,8 @@ def _items(buffered: bytes, stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
     # Only the array's own opening bracket may be skipped as a separator.
     separators = _OPENING if is_array else _BETWEEN
     while True:
-        end = separators.match(buffer, position).end()  # type: ignore[union-attr] (matches the empty text)
+        skipped = separators.match(buffer, position)
+        end = skipped.end() if skipped else position
         line += buffer.count("\n", position, end)
         position = end
         if position < len(buffer):
