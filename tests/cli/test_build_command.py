@@ -25,7 +25,8 @@ def write(path: Path, *rows: dict[str, Any]) -> str:
 
 def question(name: str) -> dict[str, Any]:
     context = [
-        [title, [f"{title} was in {place} every spring."]] for title, place in (("Ada", "Elm"), ("Ben", "Oak"), ("Cy", "Fir"))
+        [title, [f"{title} was in {place} every spring."]]
+        for title, place in (("Ada", "Elm"), ("Ben", "Oak"), ("Cy", "Fir"))
     ]
     step = {"sub_question": "Where was Ada every spring?", "answer": "Elm", "title": "Ada"}
     return {"id": name, "question": "Where was Ada?", "answer": "Elm", "context": context, "decomposition": [step]}
