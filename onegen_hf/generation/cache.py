@@ -96,7 +96,8 @@ class RaggedCache(Cache):
         Returns:
             `Tensor` of shape `(tokens,)`, int64: The position of every token in its row.
         """
-        slot_of_token, positions = [], []
+        slot_of_token: list[int] = []
+        positions: list[int] = []
         for slot, size in zip(slots, sizes, strict=True):
             slot_of_token += [slot] * size
             positions += range(self.lengths[slot], self.lengths[slot] + size)
