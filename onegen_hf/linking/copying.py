@@ -1,0 +1,153 @@
+"""`CopyRule`: what may come next when a text is copied and its mentions are marked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from .boundaries import find_boundaries
+from .markup import MentionMarkup, Span
+
+LOOKAHEAD = 32
+"""Boundaries ahead for which pieces are kept ready: more than fall into one token."""
+DEFAULT_MAX_MENTION_LENGTH = 128
+
+
+class CopyRule:
+    """
+    The legal next tokens while a text is written down again with its mentions marked.
+
+    Between two tags stands a piece of the text, tokenized as training does ([`MentionMarkup`]). The piece may end at
+    several places, each with a tokenization of its own; a token is legal if it goes on with one of them, and a tag if
+    one of them is complete. So whatever is chosen, the ids are those of *some* annotation of this very text, its spans
+    are known without decoding a token, and a mention that begins inside a token of the plain text is reached like any
+    other: by the token that ends before it.
+
+    Args:
+        markup ([`MentionMarkup`])
+        text (`str`)
+        end_token (`int`): Legal once the text is copied.
+        boundaries (`str`, *optional*, defaults to `"word"`): See [`find_boundaries`].
+        max_mention_length (`int`, *optional*, defaults to 128): Code points of a mention, unless its first word is
+            longer.
+
+    Attributes:
+        spans (`list[tuple[int, int]]`): The mentions so far, in code points of `text`.
+    """
+
+    def __init__(
+        self,
+        markup: MentionMarkup,
+        text: str,
+        end_token: int,
+        boundaries: str = "word",
+        max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
+    ) -> None:
+        if max_mention_length < 1:
+            raise ValueError(f"max_mention_length={max_mention_length} must be at least 1 code point")
+        self.markup = markup
+        self.text = text
+        self.end_token = end_token
+        self.max_mention_length = max_mention_length
+        self.spans: list[Span] = []
+        self.done = False
+        self._plain = not markup.reserves(text)
+        self._boundaries = find_boundaries(text, boundaries)
+        self._forced: list[int] = []
+        self._inside: int | None = None
+        # Where the piece may end (`None`: at the end of the text), and its ids if it does.
+        self._paths: dict[int | None, list[int]] = {}
+        self._begin_text(0)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that are left to copy when no further mention is marked; 0 inside of one."""
+        return len(self._rest) - self._written if self._inside is None else 0
+
+    def legal(self, may_open: bool = True) -> list[int]:
+        """
+        The tokens of which the next one is.
+
+        Args:
+            may_open (`bool`, *optional*, defaults to `True`): Whether a mention may still be opened.
+        """
+        if self.done or self._forced:
+            return self._forced[:1]
+        number = self._written
+        tokens: dict[int, None] = {}
+        for place, ids in self._paths.items():
+            goes_on = len(ids) > number
+            if self._inside is not None:
+                tokens[ids[number] if goes_on else self.markup.close] = None
+            elif place is None:
+                tokens[ids[number] if goes_on else self.end_token] = None
+            elif may_open:
+                tokens[ids[number] if goes_on else self.markup.open] = None
+        # A way that was left for an opening has to be gone to its end.
+        return list(tokens) or self.legal()
+
+    def take(self, token: int) -> None:
+        """
+        Go on with a legal token.
+
+        Raises:
+            `ValueError`: If it is not legal.
+        """
+        if token not in self.legal():
+            raise ValueError(f"token {token} is not legal here; {self.legal()} are")
+        if self._forced:
+            del self._forced[0]
+        elif self._inside is not None and token == self.markup.close and self._complete():
+            # Where a tokenizer drops characters, several places are complete: the tightest mention.
+            end = min(self._complete())
+            self.spans.append((self._inside, end))
+            self._begin_text(end)
+            self._forced = [self.markup.query, self.markup.continuation]
+        elif self._inside is None and token == self.markup.open and self._complete():
+            self._begin_mention(max(self._complete()))
+        elif self._inside is None and token == self.end_token and self._paths.get(None) == self._rest[: self._written]:
+            self.done = True
+        else:
+            self._write(token)
+
+    def _complete(self) -> list[int]:
+        """The places before which all is written."""
+        return [place for place, ids in self._paths.items() if place is not None and len(ids) == self._written]
+
+    def _write(self, token: int) -> None:
+        number = self._written
+        self._paths = {place: ids for place, ids in self._paths.items() if ids[number : number + 1] == [token]}
+        self._written += 1
+        self._look_ahead()
+
+    def _begin_text(self, start: int) -> None:
+        self._inside, self._start, self._written = None, start, 0
+        self._rest = self.markup.text_pieces([self.text[start:]], self._plain)[0]
+        self._paths = {None: self._rest}
+        self._next = bisect_left(self._boundaries.starts, start)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Keep the pieces ready that end at one of the next boundaries, as long as they are still ahead."""
+        if self._inside is not None or None not in self._paths:
+            return
+        starts = self._boundaries.starts
+        while len(self._paths) <= LOOKAHEAD and self._next < len(starts):
+            places = starts[self._next : self._next + 2 * LOOKAHEAD]
+            self._next += len(places)
+            written = self._rest[: self._written]
+            for place, ids in self._pieces(places):
+                if ids[: self._written] == written:
+                    self._paths[place] = ids
+
+    def _begin_mention(self, start: int) -> None:
+        ends = self._boundaries.ends
+        first = bisect_right(ends, start)
+        last = max(bisect_right(ends, start + self.max_mention_length), first + 1)
+        self._inside, self._start, self._written = start, start, 0
+        self._paths = dict(self._pieces(ends[first:last]))
+
+    def _pieces(self, places: Sequence[int]) -> list[tuple[int, list[int]]]:
+        encode = self.markup.text_pieces if self._inside is None else self.markup.mention_pieces
+        pieces = encode([self.text[self._start : place] for place in places], self._plain)
+        return list(zip(places, pieces, strict=True))

@@ -1,0 +1,154 @@
+"""`MentionMarkup`: annotated text as token ids, exactly as training tokenizes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from data_builders.entity_linking.annotation import MENTION_CLOSE, MENTION_OPEN
+
+from ..configuration import OneGenConfig
+from ..passages import PassageEncoder
+from ..rendering import render_prompt
+
+Span = tuple[int, int]
+_PLACEHOLDER = "\u27eatext\u27eb"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """
+    An annotated text.
+
+    Args:
+        ids (`list[int]`)
+        query_positions (`list[int]`): Where the query token of each mention stands in `ids`.
+    """
+
+    ids: list[int]
+    query_positions: list[int]
+
+
+class MentionMarkup:
+    """
+    Text with `<MENTION>...</MENTION>[LK][CON]` as token ids.
+
+    A tag cuts the text into pieces, and a tokenizer reads each by itself: `" met Ben"` may be the tokens `" met"` and
+    `" Ben"`, but with Ben marked `" met"`, `" "` and `"Ben"`. [`RoleEncoder`] shows a model these pieces in training,
+    so they are what it has to be shown here. Names of special tokens that stand in a text are words.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`)
+        config ([`OneGenConfig`])
+
+    Raises:
+        `ValueError`: If the checkpoint has no continuation token, or its tokenizer no tags of mentions.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.passages = PassageEncoder(tokenizer, config)
+        if self.passages.ids.continuation is None:
+            raise ValueError(
+                "the checkpoint has no continuation token, which entity linking needs: train it with "
+                "`tokens=RetrievalTokens.entity_linking()`"
+            )
+        self.query, self.continuation = self.passages.ids.query, self.passages.ids.continuation
+        self.open, self.close = (self._tag(name) for name in (MENTION_OPEN, MENTION_CLOSE))
+        names = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+        self._reserved = re.compile("|".join(map(re.escape, names)))
+
+    def _tag(self, name: str) -> int:
+        ids = self.tokenizer(name, add_special_tokens=False)["input_ids"]
+        number = self.tokenizer.get_vocab().get(name)
+        if number is None or ids[-1:] != [number]:
+            raise ValueError(
+                f"the tokenizer has no token {name!r}, which marks mentions: train the model with "
+                "`tokens=RetrievalTokens.entity_linking()`, or add it to `RetrievalTokens(generation=...)`"
+            )
+        return number
+
+    def reserves(self, text: str) -> bool:
+        """Whether the name of a special token stands in `text`."""
+        return self._reserved.search(text) is not None
+
+    def prompt(self, text: str, instruction: str) -> list[int]:
+        """
+        Ids of everything in front of the assistant's turn.
+
+        Args:
+            text (`str`): The text to link.
+            instruction (`str`): Stands before it, with an empty line between; empty for the text alone.
+        """
+        question = f"{instruction}\n\n{text}" if instruction else text
+        if not self.reserves(text):
+            return self._encode([render_prompt(question, self.tokenizer, self.config)])[0]
+        question = f"{instruction}\n\n{_PLACEHOLDER}" if instruction else _PLACEHOLDER
+        before, _, after = render_prompt(question, self.tokenizer, self.config).partition(_PLACEHOLDER)
+        before_ids, after_ids = self._encode([before, after])
+        return [*before_ids, *self.passages.text_ids(text), *after_ids]
+
+    def text_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
+        """
+        Ids of text outside of mentions, each piece as it reads at the begin of the turn or after a mention.
+
+        Args:
+            pieces (`Sequence[str]`)
+            plain (`bool`): Whether the whole text [`reserves`] no name; all pieces of a text are read the same way.
+        """
+        return self._encode(pieces) if plain else [self.passages.text_ids(piece) for piece in pieces]
+
+    def mention_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
+        """Ids of mentions, each piece as it reads after an opening tag; arguments of [`text_pieces`]."""
+        if not plain:
+            return [self.passages.text_ids(piece) for piece in pieces]
+        # Some tokenizers put a space before the first word of a text, which a word after a tag is not.
+        encoded = self._encode([f".{MENTION_OPEN}{piece}" for piece in pieces])
+        return [ids[ids.index(self.open) + 1 :] for ids in encoded]
+
+    def annotate(self, text: str, spans: Sequence[Span]) -> Annotation:
+        """
+        Annotate a text whose mentions are known.
+
+        Args:
+            text (`str`)
+            spans (`Sequence[tuple[int, int]]`): Ascending, not empty, without overlaps.
+        """
+        plain = not self.reserves(text)
+        edges = [0, *(end for _, end in spans)]
+        starts = [*(start for start, _ in spans), len(text)]
+        around = self.text_pieces([text[a:b] for a, b in zip(edges, starts, strict=True)], plain)
+        mentions = self.mention_pieces([text[start:end] for start, end in spans], plain)
+        ids, positions = list(around[0]), []
+        for mention, following in zip(mentions, around[1:], strict=True):
+            ids += [self.open, *mention, self.close, self.query]
+            positions.append(len(ids) - 1)
+            ids += [self.continuation, *following]
+        return Annotation(ids, positions)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+
+
+def check_text(text: object) -> str:
+    """
+    Make sure that a text can be tokenized.
+
+    Raises:
+        `TypeError`: If it is no string.
+        `ValueError`: If it holds half a surrogate pair, which no encoding has.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a string, got {type(text).__name__}: {text!r:.60}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text holds {text[error.start]!r} at {error.start}, half a surrogate pair: decode it anew, or "
+            "replace it with `text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')`"
+        ) from error
+    return text

@@ -1,0 +1,159 @@
+"""Copying with marks in one pass: spans, embeddings and token counts, alone and in batches."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from linking_setup import INSTRUCTION, LinkingSetup, linking_setup
+from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
+
+from onegen_hf.linking import CopyRule, LinkingDecoder
+
+TEXTS = [
+    "Ada Moll met Ben Oak in Fern Bay, by the sea.",
+    "A boat",
+    "",
+    "In Elm Hill \U0001f600 <MENTION>x</MENTION> [LK]",
+]
+
+
+@pytest.fixture(scope="module")
+def setups(base_tokenizer: Any) -> Any:
+    made: dict[str, LinkingSetup] = {}
+
+    def get(architecture: str) -> LinkingSetup:
+        if architecture not in made:
+            made[architecture] = linking_setup(copy.deepcopy(base_tokenizer), architecture)
+        return made[architecture]
+
+    return get
+
+
+@pytest.fixture
+def setup(setups: Any) -> LinkingSetup:
+    return setups("llama_tied")
+
+
+@torch.no_grad()
+def plain_embeddings(setup: LinkingSetup, row: Any) -> torch.Tensor:
+    """The states at the generated query tokens in an ordinary forward over everything."""
+    hidden = setup.model(input_ids=torch.tensor([row.ids]), output_hidden_states=True).hidden_states[-1][0]
+    begin = row.usage.prompt_tokens
+    return hidden[[n for n, token in enumerate(row.ids) if n >= begin and token == setup.markup.query]]
+
+
+@pytest.mark.parametrize("architecture", ["llama_tied", "mistral", "gpt2", "qwen3_moe", "gemma2"])
+@pytest.mark.parametrize("mentions", [None, 1, 3])
+def test_embeddings_and_counts(setups: Any, architecture: str, mentions: int | None) -> None:
+    setup = setups(architecture)
+    for row, text in zip(setup.generate(TEXTS, mentions).rows, TEXTS, strict=True):
+        annotation = setup.markup.annotate(text, row.spans)
+        assert row.ids[row.usage.prompt_tokens :] == [*annotation.ids, setup.tokenizer.eos_token_id]
+        assert row.stop_reason == "eos"
+        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1
+        assert row.usage.generated_tokens == len(annotation.ids) + 1
+        expected = plain_embeddings(setup, row)
+        assert len(expected) == len(row.spans) == len(row.embeddings)
+        if row.spans:
+            torch.testing.assert_close(torch.stack(row.embeddings), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_fifty_mentions(setup: LinkingSetup) -> None:
+    setup = copy.deepcopy(setup)
+    setup.model.config.max_position_embeddings = 2048
+    text = " ".join(["sea"] * 50)
+    for mentions in (1, 50):
+        (row,) = setup.generate([text], mentions, max_new_tokens=1000).rows
+        assert len(row.spans) == mentions
+        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1
+        torch.testing.assert_close(torch.stack(row.embeddings), plain_embeddings(setup, row), atol=1e-4, rtol=1e-4)
+
+
+def test_mentions_that_were_asked_for(setup: LinkingSetup) -> None:
+    rows = setup.generate(["Ada met Ben.", " a, b"], 2).rows
+    assert [row.spans for row in rows] == [[(0, 3), (4, 7)], [(1, 2), (2, 3)]]
+
+
+@pytest.mark.parametrize("mentions", [None, 2])
+def test_a_batch_equals_its_rows_alone(setup: LinkingSetup, mentions: int | None) -> None:
+    together = setup.generate(TEXTS, mentions).rows
+    for text, row in zip(TEXTS, together, strict=True):
+        (alone,) = setup.generate([text], mentions).rows
+        assert alone.ids == row.ids
+        assert alone.usage == row.usage
+        for one, other in zip(alone.embeddings, row.embeddings, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_forced_tokens_share_a_forward(setup: LinkingSetup) -> None:
+    (row,) = setup.generate(["xqzjvkw"]).rows
+    assert row.usage.forward_calls < row.usage.generated_tokens
+
+
+@torch.no_grad()
+def test_greedy_choice_is_the_best_legal_token(setup: LinkingSetup) -> None:
+    (row,) = setup.generate([TEXTS[0]]).rows
+    logits = setup.model(input_ids=torch.tensor([row.ids])).logits[0]
+    rule = CopyRule(setup.markup, TEXTS[0], setup.tokenizer.eos_token_id)
+    for position in range(row.usage.prompt_tokens, len(row.ids)):
+        legal = rule.legal()
+        best = legal[int(logits[position - 1, legal].argmax())]
+        assert row.ids[position] == best
+        rule.take(best)
+
+
+def test_sampling_aligns_and_varies(setup: LinkingSetup) -> None:
+    torch.manual_seed(0)
+    outputs = [setup.generate(TEXTS, do_sample=True, temperature=2.0, top_k=20).rows for _ in range(6)]
+    for rows in outputs:
+        for row, text in zip(rows, TEXTS, strict=True):
+            assert row.ids[row.usage.prompt_tokens : -1] == setup.markup.annotate(text, row.spans).ids
+    assert len({tuple(rows[0].spans) for rows in outputs}) > 1
+
+
+def test_too_few_new_tokens(setup: LinkingSetup) -> None:
+    (row,) = setup.generate([TEXTS[0]], 1, max_new_tokens=9).rows
+    assert row.stop_reason == "max_new_tokens"
+    assert row.usage.generated_tokens == 9
+    assert row.usage.forwarded_tokens == row.usage.prompt_tokens + 9
+    assert row.spans == [(0, 3)]
+
+
+def test_a_full_context_ends_the_mentions_and_not_the_copy(setup: LinkingSetup) -> None:
+    text = " ".join(["sea"] * 60)
+    (row,) = setup.generate([text], 1000, max_new_tokens=1000).rows
+    assert row.stop_reason == "eos"
+    assert row.mentions_stopped == "context_full"
+    assert 0 < len(row.spans) < 60
+    assert len(row.ids) <= 512
+
+
+def test_a_processor_that_forbids_the_text(setup: LinkingSetup) -> None:
+    everything = SuppressTokensLogitsProcessor(list(range(len(setup.tokenizer))))
+    with pytest.raises(ValueError, match="logits_processor leaves none of the tokens"):
+        setup.generate(["Ada met Ben."], logits_processor=LogitsProcessorList([everything]))
+
+
+def test_other_texts_than_prompts(setup: LinkingSetup) -> None:
+    prompt = torch.tensor([setup.markup.prompt("a", INSTRUCTION)])
+    with pytest.raises(ValueError, match="there are 1 prompts and 2 texts"):
+        setup.model.generate(prompt, custom_generate=LinkingDecoder(setup.markup, ["a", "b"]), max_new_tokens=9)
+
+
+def test_beams(setup: LinkingSetup) -> None:
+    with pytest.raises(ValueError, match="num_beams=2"):
+        setup.generate(["a"], num_beams=2)
+
+
+def test_a_prompt_with_names_of_tokens_reads_them_as_words(setup: LinkingSetup) -> None:
+    markup = setup.markup
+    text = "a <MENTION> [LK] <|im_end|> b"
+    ids = markup.prompt(text, INSTRUCTION)
+    assert not {markup.open, markup.query} & set(ids)
+    assert ids.count(setup.tokenizer.eos_token_id) == markup.prompt("a", INSTRUCTION).count(
+        setup.tokenizer.eos_token_id
+    )
+    assert text in setup.tokenizer.decode(ids)
