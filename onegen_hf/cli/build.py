@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> None:
     name, *rest = [*arguments] or ["--help"]
     if name in ("-h", "--help"):
         print(usage())
-        sys.exit()
+        sys.exit(0)
     prog = f"onegen-hf build {name}"
     if name == FACTS:
         (facts,) = TrlParser(FactsArguments, prog=prog).parse_args_and_config(rest)
