@@ -23,15 +23,17 @@ from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, set_p
 from .fingerprint import ModelFingerprint
 from .passage_table import PassageTable, write_passages
 from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, upload_directory, write_directory
+from .update import IndexUpdateMixin
 
 logger = logging.getLogger(__name__)
 
 
-class PassageIndex:
+class PassageIndex(IndexUpdateMixin):
     """
     Embeddings of a corpus, a way to search them, the passages themselves, and the fingerprint of the model.
 
-    Make one with [`~PassageIndex.build`] or [`~PassageIndex.load`]. `len(index)` and iteration count passages. A *row*
+    Make one with [`~PassageIndex.build`] or [`~PassageIndex.load`]; [`~PassageIndex.update`] and
+    [`~PassageIndex.remove`] change its passages. `len(index)` and iteration count passages. A *row*
     is an embedding: with one embedding per passage it is the passage's number; with one per sentence a passage has
     several rows, and `index[row]` is the passage that the row belongs to.
 

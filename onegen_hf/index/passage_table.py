@@ -88,6 +88,12 @@ class PassageTable(Sequence[Passage]):
         record = group.slice(int(row) - start, 1).to_pylist()[0]
         return Passage(record["id"], record["title"], record["text"], tuple(record["sentences"]))
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids, in order."""
+        with self._lock:
+            return self._file.read(columns=["id"])["id"].to_pylist()
+
     def counts(self) -> np.ndarray:
         """How many embeddings each passage has: int64 of shape `(n_passages,)`."""
         with self._lock:

@@ -41,6 +41,8 @@ def write_directory(
         for name, write in writers.items():
             temporary = files.enter_context(atomic_file(root / name))
             write(temporary)
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())  # a full disk can show here first: while the old index is whole
             sizes[name] = temporary.stat().st_size
         # All new files are complete; from here until the end of this function there is no index, then the new one.
         (root / DESCRIPTION_FILE).unlink(missing_ok=True)
