@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
@@ -90,6 +90,12 @@ def read_description(root: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in description]
     if missing:
         raise ValueError(f"{path} lacks {missing}: save or download the index again")
+    if not isinstance(description["files"], dict):
+        raise ValueError(f"{path}: 'files' is no object of file names and sizes: save or download the index again")
+    # Nothing is opened by a name from index.json; one that leads elsewhere shows that the repository means harm.
+    strange = [name for name in description["files"] if not _is_plain(name)]
+    if strange:
+        raise ValueError(f"{path} names the file {strange[0]!r}, which is not beside it: don't use this index")
     for name in (INDEX_FILE, PASSAGES_FILE):
         file, size = root / name, description["files"].get(name)
         if not file.is_file():
@@ -147,6 +153,10 @@ def upload_directory(directory: str | os.PathLike[str], repo_id: str, **kwargs: 
     api.create_repo(repo_id, repo_type="dataset", exist_ok=True, private=kwargs.pop("private", None))
     kwargs.setdefault("commit_message", "Upload passage index")
     return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=directory, **kwargs)
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and PurePosixPath(name).name == name == PureWindowsPath(name).name
 
 
 def _installed_version(distribution: str) -> str | None:

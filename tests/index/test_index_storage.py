@@ -150,6 +150,22 @@ def test_description_that_disagrees(saved: Path, change: dict[str, Any], message
         PassageIndex.load(saved)
 
 
+@pytest.mark.parametrize("name", ["../index.faiss", "/etc/passwd", "..", "a/../../b", "..\\x", "C:\\x", "sub/x", ""])
+def test_name_that_leads_elsewhere(saved: Path, name: str) -> None:
+    path = saved / "index.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "files": {**content["files"], name: 3}}))
+    with pytest.raises(ValueError, match="which is not beside it: don't use this index"):
+        PassageIndex.load(saved)
+
+
+def test_files_of_the_wrong_form(saved: Path) -> None:
+    path = saved / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": ["index.faiss"]}))
+    with pytest.raises(ValueError, match="'files' is no object"):
+        PassageIndex.load(saved)
+
+
 @pytest.mark.parametrize(("text", "message"), [("{", "is damaged"), ("[]", "no format_version"), ("", "is damaged")])
 def test_damaged_description(saved: Path, text: str, message: str) -> None:
     (saved / "index.json").write_text(text)
