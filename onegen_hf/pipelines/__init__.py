@@ -1,6 +1,7 @@
 """Pipelines for transformers' `pipeline(...)`; importing this package registers them."""
 
+from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
 from .registration import DEFAULT_CHECKPOINT, register_pipelines
 
-__all__ = ["DEFAULT_CHECKPOINT", "OneGenRagPipeline", "register_pipelines"]
+__all__ = ["DEFAULT_CHECKPOINT", "OneGenEntityLinkingPipeline", "OneGenRagPipeline", "register_pipelines"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from ..auto import OneGenForCausalLM
+from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "default_checkpoint"
@@ -14,13 +15,21 @@ DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "default_checkpoint"
 
 
 def register_pipelines() -> None:
-    """Register `"onegen-rag"`; calling it again changes nothing."""
-    if "onegen-rag" in PIPELINE_REGISTRY.get_supported_tasks():
-        return
-    PIPELINE_REGISTRY.register_pipeline(
-        "onegen-rag",
-        pipeline_class=OneGenRagPipeline,
-        pt_model=OneGenForCausalLM,
-        default={"model": (str(DEFAULT_CHECKPOINT), "main")},
-        type="text",
-    )
+    """Register `"onegen-rag"` and `"onegen-entity-linking"`; calling it again changes nothing."""
+    known = PIPELINE_REGISTRY.get_supported_tasks()
+    if "onegen-rag" not in known:
+        PIPELINE_REGISTRY.register_pipeline(
+            "onegen-rag",
+            pipeline_class=OneGenRagPipeline,
+            pt_model=OneGenForCausalLM,
+            default={"model": (str(DEFAULT_CHECKPOINT), "main")},
+            type="text",
+        )
+    if "onegen-entity-linking" not in known:
+        # No checkpoint for it comes with the package: a model has to be named.
+        PIPELINE_REGISTRY.register_pipeline(
+            "onegen-entity-linking",
+            pipeline_class=OneGenEntityLinkingPipeline,
+            pt_model=OneGenForCausalLM,
+            type="text",
+        )

@@ -1,0 +1,338 @@
+"""`pipeline("onegen-entity-linking")`: text in, linked mentions out, in one pass."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.pipelines.base import ChunkPipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from data_builders.entity_linking.converter import INSTRUCTION
+
+from ..auto import OneGenForCausalLM, context_length
+from ..index import PassageIndex
+from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
+from ..linking.boundaries import check_boundaries
+from ..linking.decoder import MENTION_RESERVE
+from ..linking.entities import link_mentions
+from ..linking.markup import Span, check_text
+from ..linking.windows import Window, assign_spans, merge_spans, split_windows
+from .rag import default_index
+
+TOKENS_PER_CHARACTER = 8
+"""More are never generated: a code point is at most 4 bytes, and a mention brings 4 tokens."""
+MINIMAL_WINDOW = 16
+
+
+@dataclass(frozen=True)
+class WindowInput:
+    """
+    A window of a text on its way to the model.
+
+    Args:
+        text (`str`): The whole text.
+        window ([`Window`])
+        prompt (`list[int]`)
+        spans (`list[tuple[int, int]]`, *optional*): The mentions, in code points of `text`, if they are given.
+        order (`list[tuple[int, int]]`, *optional*): All mentions of the text as they were given.
+    """
+
+    text: str
+    window: Window
+    prompt: list[int]
+    spans: list[Span] | None = None
+    order: list[Span] | None = None
+
+    @property
+    def part(self) -> str:
+        """What the window shows of the text."""
+        return self.text[self.window.start : self.window.end]
+
+
+@dataclass(frozen=True)
+class WindowMentions:
+    """
+    The mentions of a window.
+
+    Args:
+        source ([`WindowInput`])
+        spans (`list[tuple[int, int]]`): In code points of the whole text.
+        embeddings (`list[Tensor]`): The hidden state at each mention's `[LK]`, of shape `(hidden,)`.
+    """
+
+    source: WindowInput
+    spans: list[Span]
+    embeddings: list[Tensor]
+
+
+class OneGenEntityLinkingPipeline(ChunkPipeline):
+    """
+    Entity linking with one model and one pass: the model copies the text, marks its mentions, and the hidden state
+    after each is the query for its entity. Nothing but the text can be copied, so spans are exact.
+
+    Example:
+
+    ```python
+    >>> import onegen_hf
+    >>> from transformers import pipeline
+
+    >>> link = pipeline("onegen-entity-linking", model="my-linker", index="my-catalogue")
+    >>> link("Ada Moll lives in Fern Bay.")[0]["entity_id"]
+    >>> link({"text": "Ada Moll lives in Fern Bay.", "spans": [[18, 26]]})[0]["name"]
+    ```
+
+    Args:
+        index ([`PassageIndex`], `str` or path, *optional*): The entity catalogue; by default the checkpoint's own
+            (`onegen.default_index`).
+        kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
+
+    Call arguments:
+        inputs (`str`, a mapping with `"text"`, a list of them, or a dataset with that column): With `"spans"`
+            (`[[start, end], ...]`, in code points, without overlaps) these mentions are linked, in one forward and
+            without generating anything.
+        top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
+        threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default none does.
+        boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
+            those inside of words.
+        instruction (`str`, *optional*): Stands before the text, as in training; by default that of the builder
+            `entity-linking`.
+        max_window_tokens (`int`, *optional*, defaults to 512): A longer text is linked in windows. Where the model's
+            context holds less, they are smaller.
+        window_overlap (`int`, *optional*, defaults to 64): Tokens that neighbouring windows share; at most half of
+            them are.
+        batch_size (`int`, *optional*, defaults to 1): Windows, of one text or of several, decoded at a time.
+        generation arguments: `do_sample`, `temperature`, `logits_processor`, ...
+
+    Returns of a call: `list[dict]` per text, in its order (that of `spans` if they are given): `mention`, `start`,
+    `end` (in code points), `entity_id`, `name`, `score` (cosine) and `candidates`; empty without a mention.
+    """
+
+    _load_tokenizer = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _pipeline_calls_generate = True
+    _default_generation_config = GenerationConfig(do_sample=False)
+
+    def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model, tokenizer = self.model, self.tokenizer
+        if not isinstance(model, OneGenForCausalLM):
+            raise TypeError(
+                f"model is a {type(model).__name__} without retrieval tokens: load it with "
+                "`OneGenForCausalLM.from_pretrained(...)`"
+            )
+        if tokenizer is None:
+            raise ValueError("tokenizer is missing: pass the one that was saved with the model")
+        model.check_tokenizer(tokenizer)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self.markup = MentionMarkup(tokenizer, model.onegen_config)
+        if index is None:
+            index = default_index(model)
+        self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
+        self.index.check_model(model, tokenizer)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            return []
+        if isinstance(inputs, Dataset) and "spans" not in inputs.column_names:
+            inputs = KeyDataset(inputs, "text")
+        elif isinstance(inputs, (Dataset, IterableDataset)):
+            inputs = ({name: row[name] for name in ("text", "spans") if name in row} for row in inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def _sanitize_parameters(
+        self,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        boundaries: str | None = None,
+        instruction: str | None = None,
+        max_window_tokens: int | None = None,
+        window_overlap: int | None = None,
+        **generate_kwargs: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k={top_k} must be at least 1 candidate")
+        if boundaries is not None:
+            check_boundaries(boundaries)
+        windows = {
+            "instruction": instruction,
+            "max_window_tokens": max_window_tokens,
+            "window_overlap": window_overlap,
+        }
+        search = {"top_k": top_k, "threshold": threshold}
+        return (
+            {name: value for name, value in windows.items() if value is not None},
+            generate_kwargs | ({} if boundaries is None else {"boundaries": boundaries}),
+            {name: value for name, value in search.items() if value is not None},
+        )
+
+    def preprocess(
+        self,
+        inputs: Any,
+        instruction: str = INSTRUCTION,
+        max_window_tokens: int = 512,
+        window_overlap: int = 64,
+        **_: Any,
+    ) -> Iterator[dict[str, Any]]:
+        given = inputs.get("spans") if isinstance(inputs, Mapping) else None
+        text = check_text(inputs.get("text") if isinstance(inputs, Mapping) else inputs)
+        order = None if given is None else check_spans(given, text)
+        size = self._window_size(max_window_tokens, instruction)
+        plain = not self.markup.reserves(text)
+        windows = split_windows(
+            text, lambda pieces: [len(ids) for ids in self.markup.text_pieces(pieces, plain)], size,
+            min(window_overlap, size // 2),
+        )  # fmt: skip
+        spans = None if order is None else assign_spans(sorted(order), windows)
+        for number, window in enumerate(windows):
+            prompt = self.markup.prompt(text[window.start : window.end], instruction)
+            own = WindowInput(text, window, prompt, None if spans is None else spans[number], order)
+            yield {"window": own, "is_last": number == len(windows) - 1}
+
+    def _window_size(self, wanted: int, instruction: str) -> int:
+        if wanted < MINIMAL_WINDOW:
+            raise ValueError(f"max_window_tokens={wanted} must be at least {MINIMAL_WINDOW}")
+        context = context_length(self.model)
+        if context is None:
+            return wanted
+        # The text stands in the prompt and in the copy, where its marks take as many tokens again.
+        room = (context - len(self.markup.prompt("", instruction)) - MENTION_RESERVE) // 3
+        if room < MINIMAL_WINDOW:
+            raise ValueError(
+                f"the model's context of {context} tokens leaves no room for a text beside the prompt: shorten "
+                f"`instruction` ({instruction!r:.60})"
+            )
+        return min(wanted, room)
+
+    def _forward(self, model_inputs: Any, boundaries: str = "word", **generate_kwargs: Any) -> dict[str, Any]:
+        windows = model_inputs["window"]
+        batch = windows if isinstance(windows, list) else [windows]
+        found: dict[int, WindowMentions] = {}
+        for mode in (self._find, self._embed):
+            numbers = [n for n, window in enumerate(batch) if (window.spans is None) == (mode == self._find)]
+            if numbers:
+                results = mode([batch[n] for n in numbers], boundaries, generate_kwargs)
+                found |= zip(numbers, results, strict=True)
+        mentions = [found[number] for number in range(len(batch))]
+        return {
+            "mentions": mentions if isinstance(windows, list) else mentions[0],
+            "is_last": model_inputs["is_last"],
+        }
+
+    def _find(
+        self, batch: list[WindowInput], boundaries: str, generate_kwargs: dict[str, Any]
+    ) -> list[WindowMentions]:
+        """Copy the texts and mark their mentions."""
+        input_ids, attention_mask = self._padded([window.prompt for window in batch], left=True)
+        longest = max(len(window.part) for window in batch)
+        output = self.model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            custom_generate=LinkingDecoder(self.markup, [window.part for window in batch], boundaries),
+            **self._prepare_generate_kwargs(
+                {"max_new_tokens": TOKENS_PER_CHARACTER * (longest + 2), **generate_kwargs},
+                pad_token_id=self._pad_token_id,
+                return_dict_in_generate=True,
+            ),
+        )
+        return [self._mentions(window, row) for window, row in zip(batch, output.rows, strict=True)]
+
+    def _mentions(self, window: WindowInput, row: LinkingRow) -> WindowMentions:
+        if row.mentions_stopped or row.stop_reason == "context_full":
+            warnings.warn(
+                "the model's context was full before all mentions of a text were marked: lower `max_window_tokens`",
+                stacklevel=2,
+            )
+        elif row.stop_reason == "max_new_tokens":
+            warnings.warn("a text was not copied to its end: raise `max_new_tokens`, or leave it out", stacklevel=2)
+        offset = window.window.start
+        spans = [(start + offset, end + offset) for start, end in row.spans]
+        owned = [n for n, span in enumerate(spans) if window.window.owns(span)]
+        return WindowMentions(window, [spans[n] for n in owned], [row.embeddings[n] for n in owned])
+
+    def _embed(self, batch: list[WindowInput], *_: Any) -> list[WindowMentions]:
+        """One forward over the annotated texts; nothing is generated."""
+        rows, positions = [], []
+        for window in batch:
+            offset = window.window.start
+            spans = window.spans or []
+            annotation = self.markup.annotate(window.part, [(start - offset, end - offset) for start, end in spans])
+            positions.append([len(window.prompt) + position for position in annotation.query_positions])
+            rows.append([*window.prompt, *annotation.ids][: positions[-1][-1] + 1 if spans else 1])
+            context = context_length(self.model)
+            if context is not None and len(rows[-1]) > context:
+                raise ValueError(
+                    f"a window with its {len(spans)} mentions takes {len(rows[-1])} tokens, but the model's context "
+                    f"holds {context}: lower `max_window_tokens`"
+                )
+        input_ids, attention_mask = self._padded(rows, left=False)
+        most = max(max(map(len, positions)), 1)
+        padded = torch.tensor([[*own, *[-1] * (most - len(own))] for own in positions], device=self.model.device)
+        embedded = self.model.embed(input_ids, attention_mask, padded)
+        return [
+            WindowMentions(w, w.spans or [], list(e)[: len(w.spans or [])])
+            for w, e in zip(batch, embedded, strict=True)
+        ]
+
+    def postprocess(
+        self, model_outputs: Any, top_k: int = 5, threshold: float | None = None, **_: Any
+    ) -> list[dict[str, Any]]:
+        parts: list[WindowMentions] = [output["mentions"] for output in model_outputs]
+        source = parts[0].source
+        spans = [span for part in parts for span in part.spans]
+        embeddings = [embedding for part in parts for embedding in part.embeddings]
+        if source.order is None:
+            kept = merge_spans(spans)
+        else:
+            number_of = {span: number for number, span in enumerate(spans)}
+            kept = [number_of[span] for span in source.order]
+        if not kept:
+            return []
+        stacked = torch.stack([embeddings[number] for number in kept])
+        return link_mentions(self.index, source.text, [spans[number] for number in kept], stacked, top_k, threshold)
+
+    @property
+    def _pad_token_id(self) -> int:
+        assert self.tokenizer is not None
+        return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
+
+    def _padded(self, rows: Sequence[list[int]], left: bool) -> tuple[Tensor, Tensor]:
+        width = max(map(len, rows))
+        ids, mask = [], []
+        for row in rows:
+            empty = width - len(row)
+            ids.append([*[self._pad_token_id] * empty * left, *row, *[self._pad_token_id] * empty * (not left)])
+            mask.append([*[0] * empty * left, *[1] * len(row), *[0] * empty * (not left)])
+        device = self.model.device
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def check_spans(spans: Any, text: str) -> list[Span]:
+    """
+    Make sure that given mentions can be marked in a text.
+
+    Raises:
+        `ValueError`: If they are no pairs of offsets, are empty, leave the text, or overlap.
+    """
+    checked: list[Span] = []
+    for span in spans:
+        if not isinstance(span, Sequence) or isinstance(span, str) or [type(v) for v in span] != [int, int]:
+            raise ValueError(f"spans: every one must be [start, end], got {span!r}")
+        start, end = span
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"spans: [{start}, {end}] is empty or leaves the text of {len(text)} code points")
+        checked.append((start, end))
+    ordered = sorted(checked)
+    for one, other in zip(ordered, ordered[1:], strict=False):
+        if other[0] < one[1]:
+            raise ValueError(f"spans: {list(one)} and {list(other)} overlap, and marks cannot: link them in two calls")
+    return checked

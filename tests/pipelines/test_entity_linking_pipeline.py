@@ -1,0 +1,184 @@
+"""`pipeline("onegen-entity-linking")` over a tiny random model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from linking_setup import ENTITIES, MarkMentions, linking_setup
+from transformers import pipeline
+
+from onegen_hf import PassageIndex
+from onegen_hf.pipelines import OneGenEntityLinkingPipeline
+
+TEXTS = ["Ada Moll met Ben Oak in Fern Bay, by the sea.", "A boat \U0001f600\u200d\u05d0", "[LK] in Elm Hill"]
+
+
+@pytest.fixture(scope="module")
+def link(base_tokenizer: Any) -> OneGenEntityLinkingPipeline:
+    setup = linking_setup(copy.deepcopy(base_tokenizer))
+    index = PassageIndex.build(setup.model, setup.tokenizer, ENTITIES, show_progress=False)
+    return pipeline("onegen-entity-linking", model=setup.model, tokenizer=setup.tokenizer, index=index)
+
+
+def marks(link: OneGenEntityLinkingPipeline, count: int) -> dict[str, Any]:
+    return {"logits_processor": [MarkMentions(link.markup, count)]}
+
+
+def without_scores(results: Any) -> Any:
+    return [[(m["start"], m["end"], m["entity_id"]) for m in result] for result in results]
+
+
+def test_result_of_a_text(link: OneGenEntityLinkingPipeline) -> None:
+    found = link(TEXTS[0], top_k=3, **marks(link, 3))
+    assert len(found) == 3
+    for mention in found:
+        assert list(mention) == ["mention", "start", "end", "entity_id", "name", "score", "candidates"]
+        assert mention["mention"] == TEXTS[0][mention["start"] : mention["end"]]
+        assert len(mention["candidates"]) == 3
+        best = mention["candidates"][0]
+        assert best == {name: mention[name] for name in ("entity_id", "name", "score")}
+        assert [c["score"] for c in mention["candidates"]] == sorted(c["score"] for c in mention["candidates"])[::-1]
+        assert {"id": best["entity_id"], "title": best["name"]}.items() <= ENTITIES[
+            int(best["entity_id"][1]) - 1
+        ].items()
+    assert [mention["start"] for mention in found] == sorted(mention["start"] for mention in found)
+
+
+def test_no_mention_and_no_text(link: OneGenEntityLinkingPipeline) -> None:
+    assert link(TEXTS[0], **marks(link, 0)) == []
+    assert link(["", " \n"]) == [[], []]
+    assert link([]) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_batches(link: OneGenEntityLinkingPipeline, batch_size: int) -> None:
+    texts = [*TEXTS, "", TEXTS[0] * 2]
+    alone = [link(text, **marks(link, 2)) for text in texts]
+    assert without_scores(link(texts, batch_size=batch_size, **marks(link, 2))) == without_scores(alone)
+    assert any(alone)
+
+
+def test_a_dataset(link: OneGenEntityLinkingPipeline) -> None:
+    expected = without_scores(link(TEXTS))
+    assert without_scores(link(Dataset.from_dict({"text": TEXTS}), batch_size=2)) == expected
+    spans = [[[0, 3]], [], [[0, 4]]]
+    found = list(link(Dataset.from_dict({"text": TEXTS, "spans": spans}), batch_size=2))
+    assert [[m["mention"] for m in mentions] for mentions in found] == [["Ada"], [], ["[LK]"]]
+
+
+def test_all_mentions_are_searched_at_once(link: OneGenEntityLinkingPipeline, monkeypatch: Any) -> None:
+    calls: list[int] = []
+    search = link.index.search
+    monkeypatch.setattr(link.index, "search", lambda e, k: calls.append(len(e)) or search(e, k))
+    link(TEXTS[0], **marks(link, 4))
+    assert calls == [4]
+
+
+def test_nil(link: OneGenEntityLinkingPipeline) -> None:
+    first = link(TEXTS[0], **marks(link, 2))
+    threshold = max(mention["score"] for mention in first)
+    found = link(TEXTS[0], threshold=threshold, **marks(link, 2))
+    assert [(m["entity_id"], m["name"]) for m in found if m["score"] < threshold] == [("NIL", "")]
+    assert [m["score"] for m in found] == [m["score"] for m in first]
+    assert all(mention["candidates"] for mention in found)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_long_texts(link: OneGenEntityLinkingPipeline, batch_size: int) -> None:
+    text = " ".join(f"Ada{number} met Ben Oak." for number in range(40))
+    found = link(text, max_window_tokens=40, window_overlap=12, batch_size=batch_size, **marks(link, 1000))
+    spans = [(m["start"], m["end"]) for m in found]
+    assert spans == sorted(spans)
+    assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert {text[a:b] for a, b in spans} >= {f"Ada{number}" for number in range(40)}
+    assert all(m["mention"] == text[m["start"] : m["end"]] for m in found)
+
+
+def test_a_text_longer_than_the_context(link: OneGenEntityLinkingPipeline) -> None:
+    text = "Fern Bay and Elm Hill are towns. " * 60
+    found = link(text, **marks(link, 25))
+    assert found[-1]["end"] > len(text) - 300
+    assert len({m["start"] for m in found}) == len(found)
+
+
+def test_given_spans_equal_those_that_were_found(link: OneGenEntityLinkingPipeline) -> None:
+    for text in TEXTS:
+        found = link(text, **marks(link, 3))
+        given = link({"text": text, "spans": [[m["start"], m["end"]] for m in found]})
+        assert without_scores([given]) == without_scores([found])
+        np.testing.assert_allclose([m["score"] for m in given], [m["score"] for m in found], atol=1e-4)
+
+
+def test_given_spans_keep_their_order_and_need_no_decoding(
+    link: OneGenEntityLinkingPipeline, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(type(link.model), "generate", lambda *_, **__: pytest.fail("nothing is to be generated"))
+    forwards: list[torch.Size] = []
+    handle = link.model.get_decoder().register_forward_hook(lambda *a: forwards.append(a[2][0].shape))
+    try:
+        found = link({"text": TEXTS[0], "spans": [[24, 32], [1, 5], [0, 1]]})
+        assert link({"text": TEXTS[0], "spans": []}) == []
+    finally:
+        handle.remove()
+    assert [m["mention"] for m in found] == ["Fern Bay", "da M", "A"]
+    assert len(forwards) == 2
+
+
+def test_given_spans_in_windows_and_batches(link: OneGenEntityLinkingPipeline) -> None:
+    text = "Ada met Ben Oak. " * 30
+    spans = [(17 * n, 17 * n + 3) for n in range(30)]
+    inputs = [{"text": text, "spans": spans}, TEXTS[1], {"text": "Ada", "spans": [(0, 3)]}]
+    for batch_size in (1, 4):
+        found = link(inputs, batch_size=batch_size, max_window_tokens=60)
+        assert [(m["start"], m["end"]) for m in found[0]] == spans
+        assert [m["mention"] for m in found[2]] == ["Ada"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([[0, 3], [2, 5]], r"\[0, 3\] and \[2, 5\] overlap"),
+        ([[3, 3]], "is empty or leaves the text"),
+        ([[0, 99]], "is empty or leaves the text of 45 code points"),
+        ([[0]], r"must be \[start, end\]"),
+        ([["0", "3"]], r"must be \[start, end\]"),
+        (["ab"], r"must be \[start, end\]"),
+    ],
+)
+def test_faulty_spans(link: OneGenEntityLinkingPipeline, spans: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        link({"text": TEXTS[0], "spans": spans})
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "message"),
+    [
+        (5, {}, TypeError, "a text must be a string, got int"),
+        ({"question": "x"}, {}, TypeError, "a text must be a string, got NoneType"),
+        ("a \ud800 b", {}, ValueError, "half a surrogate pair"),
+        ("a", {"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
+        ("a", {"boundaries": "token"}, ValueError, "boundaries='token' must be one of"),
+        ("a", {"max_window_tokens": 3}, ValueError, "max_window_tokens=3 must be at least 16"),
+        ("a", {"instruction": "why " * 300}, ValueError, "leaves no room for a text beside the prompt"),
+    ],
+)
+def test_faulty_input(
+    link: OneGenEntityLinkingPipeline, text: Any, options: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        link(text, **options)
+
+
+def test_a_model_for_questions(llama: Any) -> None:
+    with pytest.raises(ValueError, match="no continuation token"):
+        pipeline("onegen-entity-linking", model=llama.model, tokenizer=llama.tokenizer, index=llama.index)
+
+
+def test_a_text_that_is_cut_off_is_no_secret(link: OneGenEntityLinkingPipeline) -> None:
+    with pytest.warns(UserWarning, match="not copied to its end"):
+        link(TEXTS[0], max_new_tokens=3)
