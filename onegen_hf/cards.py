@@ -1,4 +1,4 @@
-"""The model card: filled from the files that training left, never by hand."""
+"""Model and index cards: filled from what training, evaluation and indexing recorded, never by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import yaml
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from transformers import AutoConfig
 
 from .configuration import OneGenConfig
@@ -35,6 +37,7 @@ def model_card(
     notes: str = "",
     results: Mapping[str, float] | None = None,
     evaluated_on: str = "evaluation split",
+    reports: Sequence[str | os.PathLike[str]] = (),
 ) -> ModelCard:
     """
     Make the card of a saved checkpoint.
@@ -49,11 +52,14 @@ def model_card(
         notes (`str`, *optional*): Further sections in Markdown.
         results (`Mapping[str, float]`, *optional*): Further metrics, by name.
         evaluated_on (`str`, *optional*, defaults to `"evaluation split"`): Name of the data behind the metrics.
+        reports (`Sequence[str]`, *optional*): Output directories of `onegen-hf evaluate`; their scores are told with
+            confidence intervals.
 
     Returns:
         `huggingface_hub.ModelCard`
 
     Raises:
+        `FileNotFoundError`: If a directory of `reports` holds no report.
         `ValueError`: If config.json has no `onegen` section.
     """
     root = Path(directory)
@@ -66,14 +72,16 @@ def model_card(
     base_model = adapter.get("base_model_name_or_path")
     loss = CONTRASTIVE_LOSSES[training["contrastive_loss"]](**_loss_options(training, settings)) if training else None
     name = repo_id or root.name
+    entries = [_eval_result(metric, value, evaluated_on) for metric, value in evaluation.items()]
+    entries += [entry for report in reports for entry in _report_entries(Path(report))]
     data = ModelCardData(
         base_model=base_model if base_model and not os.path.isabs(base_model) else None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["onegen", "retrieval-augmented-generation"],
         datasets=[d for d in datasets if d.count("/") == 1 and not os.path.exists(d)] or None,
-        model_name=name.rpartition("/")[2] if evaluation else None,
-        eval_results=[_eval_result(metric, value, evaluated_on) for metric, value in evaluation.items()] or None,
+        model_name=name.rpartition("/")[2] if entries else None,
+        eval_results=entries or None,
     )
     with as_file(files("model_cards") / "model.md") as template:
         return ModelCard.from_template(
@@ -91,8 +99,58 @@ def model_card(
             datasets=[Path(name).name if os.path.exists(name) else name for name in datasets],
             evaluation=evaluation,
             evaluated_on=evaluated_on,
+            reports=[_report(Path(report)) for report in reports],
             notes=notes,
         )
+
+
+def index_card(description: Mapping[str, Any], repo_id: str) -> DatasetCard:
+    """
+    Make the card of an index.
+
+    Args:
+        description (`Mapping[str, Any]`): Content of its index.json.
+        repo_id (`str`): Name of the repository.
+
+    Returns:
+        `huggingface_hub.DatasetCard`
+    """
+    data = DatasetCardData(
+        task_categories=["text-retrieval"],
+        tags=["onegen", "faiss"],
+        configs=[{"config_name": "passages", "data_files": "passages.parquet", "default": True}],
+    )
+    with as_file(files("model_cards") / "index.md") as template:
+        return DatasetCard.from_template(
+            data,
+            template_path=str(template),
+            name=repo_id.rpartition("/")[2],
+            repo_id=repo_id,
+            index={"libraries": {}, **description, "model_id": _public(description.get("model_id"))},
+        )
+
+
+def _public(name: str | None) -> str | None:
+    """A name as others know it: of a directory of this machine only the last part."""
+    return Path(name).name if name and (os.path.isabs(name) or os.path.exists(name)) else name
+
+
+def _report(directory: Path) -> dict[str, Any]:
+    path = directory / "report.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: give the output directory of a finished `onegen-hf evaluate`")
+    report = _read(path)
+    return {**report, "dataset": _public(report["dataset"])}
+
+
+def _report_entries(directory: Path) -> list[EvalResult]:
+    path = directory / "model-index.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: give the output directory of a finished `onegen-hf evaluate`")
+    _, entries = model_index_to_eval_results(yaml.safe_load(path.read_text(encoding="utf-8"))["model-index"])
+    for entry in entries:
+        entry.dataset_type, entry.dataset_name = _public(entry.dataset_type), _public(entry.dataset_name)
+    return entries
 
 
 def _read(path: Path) -> dict[str, Any]:

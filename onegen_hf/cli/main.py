@@ -9,10 +9,12 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": ("onegen_hf.cli.demo", "answer a few questions with the model and the passages that come along"),
     "ask": ("onegen_hf.cli.ask", "answer questions, from the command line or standard input"),
+    "link": ("onegen_hf.cli.link", "mark the mentions of entities in texts and link them to a catalogue"),
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
     "build": ("onegen_hf.cli.build", "make a dataset to train and evaluate on, from public files or your own"),
     "train": ("onegen_hf.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
+    "push": ("onegen_hf.cli.push", "send a model, an index or a dataset to the Hub, with its card"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and what `--help` says of it."""
 

@@ -1,0 +1,95 @@
+"""`onegen-hf push KIND DIR REPO`: a model, an index or a dataset goes to the Hub, with its card."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from trl import TrlParser
+
+from ..adapters import is_adapter, load_adapter
+from ..auto import load_tokenizer
+from ..hub import KINDS, Upload, dataset_upload, index_upload, model_upload
+
+USAGE = "usage: onegen-hf push {model,index,dataset} DIR REPO [--help] [--dry_run true] ..."
+# What the card is filled from; the rest of an adapter's directory belongs to the adapter.
+_RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json")
+
+
+@dataclass
+class PushArguments:
+    """
+    Options of `onegen-hf push`.
+
+    Args:
+        private (`bool`, *optional*): Make a new repository private.
+        revision (`str`, *optional*): Branch, made if it is missing.
+        commit_message (`str`, *optional*)
+        merge (`bool`, *optional*, defaults to `False`): Merge an adapter into its base and push the full model.
+        reports (`list[str]`, *optional*): Output directories of `onegen-hf evaluate`, for the model's card.
+        datasets (`list[str]`, *optional*): Training data, for the model's card.
+        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
+        dry_run (`bool`, *optional*, defaults to `False`): Show what would be pushed.
+    """
+
+    private: bool | None = field(default=None, metadata={"help": "Make a new repository private."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, made if it is missing; default: main."})
+    commit_message: str | None = field(default=None, metadata={"help": "Message of the commit."})
+    merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base and push the full model."})
+    reports: list[str] = field(
+        default_factory=list, metadata={"help": "Output directories of `onegen-hf evaluate`, for the model's card."}
+    )
+    datasets: list[str] = field(default_factory=list, metadata={"help": "Training data, for the model's card."})
+    keep_card: bool = field(default=False, metadata={"help": "Push the README.md that is there."})
+    dry_run: bool = field(default=False, metadata={"help": "Show what would be pushed, and push nothing."})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    parser = TrlParser(PushArguments, prog="onegen-hf push", usage=USAGE.removeprefix("usage: "))
+    if not arguments or {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        sys.exit(0)
+    positional, rest = list(arguments[:3]), list(arguments[3:])
+    if len(positional) < 3 or any(argument.startswith("-") for argument in positional):
+        raise ValueError(f"give what to push, its directory and the repository, then the options.\n{USAGE}")
+    kind, directory, repo_id = positional
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} can't be pushed: choose one of {list(KINDS)}.\n{USAGE}")
+    (options,) = parser.parse_args_and_config(rest)
+    for name in ("merge", "reports", "datasets"):
+        if kind != "model" and getattr(options, name):
+            raise ValueError(f"--{name} is for a model, not for a {kind}: leave it out")
+    with TemporaryDirectory() as merged:
+        if options.merge:
+            _merge(Path(directory), Path(merged))
+        upload = _upload(kind, merged if options.merge else directory, repo_id, options)
+        print(upload.describe())
+        if options.dry_run:
+            print(f"\n{upload.card}\n\nNothing was pushed (--dry_run).")
+            return
+        print(upload.push(options.private, options.revision, options.commit_message).commit_url)
+
+
+def _upload(kind: str, directory: str, repo_id: str, options: PushArguments) -> Upload:
+    if kind == "model":
+        return model_upload(directory, repo_id, options.reports, options.keep_card, datasets=options.datasets)
+    return (
+        index_upload(directory, repo_id, options.keep_card) if kind == "index" else dataset_upload(directory, repo_id)
+    )
+
+
+def _merge(adapter: Path, target: Path) -> None:
+    if not is_adapter(adapter):
+        raise ValueError(f"--merge: {adapter} holds no adapter (adapter_config.json), so there is nothing to merge")
+    load_adapter(adapter).save_pretrained(target)
+    load_tokenizer(adapter).save_pretrained(target)
+    for name in _RECORDS:
+        if (adapter / name).is_file():
+            shutil.copy(adapter / name, target / name)
+    if (adapter / "index").is_dir():
+        shutil.copytree(adapter / "index", target / "index")

@@ -1,0 +1,5 @@
+"""What travels through the Hub: models, indexes and datasets, with their cards, each in one commit."""
+
+from .upload import KINDS, Upload, dataset_upload, index_upload, model_upload
+
+__all__ = ["KINDS", "Upload", "dataset_upload", "index_upload", "model_upload"]

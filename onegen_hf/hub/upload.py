@@ -1,0 +1,177 @@
+"""`Upload`: which files of a directory go into a repository, with which card; sent as one commit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
+from transformers import AutoConfig
+
+from ..adapters import is_adapter
+from ..cards import index_card, model_card
+from ..configuration import OneGenConfig
+from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE, read_description
+
+CARD = "README.md"
+_INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
+# By name, so that neither pickles (*.bin, *.pt) nor the state of the optimizer nor anything private goes along.
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "modeling_onegen.py")
+_INDEX_IN_MODEL = tuple(f"index/{name}" for name in _INDEX_FILES)
+_DATASET_FILES = ("documents/*.parquet", "examples/*.parquet", "report.json")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """
+    What is to be pushed.
+
+    Args:
+        repo_id (`str`): Such as `"organisation/name"`.
+        repo_type (`str`): `"model"` or `"dataset"`.
+        directory (`Path`)
+        files (`tuple[str, ...]`): Relative to `directory`, with `/`.
+        card (`RepoCard`): Becomes README.md.
+    """
+
+    repo_id: str
+    repo_type: str
+    directory: Path
+    files: tuple[str, ...]
+    card: RepoCard
+
+    def describe(self) -> str:
+        """The repository, and the files with their sizes."""
+        sizes = [(name, (self.directory / name).stat().st_size) for name in self.files]
+        lines = [f"{size:>14,}  {name}" for name, size in [*sizes, (CARD, len(str(self.card).encode()))]]
+        return "\n".join([f"{self.repo_type} {self.repo_id}", *lines])
+
+    def push(self, private: bool | None = None, revision: str | None = None, commit_message: str | None = None) -> Any:
+        """
+        Send everything as one commit, so that nobody ever finds half of it.
+
+        The token is the one of `hf auth login` or of `HF_TOKEN`.
+
+        Args:
+            private (`bool`, *optional*): For a repository that does not exist yet.
+            revision (`str`, *optional*): Branch, made if it is missing; by default `main`.
+            commit_message (`str`, *optional*)
+
+        Returns:
+            `huggingface_hub.CommitInfo`
+        """
+        api = HfApi()
+        api.create_repo(self.repo_id, repo_type=self.repo_type, private=private, exist_ok=True)
+        if revision not in (None, "main"):
+            api.create_branch(self.repo_id, branch=revision, repo_type=self.repo_type, exist_ok=True)
+        operations = [CommitOperationAdd(name, str(self.directory / name)) for name in self.files]
+        operations.append(CommitOperationAdd(CARD, str(self.card).encode()))
+        return api.create_commit(
+            self.repo_id,
+            operations,
+            commit_message=commit_message or "Upload with onegen-hf",
+            repo_type=self.repo_type,
+            revision=revision,
+        )
+
+
+def model_upload(
+    directory: str | os.PathLike[str], repo_id: str, reports: Sequence[str] = (), keep_card: bool = False, **card: Any
+) -> Upload:
+    """
+    A saved checkpoint, full model or adapter, with the index beside it if there is one.
+
+    Args:
+        directory (`str` or path)
+        repo_id (`str`)
+        reports (`Sequence[str]`, *optional*): Output directories of `onegen-hf evaluate`, for the card.
+        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
+        card: Further arguments of [`model_card`].
+
+    Raises:
+        `FileNotFoundError`: If there is no checkpoint.
+        `ValueError`: If it has no `onegen` section, or depends on a directory of this machine.
+    """
+    root = _existing(directory, "config.json", "save the model with `save_pretrained`")
+    settings = OneGenConfig.of(AutoConfig.from_pretrained(root))
+    if settings is None:
+        raise ValueError(f"{root / 'config.json'} has no 'onegen' section: push it as the plain model that it is")
+    files = _matching(root, _MODEL_FILES)
+    if not any(name.endswith(".safetensors") for name in files):
+        raise FileNotFoundError(f"{root} holds no weights as *.safetensors: save the model with `save_pretrained`")
+    if (location := settings.default_index) is not None:
+        if location.startswith("./"):
+            _existing(root / location, DESCRIPTION_FILE, "save the default index there, or set default_index to None")
+        elif os.path.isabs(location) or os.path.isdir(location):
+            raise ValueError(f"default_index={location!r} is a directory of this machine: name a repository instead")
+    if is_adapter(root):
+        base = _read_json(root / "adapter_config.json").get("base_model_name_or_path") or ""
+        if os.path.isabs(base) or os.path.isdir(base):
+            raise ValueError(f"the adapter's base is the directory {base!r} of this machine: push it merged (--merge)")
+    made = ModelCard.load(root / CARD) if keep_card else model_card(root, repo_id=repo_id, reports=reports, **card)
+    return Upload(repo_id, "model", root, (*files, *_matching(root, _INDEX_IN_MODEL)), made)
+
+
+def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
+    """
+    A saved [`PassageIndex`]; `PassageIndex.load(repo_id)` finds it.
+
+    Args:
+        directory (`str` or path)
+        repo_id (`str`)
+        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
+
+    Raises:
+        `FileNotFoundError` or `ValueError`: If there is no complete index.
+    """
+    root = Path(directory)
+    description = read_description(root)
+    card = DatasetCard.load(root / CARD) if keep_card else index_card(description, repo_id)
+    return Upload(repo_id, "dataset", root, _INDEX_FILES, card)
+
+
+def dataset_upload(directory: str | os.PathLike[str], repo_id: str) -> Upload:
+    """
+    A dataset that `onegen-hf build` wrote, with its README, whose `configs:` are what `load_dataset` reads.
+
+    Args:
+        directory (`str` or path)
+        repo_id (`str`)
+
+    Raises:
+        `FileNotFoundError`: If the README or the files of a config are missing.
+        `ValueError`: If the README does not name the configs `documents` and `examples`.
+    """
+    root = _existing(directory, CARD, "make it with `onegen-hf build`, which writes the README last")
+    card = DatasetCard.load(root / CARD)
+    configs = {config["config_name"]: config["data_files"] for config in card.data.to_dict().get("configs", [])}
+    if not {"documents", "examples"} <= configs.keys():
+        raise ValueError(f"{root / CARD} names the configs {sorted(configs)}, expected 'documents' and 'examples'")
+    for part in (part for parts in configs.values() for part in parts):
+        if not any(root.glob(part["path"])):
+            raise FileNotFoundError(f"{root / part['path']} is missing, and the README names it: build it again")
+    return Upload(repo_id, "dataset", root, _matching(root, _DATASET_FILES), card)
+
+
+KINDS = {"model": model_upload, "index": index_upload, "dataset": dataset_upload}
+"""What can be pushed → what makes its [`Upload`]."""
+
+
+def _existing(directory: str | os.PathLike[str], name: str, remedy: str) -> Path:
+    root = Path(directory)
+    if not (root / name).is_file():
+        raise FileNotFoundError(f"{root / name} is missing: {remedy}")
+    return root
+
+
+def _matching(root: Path, patterns: Sequence[str]) -> tuple[str, ...]:
+    found = {file.relative_to(root).as_posix() for pattern in patterns for file in root.glob(pattern)}
+    return tuple(sorted(name for name in found if (root / name).is_file()))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,48 @@
+"""`onegen-hf push`: its arguments, the dry run, and merging on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import tiny_model
+
+from onegen_hf.cli import push
+from onegen_hf.cli.main import main
+
+
+@pytest.fixture
+def saved(tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_model(tokenizer).save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_dry_run_shows_and_sends_nothing(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(push.Upload, "push", lambda *args: pytest.fail("pushed"))
+    main(["push", "model", str(saved), "org/name", "--dry_run", "--datasets", "org/data"])
+    text = capsys.readouterr().out
+    assert text.startswith("model org/name\n") and "model.safetensors" in text and "Data: `org/data`" in text
+    assert "Nothing was pushed" in text
+    assert not (saved / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model", "somewhere"], "give what to push"),
+        (["--dry_run", "model", "somewhere", "org/name"], "give what to push"),
+        (["tokenizer", "somewhere", "org/name"], "'tokenizer' can't be pushed"),
+        (["model", "no-such-folder", "org/name"], "config.json is missing"),
+        (["index", "no-such-folder", "org/name"], "index.json is missing"),
+        (["dataset", "no-such-folder", "org/name"], "README.md is missing"),
+        (["index", "somewhere", "org/name", "--merge"], "--merge is for a model"),
+        (["model", "no-such-folder", "org/name", "--merge"], "holds no adapter"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(["push", *arguments])

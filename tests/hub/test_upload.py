@@ -1,0 +1,149 @@
+"""What would be pushed: the files, the card, and what is refused because a colleague could not use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import DatasetCard, ModelCard
+from tiny_models import tiny_backbone, tiny_model
+
+from onegen_hf import PassageIndex
+from onegen_hf.evaluation.report import Estimate, EvaluationReport, GroupResult, RunResult
+from onegen_hf.hub import dataset_upload, index_upload, model_upload, upload
+
+
+@pytest.fixture
+def saved(tokenizer: Any, documents: Any, tmp_path: Path) -> Path:
+    """A checkpoint with an index beside its weights, and what must not be pushed."""
+    path, model = tmp_path / "saved", tiny_model(tokenizer)
+    model.onegen_config.default_index = "./index"
+    model.set_onegen_config(model.onegen_config)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    index = PassageIndex.build(model, tokenizer, documents, show_progress=False, model_id="org/model", revision="v1")
+    index.save(path / "index")
+    for name in ("training_args.bin", "optimizer.pt", ".env", "notes.txt", "checkpoint-1/model.safetensors"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text("private")
+    return path
+
+
+def test_model(saved: Path) -> None:
+    found = model_upload(saved, "org/model")
+    assert (found.repo_type, found.repo_id) == ("model", "org/model")
+    assert set(found.files) == {
+        "config.json", "generation_config.json", "model.safetensors", "modeling_onegen.py", "chat_template.jinja",
+        "tokenizer.json", "tokenizer_config.json", "index/index.faiss", "index/index.json", "index/passages.parquet",
+    }  # fmt: skip
+    assert 'model="org/model")' in str(found.card)
+    assert "model.safetensors" in found.describe() and "README.md" in found.describe()
+
+
+@pytest.mark.parametrize("location", ["{root}/index", "{root}"])
+def test_default_index_of_this_machine(saved: Path, location: str) -> None:
+    _change(saved / "config.json", lambda c: c["onegen"].update(default_index=location.format(root=saved)))
+    with pytest.raises(ValueError, match="a directory of this machine: name a repository"):
+        model_upload(saved, "org/model")
+
+
+def test_default_index_that_is_missing(saved: Path) -> None:
+    (saved / "index/index.json").unlink()
+    with pytest.raises(FileNotFoundError, match="save the default index there"):
+        model_upload(saved, "org/model")
+
+
+def test_adapter_of_a_local_base(saved: Path) -> None:
+    adapter = {"base_model_name_or_path": str(saved), "r": 4, "lora_alpha": 8}
+    (saved / "adapter_config.json").write_text(json.dumps(adapter))
+    with pytest.raises(ValueError, match="of this machine: push it merged"):
+        model_upload(saved, "org/model")
+
+
+def test_no_model(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"config.json is missing: save the model"):
+        model_upload(tmp_path, "org/model")
+    tiny_backbone().save_pretrained(tmp_path / "plain")
+    with pytest.raises(ValueError, match="has no 'onegen' section"):
+        model_upload(tmp_path / "plain", "org/model")
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        model_upload(saved, "org/model")
+
+
+def test_scores_stand_in_the_card_with_their_intervals(saved: Path, tmp_path: Path) -> None:
+    group = GroupResult(40, 80, {"recall@1": Estimate(0.91234, 0.85, 0.96), "em": Estimate(0.5, 0.4, 0.6)})
+    data = tmp_path / "our-data"
+    data.mkdir()
+    report = EvaluationReport("rag", "org/model", str(data), "dev", 0.95, {"k": 1}, {"retrieved": RunResult(group)})
+    (tmp_path / "report.json").write_text(report.to_json())
+    (tmp_path / "model-index.yaml").write_text(report.model_index())
+    card = model_upload(saved, "org/model", [str(tmp_path)]).card
+    assert "| recall@1 | 0.9123 | 0.8500 | 0.9600 |" in str(card) and "40 examples, 80 hops; 95 %" in str(card)
+    assert "rag on our-data (dev)" in str(card) and str(tmp_path) not in str(card)
+    entries = ModelCard(str(card)).data.eval_results
+    assert {e.metric_type: e.metric_value for e in entries} == {"recall@1": 0.9123, "em": 0.5}
+    assert {(e.dataset_name, e.dataset_split) for e in entries} == {("our-data", "dev")}
+    with pytest.raises(FileNotFoundError, match="finished `onegen-hf evaluate`"):
+        model_upload(saved, "org/model", [str(data)])
+
+
+def test_index(saved: Path) -> None:
+    found = index_upload(saved / "index", "org/towns")
+    assert (found.repo_type, sorted(found.files)) == ("dataset", ["index.faiss", "index.json", "passages.parquet"])
+    text = str(found.card)
+    assert 'PassageIndex.load("org/towns")' in text and "`org/model` (revision `v1`)" in text
+    assert "| FAISS factory | `Flat` |" in text and "None" not in text and "{{" not in text
+    assert DatasetCard(text).data.task_categories == ["text-retrieval"]
+    (saved / "index/index.faiss").write_bytes(b"x")
+    with pytest.raises(ValueError, match="truncated"):
+        index_upload(saved / "index", "org/towns")
+
+
+def test_index_of_an_unnamed_model(saved: Path) -> None:
+    _change(saved / "index/index.json", lambda content: content.update(model_id=str(saved), revision=None))
+    assert "queries of `saved` and no other" in str(index_upload(saved / "index", "o/t").card)
+    _change(saved / "index/index.json", lambda content: content.update(model_id=None))
+    assert "queries of the model that made it and no other" in str(index_upload(saved / "index", "o/t").card)
+
+
+def test_dataset(tmp_path: Path) -> None:
+    from data_builders.facts.builder import write_facts
+
+    write_facts(str(tmp_path), 20, 5, 0)
+    (tmp_path / "cache.sqlite").write_text("private")
+    found = dataset_upload(tmp_path, "org/facts")
+    assert found.repo_type == "dataset" and "documents" in str(found.card)
+    assert "cache.sqlite" not in found.files and any(name.startswith("examples/") for name in found.files)
+    for file in tmp_path.glob("documents/*.parquet"):
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="the README names it: build it again"):
+        dataset_upload(tmp_path, "org/facts")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Other\n")
+    with pytest.raises(ValueError, match=r"names the configs \[\], expected"):
+        dataset_upload(tmp_path, "org/facts")
+
+
+def test_push_is_one_commit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is replaced at its boundary; `test_round_trip.py` runs the real one."""
+    calls: list[tuple[str, Any]] = []
+
+    class Api:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *args, **kwargs: calls.append((name, (args, kwargs)))
+
+    monkeypatch.setattr(upload, "HfApi", Api)
+    index_upload(saved / "index", "org/towns").push(private=True, revision="trial", commit_message="First")
+    assert [name for name, _ in calls] == ["create_repo", "create_branch", "create_commit"]
+    (_, operations), options = calls[2][1]
+    assert sorted(o.path_in_repo for o in operations) == ["README.md", "index.faiss", "index.json", "passages.parquet"]
+    assert options == {"commit_message": "First", "repo_type": "dataset", "revision": "trial"}
+    assert calls[0][1][1] == {"repo_type": "dataset", "private": True, "exist_ok": True}
+
+
+def _change(path: Path, change: Any) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
