@@ -1,0 +1,86 @@
+"""`onegen-hf link` with a tiny checkpoint on disk."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from linking_setup import ENTITIES, linking_setup
+
+from onegen_hf import PassageIndex
+from onegen_hf.cli.link import format_mentions
+from onegen_hf.cli.main import main
+
+TEXTS = ["Ada Moll met Ben Oak in Fern Bay.", "A boat \U0001f600 in Elm Hill"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("linker")
+    setup = linking_setup(copy.deepcopy(base_tokenizer))
+    setup.model.onegen_config.default_index = "./index"
+    setup.model.set_onegen_config(setup.model.onegen_config)
+    setup.model.save_pretrained(path)
+    setup.tokenizer.save_pretrained(path)
+    PassageIndex.build(setup.model, setup.tokenizer, ENTITIES, show_progress=False).save(path / "index")
+    return path
+
+
+def outputs(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_texts_from_the_command_line(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["link", *TEXTS, "--model", str(checkpoint), "--json", "--top_k", "2"])
+    found = outputs(capsys)
+    assert [result["text"] for result in found] == TEXTS
+    mentions = [(result["text"], mention) for result in found for mention in result["mentions"]]
+    assert mentions
+    for text, mention in mentions:
+        assert mention["mention"] == text[mention["start"] : mention["end"]]
+        assert len(mention["candidates"]) == 2
+
+
+def test_texts_from_standard_input(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["link", *TEXTS, "--model", str(checkpoint), "--json"])
+    expected = outputs(capsys)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TEXTS[0]}\n\n{TEXTS[1]}"))
+    main(["link", "--model", str(checkpoint), "--index", str(checkpoint / "index"), "--json"])
+    found = outputs(capsys)
+    assert [r["text"] for r in found] == TEXTS
+    assert [[m["entity_id"] for m in r["mentions"]] for r in found] == [
+        [m["entity_id"] for m in r["mentions"]] for r in expected
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS)))
+    main(["link", "--model", str(checkpoint), "--json", "--whole"])
+    assert [result["text"] for result in outputs(capsys)] == ["\n".join(TEXTS)]
+
+
+def test_output_for_people(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["link", TEXTS[0], "--model", str(checkpoint), "--threshold", "1.1"])
+    assert "NIL" in capsys.readouterr().out
+
+
+def test_format() -> None:
+    mention = {"mention": "Ada", "start": 3, "end": 6, "entity_id": "Q1", "name": "Ada Moll", "score": 0.25}
+    assert format_mentions("So Ada.", [mention]) == "So [Ada].\n  3-6  Ada  0.250  Ada Moll (Q1)"
+    nil = {**mention, "entity_id": "NIL", "name": ""}
+    assert format_mentions("So Ada.", [nil]).endswith("0.250  NIL")
+    assert format_mentions("So.", []) == "So.\n  no mention"
+
+
+def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["link", "a text"])
+    assert "--model" in capsys.readouterr().err
+
+
+def test_faulty_option(checkpoint: Path) -> None:
+    with pytest.raises(SystemExit, match="onegen-hf link: boundaries='token' must be one of"):
+        main(["link", "a", "--model", str(checkpoint), "--boundaries", "token"])
