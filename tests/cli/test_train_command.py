@@ -106,7 +106,7 @@ def test_faulty_recipes(recipe: Any, changes: dict[str, Any], match: str, capsys
 @pytest.mark.slow
 def test_two_processes_from_the_command_line(recipe: Any, tmp_path: Path) -> None:
     config = recipe(max_steps=3, eval_split="dev")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     subprocess.run([*launcher, "-m", "onegen_hf.train", "--config", config], check=True, timeout=300)
     assert json.loads((tmp_path / "run" / "trainer_state.json").read_text())["global_step"] == 3
     assert OneGenForCausalLM.from_pretrained(tmp_path / "run").onegen_config.system_prompt == "Look it up."
