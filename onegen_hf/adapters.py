@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME
+from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
+from transformers.utils.peft_utils import find_adapter_config_file
 
-from .auto import OneGenForCausalLM, load_tokenizer
+from .auto import HUB_OPTIONS, OneGenForCausalLM, load_tokenizer
 from .backbones import SMOLLM2, load_backbone, packaged_smollm2
 from .configuration import OneGenConfig
+
+_SNAPSHOT_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "index/*")
 
 
 def save_adapter(
@@ -52,35 +57,53 @@ def save_adapter(
     base.describe_as_backbone(path, remote_code=False)
 
 
-def is_adapter(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory holds a PEFT adapter."""
-    return os.path.isfile(os.path.join(directory, "adapter_config.json"))
+def is_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> bool:
+    """
+    Whether a directory or a Hub repository holds a PEFT adapter.
+
+    Args:
+        name_or_path (`str` or path)
+        kwargs: Where to look on the Hub: `revision`, `token`, `cache_dir`, `local_files_only`, ... Others are ignored.
+
+    Raises:
+        `OSError`: If there is no such repository, or it can't be read with this token.
+    """
+    if os.path.isabs(name_or_path) or os.path.isdir(name_or_path):
+        return os.path.isfile(os.path.join(name_or_path, ADAPTER_CONFIG_NAME))
+    options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+    return find_adapter_config_file(str(name_or_path), **options) is not None
 
 
 def load_adapter(
-    directory: str | os.PathLike[str], merge: bool = True, is_trainable: bool = False, **kwargs: Any
+    name_or_path: str | os.PathLike[str], merge: bool = True, is_trainable: bool = False, **kwargs: Any
 ) -> Any:
     """
     Load an adapter that [`save_adapter`] wrote.
 
     Args:
-        directory (`str` or path)
+        name_or_path (`str` or path): Directory or Hub repository.
         merge (`bool`, *optional*, defaults to `True`): Merge into the base and return a plain model; otherwise a
             `PeftModel`.
         is_trainable (`bool`, *optional*, defaults to `False`): Leave the adapter's weights trainable.
-        kwargs: Passed to the base's `from_pretrained` (`dtype`, `device_map`, ...).
+        kwargs: Where to look on the Hub (`revision`, `token`, `cache_dir`, ...; `revision` and `force_download` are
+            the adapter's), and what goes to the base's `from_pretrained` (`dtype`, `device_map`, ...).
 
     Raises:
         `FileNotFoundError`: If config.json is missing.
         `ValueError`: If it has no `onegen` section.
     """
-    path = Path(directory)
+    path = _download(str(name_or_path), kwargs) if not os.path.isdir(name_or_path) else Path(name_or_path)
+    for name in ("revision", "force_download"):
+        kwargs.pop(name, None)
     if not (path / CONFIG_NAME).is_file():
         raise FileNotFoundError(f"{path} has an adapter but no {CONFIG_NAME}: it was not saved by `save_adapter`")
     settings = OneGenConfig.of(AutoConfig.from_pretrained(path))
     if settings is None:
         raise ValueError(f"{path / CONFIG_NAME} has no 'onegen' section: the adapter was not saved by `save_adapter`")
-    name = PeftConfig.from_pretrained(str(path)).base_model_name_or_path
+    adapter = PeftConfig.from_pretrained(str(path))
+    name = adapter.base_model_name_or_path
+    if adapter.revision is not None:
+        kwargs["revision"] = adapter.revision
     backbone, _ = load_backbone(name, tokenizer=False, **kwargs)
     base = OneGenForCausalLM.from_backbone(backbone, load_tokenizer(path), onegen_config=settings)
     model = PeftModel.from_pretrained(base, str(path), is_trainable=is_trainable)
@@ -91,3 +114,9 @@ def load_adapter(
     merged.name_or_path = str(path)
     merged.other_base_weights = name == SMOLLM2 and packaged_smollm2() is None
     return merged
+
+
+def _download(repo_id: str, options: dict[str, Any]) -> Path:
+    found = {name: options[name] for name in _SNAPSHOT_OPTIONS if name in options}
+    # Not what else lies there: a checkpoint of the trainer, or weights as a pickle.
+    return Path(snapshot_download(repo_id, allow_patterns=_DOWNLOADED, ignore_patterns="checkpoint-*/*", **found))

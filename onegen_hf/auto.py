@@ -27,7 +27,8 @@ from .tokens import RetrievalTokens, initialize_token_rows
 
 PREFIX = "OneGen"
 SHIM_MODULE = "modeling_onegen"
-_HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
+"""Arguments of `from_pretrained` that say where in the Hub and the cache to look."""
 
 
 class OneGenForCausalLM(OneGenMixin):
@@ -122,7 +123,7 @@ class OneGenForCausalLM(OneGenMixin):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
         from .adapters import is_adapter, load_adapter
 
-        if is_adapter(pretrained_model_name_or_path):
+        if is_adapter(pretrained_model_name_or_path, **kwargs):
             return load_adapter(pretrained_model_name_or_path, **kwargs)
         loaded = _load_concrete(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
@@ -264,7 +265,7 @@ def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str
 def _load_concrete(name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
     config = kwargs.pop("config", None)
     if config is None:
-        options = {key: kwargs[key] for key in (*_HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in kwargs}
+        options = {key: kwargs[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in kwargs}
         config = AutoConfig.from_pretrained(name_or_path, **options)
     backbone = backbone_class(config, name_or_path, **kwargs)
     kwargs.pop("trust_remote_code", None)

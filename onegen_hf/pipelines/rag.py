@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
+from huggingface_hub import snapshot_download
 from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
@@ -24,7 +25,7 @@ BATCHES_AT_A_TIME = 4
 def default_index(model: Any) -> str:
     """
     Where the index of a checkpoint lies: `onegen.default_index`, which with a leading `./` is a folder beside the
-    checkpoint's weights, else a directory or a Hub repository.
+    checkpoint's weights (on the Hub too), else a directory or a Hub repository.
 
     Raises:
         `ValueError`: If the checkpoint names none, or a folder outside of itself.
@@ -38,6 +39,10 @@ def default_index(model: Any) -> str:
     if not location.startswith("./"):
         return str(location)
     checkpoint = Path(model.name_or_path).resolve()
+    if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
+        commit = getattr(model.config, "_commit_hash", None)
+        subfolder = f"{location.removeprefix('./').rstrip('/')}/*"
+        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=subfolder)).resolve()
     folder = (checkpoint / location).resolve()
     if not folder.is_relative_to(checkpoint):
         raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")

@@ -1,0 +1,95 @@
+"""Adapters on the Hub, whose client is replaced where it would leave this machine; and merged on the way there."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from tiny_models import tiny_backbone
+
+from onegen_hf import OneGenConfig, OneGenForCausalLM, adapters
+from onegen_hf.adapters import is_adapter, save_adapter
+from onegen_hf.cli import push
+from onegen_hf.cli.main import main
+from onegen_hf.pipelines import rag
+from onegen_hf.trainer import add_adapter
+
+
+@pytest.fixture
+def adapter(base_tokenizer: Any, tmp_path: Path) -> Path:
+    """An adapter of random weights over a backbone on disk."""
+    tiny_backbone().save_pretrained(tmp_path / "base")
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = OneGenForCausalLM.from_backbone(str(tmp_path / "base"), tokenizer, onegen_config=OneGenConfig())
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    save_adapter(add_adapter(model, tokenizer, config), tokenizer, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_found_and_merged_from_a_repository(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, Any]] = []
+
+    def find(repo_id: str, **kwargs: Any) -> str | None:
+        asked.append(("find", repo_id, kwargs))
+        return str(adapter / "adapter_config.json") if repo_id == "org/adapter" else None
+
+    def download(repo_id: str, **kwargs: Any) -> str:
+        asked.append(("download", repo_id, {name: kwargs[name] for name in ("revision", "token")}))
+        return str(adapter)
+
+    monkeypatch.setattr(adapters, "find_adapter_config_file", find)
+    monkeypatch.setattr(adapters, "snapshot_download", download)
+    assert not is_adapter("org/model") and not is_adapter(adapter.parent / "nothing")
+    assert is_adapter(adapter)
+    asked.clear()
+    # The base lies in a directory: the adapter's revision must not be looked for there.
+    model = OneGenForCausalLM.from_pretrained("org/adapter", revision="v2", token="t", dtype=torch.float32)
+    options = {"revision": "v2", "token": "t"}
+    assert asked == [("find", "org/adapter", options), ("download", "org/adapter", options)]
+    expected = OneGenForCausalLM.from_pretrained(adapter)
+    ids = torch.arange(5, 15)[None]
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, expected(input_ids=ids).logits)
+
+
+def test_pushed_merged(adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (adapter / "trainer_state.json").write_text(json.dumps({"global_step": 7, "log_history": []}))
+    pushed: list[Any] = []
+
+    def send(upload: Any, *options: Any) -> Any:
+        model = OneGenForCausalLM.from_pretrained(upload.directory)
+        pushed.append((model, upload.files))
+        return SimpleNamespace(commit_url="a-commit")
+
+    monkeypatch.setattr(push.Upload, "push", send)
+    main(["push", "model", str(adapter), "org/merged", "--merge"])
+    assert capsys.readouterr().out.endswith("a-commit\n")
+    model, files = pushed[0]
+    assert not any(name.startswith("adapter_") for name in files) and "model.safetensors" in files
+    expected = OneGenForCausalLM.from_pretrained(adapter)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(repo_id: str, **kwargs: Any) -> str:
+        asked.update(kwargs, repo_id=repo_id)
+        return str(tmp_path)
+
+    monkeypatch.setattr(rag, "snapshot_download", download)
+    config = SimpleNamespace(_commit_hash="abc")
+    settings = OneGenConfig(default_index="./index")
+    model = SimpleNamespace(name_or_path="org/model", config=config, onegen_config=settings)
+    assert rag.default_index(model) == str((tmp_path / "index").resolve())
+    assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": "index/*"}
+    settings.default_index = "./../elsewhere"
+    with pytest.raises(ValueError, match="leads out of the checkpoint"):
+        rag.default_index(model)
