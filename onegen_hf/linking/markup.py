@@ -132,23 +132,3 @@ class MentionMarkup:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
-
-
-def check_text(text: object) -> str:
-    """
-    Make sure that a text can be tokenized.
-
-    Raises:
-        `TypeError`: If it is no string.
-        `ValueError`: If it holds half a surrogate pair, which no encoding has.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"a text must be a string, got {type(text).__name__}: {text!r:.60}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the text holds {text[error.start]!r} at {error.start}, half a surrogate pair: decode it anew, or "
-            "replace it with `text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')`"
-        ) from error
-    return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,54 +21,13 @@ from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.boundaries import check_boundaries
 from ..linking.decoder import MENTION_RESERVE
 from ..linking.entities import link_mentions
-from ..linking.markup import Span, check_text
-from ..linking.windows import Window, assign_spans, merge_spans, split_windows
+from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text
+from ..linking.windows import assign_spans, merge_spans, split_windows
 from .rag import default_index
 
 TOKENS_PER_CHARACTER = 8
 """More are never generated: a code point is at most 4 bytes, and a mention brings 4 tokens."""
 MINIMAL_WINDOW = 16
-
-
-@dataclass(frozen=True)
-class WindowInput:
-    """
-    A window of a text on its way to the model.
-
-    Args:
-        text (`str`): The whole text.
-        window ([`Window`])
-        prompt (`list[int]`)
-        spans (`list[tuple[int, int]]`, *optional*): The mentions, in code points of `text`, if they are given.
-        order (`list[tuple[int, int]]`, *optional*): All mentions of the text as they were given.
-    """
-
-    text: str
-    window: Window
-    prompt: list[int]
-    spans: list[Span] | None = None
-    order: list[Span] | None = None
-
-    @property
-    def part(self) -> str:
-        """What the window shows of the text."""
-        return self.text[self.window.start : self.window.end]
-
-
-@dataclass(frozen=True)
-class WindowMentions:
-    """
-    The mentions of a window.
-
-    Args:
-        source ([`WindowInput`])
-        spans (`list[tuple[int, int]]`): In code points of the whole text.
-        embeddings (`list[Tensor]`): The hidden state at each mention's `[LK]`, of shape `(hidden,)`.
-    """
-
-    source: WindowInput
-    spans: list[Span]
-    embeddings: list[Tensor]
 
 
 class OneGenEntityLinkingPipeline(ChunkPipeline):
@@ -216,13 +174,11 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
     def _forward(self, model_inputs: Any, boundaries: str = "word", **generate_kwargs: Any) -> dict[str, Any]:
         windows = model_inputs["window"]
         batch = windows if isinstance(windows, list) else [windows]
-        found: dict[int, WindowMentions] = {}
-        for mode in (self._find, self._embed):
-            numbers = [n for n, window in enumerate(batch) if (window.spans is None) == (mode == self._find)]
-            if numbers:
-                results = mode([batch[n] for n in numbers], boundaries, generate_kwargs)
-                found |= zip(numbers, results, strict=True)
-        mentions = [found[number] for number in range(len(batch))]
+        unmarked = [window for window in batch if window.spans is None]
+        marked = [window for window in batch if window.spans is not None]
+        found = iter(self._find(unmarked, boundaries, generate_kwargs) if unmarked else [])
+        given = iter(self._embed(marked) if marked else [])
+        mentions = [next(found if window.spans is None else given) for window in batch]
         return {
             "mentions": mentions if isinstance(windows, list) else mentions[0],
             "is_last": model_inputs["is_last"],
@@ -259,7 +215,7 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         owned = [n for n, span in enumerate(spans) if window.window.owns(span)]
         return WindowMentions(window, [spans[n] for n in owned], [row.embeddings[n] for n in owned])
 
-    def _embed(self, batch: list[WindowInput], *_: Any) -> list[WindowMentions]:
+    def _embed(self, batch: list[WindowInput]) -> list[WindowMentions]:
         """One forward over the annotated texts; nothing is generated."""
         rows, positions = [], []
         for window in batch:
@@ -314,25 +270,3 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             mask.append([*[0] * empty * left, *[1] * len(row), *[0] * empty * (not left)])
         device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def check_spans(spans: Any, text: str) -> list[Span]:
-    """
-    Make sure that given mentions can be marked in a text.
-
-    Raises:
-        `ValueError`: If they are no pairs of offsets, are empty, leave the text, or overlap.
-    """
-    checked: list[Span] = []
-    for span in spans:
-        if not isinstance(span, Sequence) or isinstance(span, str) or [type(v) for v in span] != [int, int]:
-            raise ValueError(f"spans: every one must be [start, end], got {span!r}")
-        start, end = span
-        if not 0 <= start < end <= len(text):
-            raise ValueError(f"spans: [{start}, {end}] is empty or leaves the text of {len(text)} code points")
-        checked.append((start, end))
-    ordered = sorted(checked)
-    for one, other in zip(ordered, ordered[1:], strict=False):
-        if other[0] < one[1]:
-            raise ValueError(f"spans: {list(one)} and {list(other)} overlap, and marks cannot: link them in two calls")
-    return checked
