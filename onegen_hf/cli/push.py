@@ -26,7 +26,8 @@ class PushArguments:
     Options of `onegen-hf push`.
 
     Args:
-        private (`bool`, *optional*): Make a new repository private.
+        private (`bool`, *optional*, defaults to `False`): Make a new repository private; without it the organisation's
+            default holds.
         revision (`str`, *optional*): Branch, made if it is missing.
         commit_message (`str`, *optional*)
         merge (`bool`, *optional*, defaults to `False`): Merge an adapter into its base and push the full model.
@@ -36,7 +37,7 @@ class PushArguments:
         dry_run (`bool`, *optional*, defaults to `False`): Show what would be pushed.
     """
 
-    private: bool | None = field(default=None, metadata={"help": "Make a new repository private."})
+    private: bool = field(default=False, metadata={"help": "Make a new repository private."})
     revision: str | None = field(default=None, metadata={"help": "Branch, made if it is missing; default: main."})
     commit_message: str | None = field(default=None, metadata={"help": "Message of the commit."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base and push the full model."})
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         if options.dry_run:
             print(f"\n{upload.card}\n\nNothing was pushed (--dry_run).")
             return
-        print(upload.push(options.private, options.revision, options.commit_message).commit_url)
+        print(upload.push(options.private or None, options.revision, options.commit_message).commit_url)
 
 
 def _upload(kind: str, directory: str, repo_id: str, options: PushArguments) -> Upload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,16 @@ def test_dry_run_shows_and_sends_nothing(
     assert text.startswith("model org/name\n") and "model.safetensors" in text and "Data: `org/data`" in text
     assert "Nothing was pushed" in text
     assert not (saved / "README.md").exists()
+
+
+@pytest.mark.parametrize(("flags", "expected"), [(["--private"], True), ([], None)])
+def test_private(saved: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: bool | None) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(
+        push.Upload, "push", lambda upload, *options: sent.append(options) or SimpleNamespace(commit_url="a-commit")
+    )
+    main(["push", "model", str(saved), "org/name", "--revision", "trial", "--commit_message", "First", *flags])
+    assert sent == [(expected, "trial", "First")]
 
 
 @pytest.mark.parametrize(
