@@ -6,7 +6,7 @@ from .configuration import OneGenConfig
 from .evaluation import EvaluationReport, evaluate_rag, evaluate_retrieval
 from .index import PassageIndex
 from .passages import Passage
-from .pipelines import OneGenRagPipeline, register_pipelines
+from .pipelines import OneGenEntityLinkingPipeline, OneGenRagPipeline, register_pipelines
 from .sentence_transformer import as_sentence_transformer
 from .tokens import RetrievalTokens
 from .trainer import OneGenTrainer
@@ -18,6 +18,7 @@ __all__ = [
     "EvaluationReport",
     "OneGenConfig",
     "OneGenDataCollator",
+    "OneGenEntityLinkingPipeline",
     "OneGenForCausalLM",
     "OneGenRagPipeline",
     "OneGenTrainer",
