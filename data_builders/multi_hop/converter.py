@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from data_builders.converter import Converter
-from data_builders.documents import DocumentStore
+from data_builders.documents import DocumentStore, read_context
 from data_builders.errors import Dropped, RecordError
 from data_builders.multi_hop.aliases import EntityAliases
 from data_builders.multi_hop.conversion import add_context, make_example, read_question, record_id
@@ -38,8 +38,8 @@ class MultiHopConverter(Converter):
     | `llm` | the model at `llm_url` |
     | `heuristic` | a hop per supporting passage, see [`heuristic_hops`] |
 
-    `meta` keeps `type`, `level`, `supporting_facts` (titles and sentence numbers of the source) and `evidences` for
-    evaluation. A question without an answer, or marked as not answerable, is dropped.
+    `meta` keeps `type`, `level`, `supporting_facts` (titles and numbers of the document's sentences) and `evidences`
+    for evaluation. A question without an answer, or marked as not answerable, is dropped.
 
     Args:
         query_token (`str`, *optional*, defaults to `"[RQ]"`):
@@ -184,7 +184,7 @@ def _kept(record: Mapping[str, Any], failure: str | None) -> dict[str, Any]:
     if failure is not None:
         kept["decomposition_failure"] = failure
     if record.get("supporting_facts"):
-        kept["supporting_facts"] = [list(fact) for fact in supporting_facts(record)]
+        kept["supporting_facts"] = _facts_in_documents(record)
     if record.get("evidences"):
         kept["evidences"] = record["evidences"]
     return kept
@@ -193,3 +193,16 @@ def _kept(record: Mapping[str, Any], failure: str | None) -> dict[str, Any]:
 def _text(texts: Mapping[str, str], title: str) -> str:
     same = match_title(title, list(texts))
     return texts[same] if same is not None else texts[title]
+
+
+def _facts_in_documents(record: Mapping[str, Any]) -> list[list[Any]]:
+    """The supporting facts with the numbers of the documents' sentences: those leave the source's empty ones out."""
+    texts = {title: sentences for title, sentences in read_context(record) if sentences is not None}
+    return [
+        [title, number if number is None or title not in texts else _filled(texts[title][:number])]
+        for title, number in supporting_facts(record)
+    ]
+
+
+def _filled(sentences: Sequence[str]) -> int:
+    return sum(bool(sentence.strip()) for sentence in sentences)

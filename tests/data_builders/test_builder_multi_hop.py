@@ -166,6 +166,18 @@ def test_another_query_token(tmp_path: Path) -> None:
     assert assistant(built.examples[0]).count("<find>") == 2 and "[RQ]" not in assistant(built.examples[0])
 
 
+def test_supporting_facts_count_the_sentences_of_the_document(tmp_path: Path) -> None:
+    context = [["The Tin Boat", ["", "A film directed by Ada Moll.", " ", "Two hours."]], *record()["context"][1:]]
+    facts = [["The Tin Boat", 1], ["The Tin Boat", 3], ["Ada Moll", 0]]
+    path = write_lines(tmp_path / "a.jsonl", [record(context=context, supporting_facts=facts)])
+    (example,) = build(tmp_path / "out", path).examples
+    assert json.loads(example["meta"])["supporting_facts"] == [
+        ["The Tin Boat", 0],
+        ["The Tin Boat", 1],
+        ["Ada Moll", 0],
+    ]
+
+
 def test_a_record_without_id_gets_file_and_line(tmp_path: Path) -> None:
     built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record(), record(id=None)]))
     assert [example["id"] for example in built.examples] == ["r1", "a-2"]
