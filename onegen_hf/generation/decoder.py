@@ -15,7 +15,7 @@ from ..configuration import OneGenConfig
 from ..passages import Passage, PassageEncoder
 from .choice import TokenChooser
 from .memory import Memory, memory_for
-from .state import Hit, OnePassOutput, Retrieval, RowState
+from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
 MINIMAL_ROOM = 16
 """Free positions below which a row stops retrieving: the paragraph tags, a few words, and a token to go on with."""
@@ -120,7 +120,7 @@ class OnePassDecoder:
         run.until_done(rows)
         if streamer is not None:
             streamer.end()
-        sequences = _as_sequences(rows, width, pad_token_id).to(input_ids.device)
+        sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
         return OnePassOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
@@ -288,9 +288,3 @@ def _pad_token_id(generation_config: GenerationConfig) -> int:
     if generation_config.pad_token_id is not None:
         return int(generation_config.pad_token_id)
     return min(_as_set(generation_config.eos_token_id), default=0)
-
-
-def _as_sequences(rows: list[RowState], width: int, pad_token_id: int) -> Tensor:
-    padded = [[*[pad_token_id] * (width - row.usage.prompt_tokens), *row.ids] for row in rows]
-    longest = max(len(ids) for ids in padded)
-    return torch.tensor([[*ids, *[pad_token_id] * (longest - len(ids))] for ids in padded])

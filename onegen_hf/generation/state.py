@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
@@ -107,6 +109,23 @@ class RowState:
         self.usage.forwarded_tokens += len(self.pending)
         self.usage.forward_calls += 1
         self.pending = []
+
+
+def as_sequences(rows: Sequence[RowState], width: int, pad_token_id: int) -> Tensor:
+    """
+    The ids of rows as `generate` returns them.
+
+    Args:
+        rows (`Sequence[RowState]`): At least one.
+        width (`int`): Columns of the padded prompts.
+        pad_token_id (`int`)
+
+    Returns:
+        `Tensor` of shape `(rows, length)`, int64: Left-padded prompts, then the other tokens, right-padded.
+    """
+    padded = [[*[pad_token_id] * (width - row.usage.prompt_tokens), *row.ids] for row in rows]
+    longest = max(len(ids) for ids in padded)
+    return torch.tensor([[*ids, *[pad_token_id] * (longest - len(ids))] for ids in padded])
 
 
 @dataclass

@@ -16,6 +16,7 @@ from ..generation import RowState
 from ..generation.choice import TokenChooser
 from ..generation.decoder import check_supported
 from ..generation.memory import memory_for
+from ..generation.state import as_sequences
 from .copying import DEFAULT_MAX_MENTION_LENGTH, CopyRule
 from .markup import MentionMarkup, Span
 
@@ -139,8 +140,8 @@ class LinkingDecoder:
         run = _Run(model, chooser, generation_config.max_length - width, context_length(model), self.markup.query)
         run.until_done(rows)
         if not generation_config.return_dict_in_generate:
-            return _as_sequences(rows, width, pad_token_id).to(input_ids.device)
-        return LinkingOutput(_as_sequences(rows, width, pad_token_id).to(input_ids.device), rows)
+            return as_sequences(rows, width, pad_token_id).to(input_ids.device)
+        return LinkingOutput(as_sequences(rows, width, pad_token_id).to(input_ids.device), rows)
 
     def _row(self, number: int, prompt: list[int], end_token: int) -> LinkingRow:
         row = LinkingRow.start(number, prompt)
@@ -237,9 +238,3 @@ def _end_token(generation_config: GenerationConfig) -> int:
             "eos_token_id is missing: the model ends its copy with it. Set `generation_config.eos_token_id`"
         )
     return int(token[0] if isinstance(token, (list, tuple)) else token)
-
-
-def _as_sequences(rows: Sequence[LinkingRow], width: int, pad_token_id: int) -> Tensor:
-    padded = [[*[pad_token_id] * (width - row.usage.prompt_tokens), *row.ids] for row in rows]
-    longest = max(len(ids) for ids in padded)
-    return torch.tensor([[*ids, *[pad_token_id] * (longest - len(ids))] for ids in padded])

@@ -15,15 +15,14 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
-from ..auto import OneGenForCausalLM, context_length
-from ..index import PassageIndex
+from ..auto import context_length
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.boundaries import check_boundaries
 from ..linking.decoder import MENTION_RESERVE
 from ..linking.entities import link_mentions
 from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text
 from ..linking.windows import assign_spans, merge_spans, split_windows
-from .rag import default_index
+from .checkpoint import check_checkpoint, open_index
 
 TOKENS_PER_CHARACTER = 8
 """More are never generated: a code point is at most 4 bytes, and a mention brings 4 tokens."""
@@ -81,22 +80,9 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
 
     def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        model, tokenizer = self.model, self.tokenizer
-        if not isinstance(model, OneGenForCausalLM):
-            raise TypeError(
-                f"model is a {type(model).__name__} without retrieval tokens: load it with "
-                "`OneGenForCausalLM.from_pretrained(...)`"
-            )
-        if tokenizer is None:
-            raise ValueError("tokenizer is missing: pass the one that was saved with the model")
-        model.check_tokenizer(tokenizer)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        self.markup = MentionMarkup(tokenizer, model.onegen_config)
-        if index is None:
-            index = default_index(model)
-        self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
-        self.index.check_model(model, tokenizer)
+        check_checkpoint(self.model, self.tokenizer)
+        self.markup = MentionMarkup(self.tokenizer, self.model.onegen_config)  # type: ignore[arg-type]
+        self.index = open_index(index, self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, (list, tuple)) and not inputs:

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from huggingface_hub import snapshot_download
 from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..auto import OneGenForCausalLM, context_length
+from ..auto import context_length
 from ..generation import OnePassDecoder, RowState
-from ..index import PassageIndex
 from ..rendering import render_prompt
+from .checkpoint import check_checkpoint, open_index
 
 BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
-
-
-def default_index(model: Any) -> str:
-    """
-    Where the index of a checkpoint lies: `onegen.default_index`, which with a leading `./` is a folder beside the
-    checkpoint's weights (on the Hub too), else a directory or a Hub repository.
-
-    Raises:
-        `ValueError`: If the checkpoint names none, or a folder outside of itself.
-    """
-    location = model.onegen_config.default_index
-    if location is None:
-        raise ValueError(
-            "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
-            "directory or a Hub repository"
-        )
-    if not location.startswith("./"):
-        return str(location)
-    checkpoint = Path(model.name_or_path).resolve()
-    if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
-        commit = getattr(model.config, "_commit_hash", None)
-        subfolder = f"{location.removeprefix('./').rstrip('/')}/*"
-        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=subfolder)).resolve()
-    folder = (checkpoint / location).resolve()
-    if not folder.is_relative_to(checkpoint):
-        raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")
-    return str(folder)
 
 
 class OneGenRagPipeline(Pipeline):
@@ -93,22 +64,9 @@ class OneGenRagPipeline(Pipeline):
 
     def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        model, tokenizer = self.model, self.tokenizer
-        if not isinstance(model, OneGenForCausalLM):
-            raise TypeError(
-                f"model is a {type(model).__name__} without retrieval tokens: load it with "
-                "`OneGenForCausalLM.from_pretrained(...)`"
-            )
-        if tokenizer is None:
-            raise ValueError("tokenizer is missing: pass the one that was saved with the model")
-        model.check_tokenizer(tokenizer)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        tokenizer.padding_side = "left"
-        if index is None:
-            index = default_index(model)
-        self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
-        self.index.check_model(model, tokenizer)
+        check_checkpoint(self.model, self.tokenizer)
+        self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
+        self.index = open_index(index, self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, Dataset):

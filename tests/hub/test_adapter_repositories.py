@@ -17,7 +17,7 @@ from onegen_hf import OneGenConfig, OneGenForCausalLM, adapters
 from onegen_hf.adapters import is_adapter, save_adapter
 from onegen_hf.cli import push
 from onegen_hf.cli.main import main
-from onegen_hf.pipelines import rag
+from onegen_hf.pipelines import checkpoint
 from onegen_hf.trainer import add_adapter
 
 
@@ -84,12 +84,12 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
         asked.update(kwargs, repo_id=repo_id)
         return str(tmp_path)
 
-    monkeypatch.setattr(rag, "snapshot_download", download)
+    monkeypatch.setattr(checkpoint, "snapshot_download", download)
     config = SimpleNamespace(_commit_hash="abc")
     settings = OneGenConfig(default_index="./index")
     model = SimpleNamespace(name_or_path="org/model", config=config, onegen_config=settings)
-    assert rag.default_index(model) == str((tmp_path / "index").resolve())
+    assert checkpoint.default_index(model) == str((tmp_path / "index").resolve())
     assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": "index/*"}
     settings.default_index = "./../elsewhere"
     with pytest.raises(ValueError, match="leads out of the checkpoint"):
-        rag.default_index(model)
+        checkpoint.default_index(model)

@@ -23,7 +23,7 @@ import json, sys
 import numpy as np
 from onegen_hf import OneGenForCausalLM, PassageIndex
 from onegen_hf.auto import load_tokenizer
-from onegen_hf.pipelines.rag import default_index
+from onegen_hf.pipelines.checkpoint import default_index
 
 model = OneGenForCausalLM.from_pretrained("org/model")
 index = PassageIndex.load("org/towns", revision="trial")

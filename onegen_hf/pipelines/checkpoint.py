@@ -1,0 +1,72 @@
+"""What every pipeline asks of its checkpoint: a OneGen model, the tokenizer that goes with it, and their index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from ..auto import OneGenForCausalLM
+from ..index import PassageIndex
+
+
+def check_checkpoint(model: Any, tokenizer: Any) -> None:
+    """
+    Make sure that model and tokenizer fit; a tokenizer without a padding token gets the end token for it.
+
+    Raises:
+        `TypeError`: If `model` is no OneGen model.
+        `ValueError`: If there is no tokenizer, or it lacks the retrieval tokens.
+    """
+    if not isinstance(model, OneGenForCausalLM):
+        raise TypeError(
+            f"model is a {type(model).__name__} without retrieval tokens: load it with "
+            "`OneGenForCausalLM.from_pretrained(...)`"
+        )
+    if tokenizer is None:
+        raise ValueError("tokenizer is missing: pass the one that was saved with the model")
+    model.check_tokenizer(tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
+    """
+    The index to search: the one given, loaded if it is a name, else [`default_index`].
+
+    Raises:
+        `ValueError`: If there is none, or it is of another model.
+    """
+    if index is None:
+        index = default_index(model)
+    opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
+    opened.check_model(model, tokenizer)
+    return opened
+
+
+def default_index(model: Any) -> str:
+    """
+    Where the index of a checkpoint lies: `onegen.default_index`, which with a leading `./` is a folder beside the
+    checkpoint's weights (on the Hub too), else a directory or a Hub repository.
+
+    Raises:
+        `ValueError`: If the checkpoint names none, or a folder outside of itself.
+    """
+    location = model.onegen_config.default_index
+    if location is None:
+        raise ValueError(
+            "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
+            "directory or a Hub repository"
+        )
+    if not location.startswith("./"):
+        return str(location)
+    checkpoint = Path(model.name_or_path).resolve()
+    if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
+        commit = getattr(model.config, "_commit_hash", None)
+        subfolder = f"{location.removeprefix('./').rstrip('/')}/*"
+        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=subfolder)).resolve()
+    folder = (checkpoint / location).resolve()
+    if not folder.is_relative_to(checkpoint):
+        raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")
+    return str(folder)
