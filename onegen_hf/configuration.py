@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -48,6 +49,9 @@ class OneGenConfig:
         default_index (`str`, *optional*):
             Directory or Hub repository of the index that goes with the checkpoint; `./name` is a folder beside its
             weights.
+        link_threshold (`float`, *optional*):
+            Entity linking: a mention whose best score is lower is NIL. Fitted on a development set by
+            [`~onegen_hf.linking.threshold.fit_threshold`].
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)
@@ -61,6 +65,7 @@ class OneGenConfig:
     max_embedded_length: int | None = None
     granularity: str = "passage"
     default_index: str | None = None
+    link_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, Mapping):
@@ -75,6 +80,8 @@ class OneGenConfig:
             length = getattr(self, name)
             if length is not None and length < 1:
                 raise ValueError(f"{name}={length} must be at least 1 token")
+        if self.link_threshold is not None and not math.isfinite(self.link_threshold):
+            raise ValueError(f"link_threshold={self.link_threshold} must be a finite score, or None for no threshold")
         for name, needed in (("passage_template", "{text}"), ("prompt_template", "{question}")):
             if needed not in getattr(self, name):
                 raise ValueError(f"{name}={getattr(self, name)!r} must contain {needed}")

@@ -18,6 +18,8 @@ from ..passages import Passage
 _LIBRARIES = ("onegen-hf", "torch", "transformers")
 _SAMPLED_PASSAGES = 1024
 _VERSION = "transformers_version"
+# The index is identified by itself, and a threshold is applied to results, not part of what made them.
+_UNRELATED = ("default_index", "link_threshold")
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -38,7 +40,7 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
         "attention": getattr(model.config, "_attn_implementation", None),
-        "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name != "default_index"},
+        "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name not in _UNRELATED},
         "generation": {name: value for name, value in generation.items() if name[0] != "_" and name != _VERSION},
         "tokenizer": digest([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template]),
     }
