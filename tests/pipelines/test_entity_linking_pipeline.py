@@ -179,6 +179,11 @@ def test_a_model_for_questions(llama: Any) -> None:
         pipeline("onegen-entity-linking", model=llama.model, tokenizer=llama.tokenizer, index=llama.index)
 
 
+def test_no_model() -> None:
+    with pytest.raises(ValueError, match=r"the task 'onegen-entity-linking' has no default one, so pass `model="):
+        pipeline("onegen-entity-linking")
+
+
 def test_a_text_that_is_cut_off_is_no_secret(link: OneGenEntityLinkingPipeline) -> None:
     with pytest.warns(UserWarning, match="not copied to its end"):
         link(TEXTS[0], max_new_tokens=3)
