@@ -31,6 +31,7 @@ from .corpora import join, load_documents, load_examples
 from .tokens import RetrievalTokens
 from .trainer import OneGenTrainer
 from .training_args import OneGenTrainingArguments
+from .training_run import changed_options
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +180,12 @@ def run(
         processing_class=tokenizer,
         peft_config=peft_config,
     )
+    trainer.training_run.datasets = data.datasets
+    trainer.training_run.recipe = {
+        **changed_options(model_config),
+        **changed_options(format_arguments),
+        **changed_options(data),
+    }
     checkpoint = args.resume_from_checkpoint
     if checkpoint is None and args.output_dir is not None and os.path.isdir(args.output_dir):
         checkpoint = get_last_checkpoint(args.output_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ from .adapters import save_adapter
 from .auto import OneGenForCausalLM
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
+from .files import write_text_atomically
 from .losses.contrastive import POSITIVE, count_anchors
 from .metrics.anchor_ranks import best_positive_ranks, rank_metrics
 from .training_args import OneGenTrainingArguments
+from .training_run import TrainingRun, base_model_of
 
 
 class OneGenTrainer(Trainer):
@@ -103,6 +106,8 @@ class OneGenTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.training_run = TrainingRun(self.model, base_model_of(self.model))
+        self.add_callback(self.training_run)
         self._totals: dict[str, Tensor] = {}
         self._logged_step = 0
         self._anchors_in_batch: Tensor | None = None
@@ -194,6 +199,13 @@ class OneGenTrainer(Trainer):
         self._evaluation = []
         return output
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """An estimate for one batch: its rows, and the passages beside them."""
+        total = int(super().floating_point_ops(inputs))
+        if "passage_input_ids" in inputs:
+            total += int(super().floating_point_ops({"input_ids": inputs["passage_input_ids"]}))
+        return total
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         output_dir = output_dir or self.args.output_dir
         os.makedirs(output_dir, exist_ok=True)
@@ -203,8 +215,8 @@ class OneGenTrainer(Trainer):
         else:
             model.save_pretrained(output_dir, state_dict=state_dict)
             self.processing_class.save_pretrained(output_dir)
-        with open(os.path.join(output_dir, "training_args.json"), "w", encoding="utf-8") as file:
-            file.write(self.args.to_json_string())
+        write_text_atomically(Path(output_dir) / "training_args.json", self.args.to_json_string())
+        self.training_run.write(output_dir, self)
 
 
 def no_passages(input_ids: Tensor) -> dict[str, Tensor]:
