@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
+from huggingface_hub import CommitInfo, CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
 from transformers import AutoConfig
 
 from ..adapters import is_adapter
@@ -50,21 +50,30 @@ class Upload:
         lines = [f"{size:>14,}  {name}" for name, size in [*sizes, (CARD, len(str(self.card).encode()))]]
         return "\n".join([f"{self.repo_type} {self.repo_id}", *lines])
 
-    def push(self, private: bool | None = None, revision: str | None = None, commit_message: str | None = None) -> Any:
+    def push(
+        self,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        create_pr: bool = False,
+        token: str | bool | None = None,
+    ) -> CommitInfo:
         """
         Send everything as one commit, so that nobody ever finds half of it.
-
-        The token is the one of `hf auth login` or of `HF_TOKEN`.
 
         Args:
             private (`bool`, *optional*): For a repository that does not exist yet.
             revision (`str`, *optional*): Branch, made if it is missing; by default `main`.
             commit_message (`str`, *optional*)
+            commit_description (`str`, *optional*)
+            create_pr (`bool`, *optional*, defaults to `False`): Propose the commit instead of making it.
+            token (`str`, *optional*): By default that of `hf auth login` or of `HF_TOKEN`.
 
         Returns:
             `huggingface_hub.CommitInfo`
         """
-        api = HfApi()
+        api = HfApi(token=token)
         api.create_repo(self.repo_id, repo_type=self.repo_type, private=private, exist_ok=True)
         if revision not in (None, "main"):
             api.create_branch(self.repo_id, branch=revision, repo_type=self.repo_type, exist_ok=True)
@@ -74,6 +83,8 @@ class Upload:
             self.repo_id,
             operations,
             commit_message=commit_message or "Upload with onegen-hf",
+            commit_description=commit_description,
+            create_pr=create_pr,
             repo_type=self.repo_type,
             revision=revision,
         )

@@ -22,7 +22,7 @@ from .distinct import search_distinct
 from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, set_parameters, write_faiss
 from .fingerprint import ModelFingerprint
 from .passage_table import PassageTable, write_passages
-from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, upload_directory, write_directory
+from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, write_directory
 from .update import IndexUpdateMixin
 
 logger = logging.getLogger(__name__)
@@ -357,18 +357,21 @@ class PassageIndex(IndexUpdateMixin):
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """
-        Upload the index to a dataset repository of the Hub, which is created if it is missing.
+        Send the index to a dataset repository of the Hub, with its card, as one commit: what `onegen-hf push index`
+        does with a saved one.
 
         Args:
-            repo_id (`str`): Such as `"organisation/name"`.
-            kwargs: `private`, `token`, and what `HfApi.upload_folder` takes (`commit_message`, `revision`, ...).
+            repo_id (`str`): Such as `"organisation/name"`; created if it is missing.
+            kwargs: As for [`~onegen_hf.hub.Upload.push`]: `private`, `token`, `revision`, `commit_message`, ...
 
         Returns:
             `huggingface_hub.CommitInfo`
         """
+        from ..hub import index_upload  # which comes after the index in the flow of data
+
         with tempfile.TemporaryDirectory() as directory:
             self._write(directory)
-            commit = upload_directory(directory, repo_id, **kwargs)
+            commit = index_upload(directory, repo_id).push(**kwargs)
         self._drop_checkpoint()  # not before: a failed upload must not cost the embeddings
         return commit
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from ..files import atomic_file, write_text_atomically
@@ -134,25 +134,6 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
     except HFValidationError as error:
         raise FileNotFoundError(no_directory) from error
     return Path(found)
-
-
-def upload_directory(directory: str | os.PathLike[str], repo_id: str, **kwargs: Any) -> Any:
-    """
-    Put the files of an index into a dataset repository, which is created if it is missing.
-
-    Args:
-        directory (`str` or path)
-        repo_id (`str`)
-        kwargs: `private` (for a new repository), `token`, and what `HfApi.upload_folder` takes (`revision`,
-            `commit_message`, `create_pr`, ...).
-
-    Returns:
-        `huggingface_hub.CommitInfo`
-    """
-    api = HfApi(token=kwargs.pop("token", None))
-    api.create_repo(repo_id, repo_type="dataset", exist_ok=True, private=kwargs.pop("private", None))
-    kwargs.setdefault("commit_message", "Upload passage index")
-    return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=directory, **kwargs)
 
 
 def _is_plain(name: str) -> bool:

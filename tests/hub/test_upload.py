@@ -131,6 +131,9 @@ def test_push_is_one_commit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     calls: list[tuple[str, Any]] = []
 
     class Api:
+        def __init__(self, token: str | None = None) -> None:
+            pass
+
         def __getattr__(self, name: str) -> Any:
             return lambda *args, **kwargs: calls.append((name, (args, kwargs)))
 
@@ -139,7 +142,10 @@ def test_push_is_one_commit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [name for name, _ in calls] == ["create_repo", "create_branch", "create_commit"]
     (_, operations), options = calls[2][1]
     assert sorted(o.path_in_repo for o in operations) == ["README.md", "index.faiss", "index.json", "passages.parquet"]
-    assert options == {"commit_message": "First", "repo_type": "dataset", "revision": "trial"}
+    assert options == {
+        "commit_message": "First", "commit_description": None, "create_pr": False, "repo_type": "dataset",
+        "revision": "trial",
+    }  # fmt: skip
     assert calls[0][1][1] == {"repo_type": "dataset", "private": True, "exist_ok": True}
 
 

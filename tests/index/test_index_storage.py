@@ -12,6 +12,7 @@ import pytest
 from index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
 
 from onegen_hf import Passage
+from onegen_hf.hub import upload
 from onegen_hf.index import PassageIndex, passage_index, passage_table, storage
 
 
@@ -241,16 +242,18 @@ def test_push_to_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def create_repo(self, repo_id: str, **kwargs: Any) -> None:
             calls.append((repo_id, kwargs))
 
-        def upload_folder(self, folder_path: str, **kwargs: Any) -> str:
-            calls.append((kwargs["repo_id"], sorted(file.name for file in Path(folder_path).iterdir())))
+        def create_commit(self, repo_id: str, operations: Any, **kwargs: Any) -> str:
+            calls.append((repo_id, sorted(operation.path_in_repo for operation in operations)))
             assert (kwargs["repo_type"], kwargs["commit_message"]) == ("dataset", "First")
+            card = next(operation for operation in operations if operation.path_in_repo == "README.md")
+            assert 'PassageIndex.load("org/films")' in card.path_or_fileobj.decode()
             return "commit"
 
-    monkeypatch.setattr(storage, "HfApi", Api)
+    monkeypatch.setattr(upload, "HfApi", Api)
     index = PassageIndex.load(saved)
     assert index.push_to_hub("org/films", private=True, token="t", commit_message="First") == "commit"
     assert calls == [
         ("api", "t"),
         ("org/films", {"repo_type": "dataset", "exist_ok": True, "private": True}),
-        ("org/films", ["index.faiss", "index.json", "passages.parquet"]),
+        ("org/films", ["README.md", "index.faiss", "index.json", "passages.parquet"]),
     ]
