@@ -23,12 +23,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from .configuration import OneGenConfig
 from .files import write_text_atomically
 from .modeling import OneGenMixin
+from .remote_code import without_shim, write_shim
 from .tokens import RetrievalTokens, initialize_token_rows
 
 PREFIX = "OneGen"
-SHIM_MODULE = "modeling_onegen"
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
 """Arguments of `from_pretrained` that say where in the Hub and the cache to look."""
+UPLOAD_OPTIONS = ("commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
+"""Arguments of `save_pretrained` that are meant for `push_to_hub`."""
 
 
 class OneGenForCausalLM(OneGenMixin):
@@ -181,19 +183,22 @@ class OneGenForCausalLM(OneGenMixin):
 
         Args:
             save_directory (`str` or path)
-            push_to_hub (`bool`, *optional*, defaults to `False`)
-            remote_code (`bool`, *optional*, defaults to `True`): Also write a one-line module with which
-                `AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)` returns this class (where this
-                package is installed). Without `trust_remote_code` it is ignored.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Afterwards, to `repo_id` (by default the name of
+                the directory).
+            remote_code (`bool`, *optional*, defaults to `True`): Also write a module of two imports, with which
+                `AutoModelForCausalLM` and `pipeline`, given `trust_remote_code=True`, find this package where it is
+                installed but not imported. Without `trust_remote_code` it is ignored.
             kwargs: As for `PreTrainedModel.save_pretrained`.
         """
         repo_id = kwargs.pop("repo_id", None)
+        upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if not kwargs.get("is_main_process", True):
             return
         self.describe_as_backbone(Path(save_directory), remote_code)
         if push_to_hub:
-            self.push_to_hub(repo_id or Path(save_directory).name)  # type: ignore[attr-defined]
+            upload |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
+            self.push_to_hub(repo_id or Path(save_directory).name, **upload)  # type: ignore[attr-defined]
 
     def describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
         """Rewrite a saved config.json so that it names the backbone's class, and this one as remote code if wanted."""
@@ -204,11 +209,11 @@ class OneGenForCausalLM(OneGenMixin):
             return
         content = json.loads(path.read_text(encoding="utf-8"))
         content["architectures"] = [backbone.__name__]
-        in_transformers = backbone.__module__.startswith("transformers.models.")
-        if remote_code and in_transformers:
-            shim = f"from {__name__} import {type(self).__name__}  # noqa: F401\n"
-            write_text_atomically(directory / f"{SHIM_MODULE}.py", shim)
-            content["auto_map"] = {"AutoModelForCausalLM": f"{SHIM_MODULE}.{type(self).__name__}"}
+        auto_map = without_shim(content.pop("auto_map", None))
+        if remote_code and backbone.__module__.startswith("transformers.models."):
+            auto_map |= write_shim(directory, type(self))
+        if auto_map:
+            content["auto_map"] = auto_map
         write_text_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 

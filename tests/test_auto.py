@@ -85,9 +85,15 @@ def test_config_is_the_backbones_with_a_section(architecture: str, saved: Path) 
     assert content["model_type"] == plain.model_type
     assert content["architectures"] == [backbone]
     assert OneGenConfig.from_dict(content["onegen"]) == OneGenConfig()
-    assert content["auto_map"] == {"AutoModelForCausalLM": f"modeling_onegen.OneGen{backbone}"}
+    assert content["auto_map"] == {
+        "AutoConfig": "modeling_onegen.BackboneConfig",
+        "AutoModelForCausalLM": f"modeling_onegen.OneGen{backbone}",
+    }
     shim = (saved / architecture / "modeling_onegen.py").read_text()
-    assert shim == f"from onegen_hf.auto import OneGen{backbone}  # noqa: F401\n"
+    assert shim == (
+        f"from onegen_hf.auto import OneGen{backbone}  # noqa: F401\n"
+        "from onegen_hf.remote_code import BackboneConfig  # noqa: F401\n"
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
