@@ -34,12 +34,24 @@ class OneGenConfig:
             gradient never gets small for solved pairs nor large for wrong ones; 20 is the common inverse temperature.
         passage_template (`str`, *optional*, defaults to `"{title}\\n{text}"`):
             How a passage is written, both when it is embedded and when it is inserted.
+        embedding_template (`str`, *optional*):
+            How a passage is written when it is embedded, if that is another way: the document token follows it. Here
+            names of special tokens stand for the tokens, and the begin token has to be written out.
+        sentence_connector (`str`, *optional*):
+            Stands between the sentences of a passage. `None` takes the text as it is, where it is a space.
         prompt_template (`str`, *optional*, defaults to `"{question}"`):
             The user's turn.
+        instruction (`str`, *optional*):
+            Stands before a text to link, with an empty line between; empty if it is part of `prompt_template`. `None`
+            for the one of the builder `entity-linking`.
         system_prompt (`str`, *optional*):
             System turn for conversations that have none. `None` leaves it to the chat template.
+        chat_template (`str`, *optional*):
+            Jinja template of a conversation. `None` for the tokenizer's.
         answer_prefix (`str`, *optional*, defaults to `"Answer:"`):
-            The final answer is the generated text after its last occurrence.
+            The final answer is the generated text after its last occurrence; empty for all of the text.
+        answer_suffix (`str`, *optional*, defaults to `""`):
+            The final answer ends before it.
         max_passage_length (`int`, *optional*, defaults to 128):
             Tokens of a passage that are inserted into a generation, without the tags around it.
         max_embedded_length (`int`, *optional*):
@@ -58,9 +70,14 @@ class OneGenConfig:
     similarity: str = "cosine"
     scale: float = 20.0
     passage_template: str = "{title}\n{text}"
+    embedding_template: str | None = None
+    sentence_connector: str | None = None
     prompt_template: str = "{question}"
+    instruction: str | None = None
     system_prompt: str | None = None
+    chat_template: str | None = None
     answer_prefix: str = "Answer:"
+    answer_suffix: str = ""
     max_passage_length: int = 128
     max_embedded_length: int | None = None
     granularity: str = "passage"
@@ -82,9 +99,11 @@ class OneGenConfig:
                 raise ValueError(f"{name}={length} must be at least 1 token")
         if self.link_threshold is not None and not math.isfinite(self.link_threshold):
             raise ValueError(f"link_threshold={self.link_threshold} must be a finite score, or None for no threshold")
-        for name, needed in (("passage_template", "{text}"), ("prompt_template", "{question}")):
-            if needed not in getattr(self, name):
-                raise ValueError(f"{name}={getattr(self, name)!r} must contain {needed}")
+        templates = {"passage_template": "{text}", "embedding_template": "{text}", "prompt_template": "{question}"}
+        for name, needed in templates.items():
+            template = getattr(self, name)
+            if template is not None and needed not in template:
+                raise ValueError(f"{name}={template!r} must contain {needed}")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -96,6 +97,7 @@ class PassageEncoder:
         names = [n for n in config.tokens.all if tokenizer.convert_tokens_to_ids(n) in self._encode(n)]
         cuts = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in names if len(name) > 1]
         self._cut = re.compile("|".join(cuts)) if cuts else None
+        self._reserved = re.compile("|".join(map(re.escape, tokenizer.get_added_vocab())) or "(?!)")
         empty = tokenizer("")["input_ids"]
         self.prefix = [tokenizer.bos_token_id] if empty[:1] == [tokenizer.bos_token_id] else []
 
@@ -110,21 +112,63 @@ class PassageEncoder:
 
     def render(self, passage: Passage) -> str:
         """The passage as text."""
-        return self.config.passage_template.format(title=passage.title, text=passage.text).strip()
+        return self.config.passage_template.format(title=passage.title, text=self._text(passage)).strip()
 
     def row(self, passage: Passage) -> PassageRow:
         """The passage as it is embedded: text, then the document token (after each sentence if so configured)."""
+        if self.config.embedding_template is not None:
+            return self._row_of_template(passage, self.config.embedding_template)
         if self.config.granularity == "sentence":
             return self._row_per_sentence(passage)
         ids = self.text_ids(self.render(passage))
         kept = [*self.prefix, *ids[: self.max_embedded], self.ids.document]
         return PassageRow(kept, [len(kept) - 1], len(ids) > self.max_embedded)
 
+    def _text(self, passage: Passage) -> str:
+        connector = self.config.sentence_connector
+        return passage.text if connector is None or not passage.sentences else connector.join(passage.sentences)
+
+    def _row_of_template(self, passage: Passage, template: str) -> PassageRow:
+        per_sentence = self.config.granularity == "sentence" and passage.sentences
+        sentences = list(passage.sentences) if per_sentence else [self._text(passage)]
+        row, positions, used, truncated = [], [], 0, False
+        for ids in self._template_pieces(template, passage.title, sentences):
+            truncated |= used + len(ids) > self.max_embedded
+            row += [*ids[: max(self.max_embedded - used, 0)], self.ids.document]
+            used += len(ids)
+            positions.append(len(row) - 1)
+        return PassageRow(row, positions, truncated)
+
+    def _template_pieces(self, template: str, title: str, sentences: list[str]) -> list[list[int]]:
+        """Ids up to the first document token that is not the template's own, and between the others."""
+        before, _, after = template.partition("{text}")
+        ends = [""] * (len(sentences) - 1) + [after]
+        if any(map(self._reserved.search, [title, *sentences])):
+            pieces = [
+                self.text_ids(sentence) + self._template_ids(end, title)
+                for sentence, end in zip(sentences, ends, strict=True)
+            ]
+            return [self._template_ids(before, title) + pieces[0], *pieces[1:]]
+        # As one text: a tokenizer may read its pieces in another way.
+        mark, head = self.config.tokens.document, before.format(title=title)
+        text = head + mark.join(s + end.format(title=title) for s, end in zip(sentences, ends, strict=True))
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        marks = [n for n, token in enumerate(ids) if token == self.ids.document]
+        cuts = [-1, *marks[head.count(mark) :][: len(sentences) - 1], len(ids)]
+        return [ids[start + 1 : end] for start, end in zip(cuts, cuts[1:], strict=False)]
+
+    def _template_ids(self, template: str, title: str) -> list[int]:
+        ids = []
+        for literal, field_name, _, _ in Formatter().parse(template):
+            ids += self.tokenizer(literal, add_special_tokens=False)["input_ids"] if literal else []
+            ids += self.text_ids(title) if field_name == "title" else []
+        return ids
+
     def _row_per_sentence(self, passage: Passage) -> PassageRow:
         # Split the rendered text at the sentences, so that the template's own text (title) joins the first one.
         sentences = passage.sentences or (passage.text,)
         template = self.config.passage_template
-        rendered = template.format(title=passage.title, text=passage.text).rstrip()
+        rendered = template.format(title=passage.title, text=self._text(passage)).rstrip()
         end = len(template.partition("{text}")[0].format(title=passage.title))
         start = len(rendered) - len(rendered.lstrip())
         row, positions, used, truncated = list(self.prefix), [], 0, False
@@ -148,10 +192,18 @@ class PassageEncoder:
 
         Returns:
             `tuple[list[int], bool]`: Ids, and whether the text was cut to `max_passage_length`.
+
+        Raises:
+            `ValueError`: If the retrieval tokens have no paragraph tags.
         """
+        opening, closing = self.ids.paragraph_open, self.ids.paragraph_close
+        if opening is None or closing is None:
+            raise ValueError(
+                "the retrieval tokens have no paragraph tags, so no passage can be inserted: name them in "
+                "`RetrievalTokens(paragraph_open=..., paragraph_close=...)`"
+            )
         ids = self.text_ids(text)
-        kept = ids[: self.max_inserted]
-        return [self.ids.paragraph_open, *kept, self.ids.paragraph_close], len(ids) > self.max_inserted
+        return [opening, *ids[: self.max_inserted], closing], len(ids) > self.max_inserted
 
     def insertion(self, passages: Sequence[Passage]) -> list[int]:
         """

@@ -39,7 +39,8 @@ def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, conf
     Args:
         messages (`Sequence[Mapping]`): `{"role": ..., "content": ...}`, at least one with the role `"assistant"`.
         tokenizer (`PreTrainedTokenizerBase`): Its chat template is used, else [`PLAIN_CHAT_TEMPLATE`].
-        config (`OneGenConfig`): Supplies the system turn for conversations that have none.
+        config (`OneGenConfig`): Supplies the system turn for conversations that have none, and perhaps a chat
+            template that goes before the tokenizer's.
 
     Returns:
         `list[Segment]`: Around and assistant segments in turn; the last one is what follows the last assistant turn.
@@ -61,9 +62,8 @@ def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, conf
         raise ValueError(f"messages: no message has the role 'assistant' (roles: {[m['role'] for m in messages]})")
     if config.system_prompt is not None and stubs[0]["role"] != "system":
         stubs.insert(0, {"role": "system", "content": config.system_prompt})
-    text = tokenizer.apply_chat_template(
-        stubs, tokenize=False, chat_template=tokenizer.chat_template or PLAIN_CHAT_TEMPLATE
-    )
+    template = config.chat_template or tokenizer.chat_template or PLAIN_CHAT_TEMPLATE
+    text = tokenizer.apply_chat_template(stubs, tokenize=False, chat_template=template)
     segments: list[Segment] = []
     for number, content in enumerate(contents):
         around, found, text = text.partition(f"\u27eaassistant turn {number}\u27eb")
@@ -97,16 +97,15 @@ def split_assistant(content: str, config: OneGenConfig) -> list[tuple[str, str]]
     kinds = {tokens.query: "query"}
     if tokens.continuation is not None:
         kinds[tokens.continuation] = "continuation"
-    opening, closing = re.escape(tokens.paragraph_open), re.escape(tokens.paragraph_close)
-    pattern = re.compile(f"{opening}(.*?){closing}|({'|'.join(map(re.escape, kinds))})", flags=re.DOTALL)
+    tags = [tag for tag in (tokens.paragraph_open, tokens.paragraph_close) if tag is not None]
+    paragraph = "(.*?)".join(map(re.escape, tags)) if tags else "(?!)()"
+    pattern = re.compile(f"{paragraph}|({'|'.join(map(re.escape, kinds))})", flags=re.DOTALL)
     pieces: list[tuple[str, str]] = []
     start = 0
 
     def add_text(text: str) -> None:
-        if tokens.paragraph_open in text or tokens.paragraph_close in text:
-            raise ValueError(
-                f"messages: unbalanced {tokens.paragraph_open} and {tokens.paragraph_close} near {text[-60:]!r}"
-            )
+        if any(tag in text for tag in tags):
+            raise ValueError(f"messages: unbalanced {' and '.join(tags)} near {text[-60:]!r}")
         if text:
             pieces.append(("text", text))
 

@@ -28,10 +28,17 @@ class RetrievalTokenIds:
 
     query: int
     document: int
-    paragraph_open: int
-    paragraph_close: int
+    paragraph_open: int | None = None
+    paragraph_close: int | None = None
     continuation: int | None = None
 
+
+REFLECTION_TOKENS = (
+    "[No Retrieval]", "[Retrieval]", "[Continue to Use Evidence]", "[Irrelevant]", "[Relevant]",
+    "[Fully supported]", "[Partially supported]", "[No support / Contradictory]",
+    "[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]",
+)  # fmt: skip
+"""Self-RAG's (arXiv 2310.11511, table 1)."""
 
 _DESCRIPTIONS = {
     "[RQ]": "search for a passage that answers the question",
@@ -59,7 +66,8 @@ class RetrievalTokens:
         continuation (`str`, *optional*):
             Token forced after `query` so that generation goes on without inserted text (entity linking).
         paragraph_open (`str`, *optional*, defaults to `"<paragraph>"`):
-            Opens retrieved text inside the assistant's turn. The text has the role CTX.
+            Opens retrieved text inside the assistant's turn. The text has the role CTX. `None`, together with
+            `paragraph_close`, for a model into whose text nothing is inserted.
         paragraph_close (`str`, *optional*, defaults to `"</paragraph>"`):
             Closes retrieved text.
         generation (`tuple[str]`, *optional*):
@@ -81,8 +89,8 @@ class RetrievalTokens:
     query: str = "[RQ]"
     document: str = "[RD]"
     continuation: str | None = None
-    paragraph_open: str = "<paragraph>"
-    paragraph_close: str = "</paragraph>"
+    paragraph_open: str | None = "<paragraph>"
+    paragraph_close: str | None = "</paragraph>"
     generation: tuple[str, ...] = ()
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,6 +101,11 @@ class RetrievalTokens:
             raise ValueError(f"retrieval tokens must be non-empty strings, got {names}")
         if len(set(names)) != len(names):
             raise ValueError(f"retrieval tokens must differ from each other, got {names}: rename the repeated one")
+        if (self.paragraph_open is None) != (self.paragraph_close is None):
+            raise ValueError(
+                f"paragraph_open={self.paragraph_open!r} and paragraph_close={self.paragraph_close!r} go together: "
+                "name both, or neither"
+            )
 
     @classmethod
     def multi_hop(cls) -> RetrievalTokens:
@@ -102,17 +115,31 @@ class RetrievalTokens:
     @classmethod
     def self_rag(cls) -> RetrievalTokens:
         """`[RQ]` / `[RD]` plus Self-RAG's reflection tokens (arXiv 2310.11511, table 1), which are generated."""
-        reflection = (
-            "[No Retrieval]", "[Retrieval]", "[Continue to Use Evidence]", "[Irrelevant]", "[Relevant]",
-            "[Fully supported]", "[Partially supported]", "[No support / Contradictory]",
-            "[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]",
-        )  # fmt: skip
-        return cls(generation=reflection)
+        return cls(generation=REFLECTION_TOKENS)
 
     @classmethod
     def entity_linking(cls) -> RetrievalTokens:
         """`[LK]` after a mention, `[SE]` closing an entity description, `[CON]` to go on."""
         return cls(query="[LK]", document="[SE]", continuation="[CON]", generation=("<MENTION>", "</MENTION>"))
+
+    @classmethod
+    def multi_hop_paper(cls) -> RetrievalTokens:
+        """Those of the paper's released `zjunlp/OneGen-MultiHop-Llama2-7B`."""
+        return cls(query="[Question Representation]", document="[Document Fragment Representation]")
+
+    @classmethod
+    def self_rag_paper(cls) -> RetrievalTokens:
+        """Those of the paper's released `zjunlp/OneGen-SelfRAG-Llama2-7B`."""
+        tokens = cls.multi_hop_paper()
+        return cls(query=tokens.query, document=tokens.document, generation=REFLECTION_TOKENS)
+
+    @classmethod
+    def entity_linking_paper(cls) -> RetrievalTokens:
+        """
+        Those of the paper's released `zjunlp/OneGen-EntityLinking-Llama2-7B`, which writes `<MENTION>` and
+        `</MENTION>` as ordinary text and has no paragraphs.
+        """
+        return cls("[LK]", "[SE]", continuation="[_CONTINUE_]", paragraph_open=None, paragraph_close=None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RetrievalTokens:
@@ -172,8 +199,8 @@ class RetrievalTokens:
         return RetrievalTokenIds(
             query=vocabulary[self.query],
             document=vocabulary[self.document],
-            paragraph_open=vocabulary[self.paragraph_open],
-            paragraph_close=vocabulary[self.paragraph_close],
+            paragraph_open=None if self.paragraph_open is None else vocabulary[self.paragraph_open],
+            paragraph_close=None if self.paragraph_close is None else vocabulary[self.paragraph_close],
             continuation=None if self.continuation is None else vocabulary[self.continuation],
         )
 
