@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from .configuration import OneGenConfig
 from .files import write_text_atomically
 from .modeling import OneGenMixin
+from .presets import unknown_tokens, with_tokens
 from .remote_code import without_shim, write_shim
 from .tokens import RetrievalTokens, initialize_token_rows
 
@@ -56,7 +57,7 @@ class OneGenForCausalLM(OneGenMixin):
         cls,
         backbone: str | os.PathLike[str] | PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        tokens: RetrievalTokens | None = None,
+        tokens: str | RetrievalTokens | OneGenConfig | None = None,
         onegen_config: OneGenConfig | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -67,7 +68,8 @@ class OneGenForCausalLM(OneGenMixin):
             backbone (`str`, path or `PreTrainedModel`): A checkpoint, or a loaded `XForCausalLM`, which is converted
                 in place.
             tokenizer (`PreTrainedTokenizerBase`): Receives the tokens that it lacks.
-            tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`)
+            tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`): Or what else
+                [`with_tokens`] takes.
             onegen_config (`OneGenConfig`, *optional*): All settings; `tokens` overrides its tokens.
             kwargs: Passed to the backbone's `from_pretrained` (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, ...).
@@ -80,7 +82,7 @@ class OneGenForCausalLM(OneGenMixin):
         """
         settings = onegen_config or OneGenConfig()
         if tokens is not None:
-            settings = OneGenConfig.from_dict({**settings.to_dict(), "tokens": tokens.to_dict()})
+            settings = with_tokens(settings, tokens)
         known = set(tokenizer.get_vocab())
         model = convert(backbone) if isinstance(backbone, PreTrainedModel) else _load_concrete(backbone, **kwargs)
         rows = model.get_input_embeddings().weight.shape[0]
@@ -94,7 +96,12 @@ class OneGenForCausalLM(OneGenMixin):
         # Rows above the base vocabulary are untrained padding, unless the backbone is a OneGen checkpoint itself.
         before = OneGenConfig.of(model.config)
         trained = rows if before is not None and before.tokens.all == settings.tokens.all else tokenizer.vocab_size
-        new = [t for t in settings.tokens.all if t not in known or vocabulary[t] >= min(rows, trained)]
+        own = _tokens_of_checkpoint(model, tokenizer)
+        new = [
+            t
+            for t in settings.tokens.all
+            if t not in known or vocabulary[t] >= rows or (t not in own and vocabulary[t] >= trained)
+        ]
         initialize_token_rows(model, tokenizer, settings.tokens, new)
         return model.set_onegen_config(settings)
 
@@ -103,7 +110,7 @@ class OneGenForCausalLM(OneGenMixin):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *args: Any,
-        tokens: RetrievalTokens | None = None,
+        tokens: str | RetrievalTokens | OneGenConfig | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -111,8 +118,9 @@ class OneGenForCausalLM(OneGenMixin):
 
         Args:
             pretrained_model_name_or_path (`str` or path): Directory or Hub repository.
-            tokens (`RetrievalTokens`, *optional*): The tokens of a checkpoint that has no `onegen` section, such as
-                the paper's released models.
+            tokens (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): The tokens of a checkpoint that has no
+                `onegen` section; for the paper's released models `"multi-hop-paper"`, `"self-rag-paper"` or
+                `"entity-linking-paper"`, which bring their formats too (see [`with_tokens`]). No weight changes.
             kwargs: As for `AutoModelForCausalLM.from_pretrained`.
 
         Returns:
@@ -121,24 +129,23 @@ class OneGenForCausalLM(OneGenMixin):
         Raises:
             `ValueError`: If the checkpoint has neither an `onegen` section nor `tokens` are given.
         """
-        if issubclass(cls, PreTrainedModel):
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
         from .adapters import is_adapter, load_adapter
 
-        if is_adapter(pretrained_model_name_or_path, **kwargs):
-            return load_adapter(pretrained_model_name_or_path, **kwargs)
-        loaded = _load_concrete(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+        name = pretrained_model_name_or_path
+        if issubclass(cls, PreTrainedModel):
+            loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
+        elif is_adapter(name, **kwargs):
+            loaded = load_adapter(name, **kwargs)
+        else:
+            config = kwargs.pop("config", None) or _load_config(name, kwargs)
+            # `pipeline()` gives `tokens` to the pipeline alone, which asks for them itself.
+            if tokens is None and OneGenConfig.of(config) is None and "_from_pipeline" not in kwargs:
+                backbone_class(config, name, **kwargs)  # an encoder has a worse fault
+                raise ValueError(unknown_tokens(name, _tokenizer_if_any(name, kwargs)))
+            loaded = _load_concrete(name, *args, config=config, **kwargs)
         if tokens is not None:
-            settings = OneGenConfig.of(model.config) or OneGenConfig()
-            settings.tokens = tokens
-            model.set_onegen_config(settings)
-        elif OneGenConfig.of(model.config) is None:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: config.json has no 'onegen' section, so the retrieval tokens are "
-                "unknown. For a plain language model use `OneGenForCausalLM.from_backbone`; for a checkpoint trained "
-                "elsewhere pass `tokens=RetrievalTokens(...)`."
-            )
+            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+            model.set_onegen_config(with_tokens(model.onegen_config, tokens))
         return loaded
 
     def set_onegen_config(self, settings: OneGenConfig) -> Any:
@@ -267,14 +274,30 @@ def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str
     )
 
 
-def _load_concrete(name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-    config = kwargs.pop("config", None)
-    if config is None:
-        options = {key: kwargs[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in kwargs}
-        config = AutoConfig.from_pretrained(name_or_path, **options)
+def _load_config(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedConfig:
+    wanted = {key: options[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in options}
+    return AutoConfig.from_pretrained(name_or_path, **wanted)
+
+
+def _load_concrete(name_or_path: str | os.PathLike[str], *args: Any, config: Any = None, **kwargs: Any) -> Any:
+    config = config or _load_config(name_or_path, kwargs)
     backbone = backbone_class(config, name_or_path, **kwargs)
     kwargs.pop("trust_remote_code", None)
     return class_over(backbone).from_pretrained(name_or_path, *args, config=config, **kwargs)
+
+
+def _tokens_of_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """The tokens with which a checkpoint's own tokenizer was saved: their rows are trained."""
+    if not tokenizer.name_or_path or str(tokenizer.name_or_path) != str(model.name_or_path):
+        return set()
+    return {str(token) for token in tokenizer.init_kwargs.get("added_tokens_decoder", {}).values()}
+
+
+def _tokenizer_if_any(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    try:
+        return load_tokenizer(name_or_path, **{key: options[key] for key in HUB_OPTIONS if key in options})
+    except (OSError, ValueError):
+        return None
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:

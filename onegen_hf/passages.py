@@ -158,7 +158,7 @@ class PassageEncoder:
         return [ids[start + 1 : end] for start, end in zip(cuts, cuts[1:], strict=False)]
 
     def _template_ids(self, template: str, title: str) -> list[int]:
-        ids = []
+        ids: list[int] = []
         for literal, field_name, _, _ in Formatter().parse(template):
             ids += self.tokenizer(literal, add_special_tokens=False)["input_ids"] if literal else []
             ids += self.text_ids(title) if field_name == "title" else []

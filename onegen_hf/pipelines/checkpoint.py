@@ -7,28 +7,45 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from ..auto import OneGenForCausalLM
+from ..auto import OneGenForCausalLM, class_under, convert
+from ..configuration import OneGenConfig
 from ..index import PassageIndex
+from ..presets import unknown_tokens, with_tokens
+from ..tokens import RetrievalTokens
 
 
-def check_checkpoint(model: Any, tokenizer: Any) -> None:
+def prepare_checkpoint(model: Any, tokenizer: Any, tokens: str | RetrievalTokens | OneGenConfig | None = None) -> Any:
     """
     Make sure that model and tokenizer fit; a tokenizer without a padding token gets the end token for it.
 
+    Args:
+        model (`PreTrainedModel`): A plain language model becomes a [`OneGenForCausalLM`], in place, if `tokens` are
+            given. No weight changes.
+        tokenizer (`PreTrainedTokenizerBase`)
+        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): See [`with_tokens`].
+
+    Returns:
+        [`OneGenForCausalLM`]
+
     Raises:
-        `TypeError`: If `model` is no OneGen model.
+        `TypeError`: If `model` is a plain language model and there are no `tokens`.
         `ValueError`: If there is no tokenizer, or it lacks the retrieval tokens.
     """
-    if not isinstance(model, OneGenForCausalLM):
-        raise TypeError(
-            f"model is a {type(model).__name__} without retrieval tokens: load it with "
-            "`OneGenForCausalLM.from_pretrained(...)`"
-        )
     if tokenizer is None:
         raise ValueError("tokenizer is missing: pass the one that was saved with the model")
+    if tokens is not None:
+        model = convert(model)
+        model.set_onegen_config(with_tokens(model.onegen_config, tokens))
+    elif not isinstance(model, OneGenForCausalLM) or OneGenConfig.of(model.config) is None:
+        name = getattr(getattr(model, "config", None), "name_or_path", "the model")
+        raise TypeError(
+            f"model is a {class_under(type(model)).__name__} without retrieval tokens. "
+            f"{unknown_tokens(name, tokenizer)}"
+        )
     model.check_tokenizer(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    return model
 
 
 def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:

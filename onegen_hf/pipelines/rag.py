@@ -12,9 +12,10 @@ from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
 from ..auto import context_length
+from ..configuration import OneGenConfig
 from ..generation import OnePassDecoder, RowState
 from ..rendering import render_prompt
-from .checkpoint import check_checkpoint, open_index
+from .checkpoint import open_index, prepare_checkpoint
 
 BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
@@ -37,6 +38,8 @@ class OneGenRagPipeline(Pipeline):
     Args:
         index ([`PassageIndex`], `str` or path, *optional*): What to search; by default the checkpoint's own
             (`onegen.default_index`).
+        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
+            section, such as those of the paper: `"multi-hop-paper"` or `"self-rag-paper"` (see [`with_tokens`]).
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
@@ -62,9 +65,9 @@ class OneGenRagPipeline(Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=256, do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        check_checkpoint(self.model, self.tokenizer)
+        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
 
@@ -140,9 +143,8 @@ class OneGenRagPipeline(Pipeline):
             query = generated[-1].strip().rpartition("\n")[2]
             retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
         generated.append(self._text(row.ids[start:]))
-        answer = "".join(generated).rpartition(settings.answer_prefix)[2].strip()
         return {
-            "answer": answer,
+            "answer": extract_answer("".join(generated), settings),
             "text": text,
             "retrievals": retrievals,
             "usage": row.usage.to_dict(),
@@ -155,3 +157,14 @@ class OneGenRagPipeline(Pipeline):
         ours = set(tokenizer.convert_tokens_to_ids(self.model.onegen_config.tokens.all))
         hidden = set(tokenizer.all_special_ids) - ours
         return tokenizer.decode([token for token in ids if token not in hidden], skip_special_tokens=False)
+
+
+def extract_answer(text: str, settings: OneGenConfig) -> str:
+    """The final answer in a generated text: between the answer's prefix and suffix, without reflection tokens."""
+    if settings.answer_prefix:
+        text = text.rpartition(settings.answer_prefix)[2]
+    if settings.answer_suffix:
+        text = text.partition(settings.answer_suffix)[0]
+    for token in settings.tokens.generation:
+        text = text.replace(token, "")
+    return text.strip()
