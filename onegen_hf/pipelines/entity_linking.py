@@ -17,9 +17,10 @@ from data_builders.entity_linking.converter import INSTRUCTION
 
 from ..auto import context_length
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
+from ..linking.aliases import AliasTable
 from ..linking.boundaries import check_boundaries
 from ..linking.decoder import MENTION_RESERVE
-from ..linking.entities import link_mentions
+from ..linking.entities import EntityPriors, link_mentions
 from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from .checkpoint import check_checkpoint, open_index
@@ -48,6 +49,8 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
     Args:
         index ([`PassageIndex`], `str` or path, *optional*): The entity catalogue; by default the checkpoint's own
             (`onegen.default_index`).
+        aliases ([`AliasTable`], `str` or path, *optional*): Surface forms with the entities that they name in training
+            data: these become candidates, each with its `similarity` and its `prior`.
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
@@ -55,7 +58,10 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             (`[[start, end], ...]`, in code points, without overlaps) these mentions are linked, in one forward and
             without generating anything.
         top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
-        threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default none does.
+        threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default the
+            checkpoint's `onegen.link_threshold`, without which none does. `-math.inf` for none.
+        prior_weight (`float`, *optional*, defaults to 0.0): A candidate's score is its cosine plus so many times its
+            prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
             those inside of words.
         instruction (`str`, *optional*): Stands before the text, as in training; by default that of the builder
@@ -78,11 +84,14 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, index: Any = None, aliases: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_checkpoint(self.model, self.tokenizer)
         self.markup = MentionMarkup(self.tokenizer, self.model.onegen_config)  # type: ignore[arg-type]
         self.index = open_index(index, self.model, self.tokenizer)
+        if aliases is not None and not isinstance(aliases, AliasTable):
+            aliases = AliasTable.load(aliases)
+        self.priors = None if aliases is None else EntityPriors(aliases, self.index)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, (list, tuple)) and not inputs:
@@ -97,6 +106,7 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         self,
         top_k: int | None = None,
         threshold: float | None = None,
+        prior_weight: float | None = None,
         boundaries: str | None = None,
         instruction: str | None = None,
         max_window_tokens: int | None = None,
@@ -112,7 +122,7 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             "max_window_tokens": max_window_tokens,
             "window_overlap": window_overlap,
         }
-        search = {"top_k": top_k, "threshold": threshold}
+        search = {"top_k": top_k, "threshold": threshold, "prior_weight": prior_weight}
         return (
             {name: value for name, value in windows.items() if value is not None},
             generate_kwargs | ({} if boundaries is None else {"boundaries": boundaries}),
@@ -226,7 +236,12 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         ]
 
     def postprocess(
-        self, model_outputs: Any, top_k: int = 5, threshold: float | None = None, **_: Any
+        self,
+        model_outputs: Any,
+        top_k: int = 5,
+        threshold: float | None = None,
+        prior_weight: float = 0.0,
+        **_: Any,
     ) -> list[dict[str, Any]]:
         parts: list[WindowMentions] = [output["mentions"] for output in model_outputs]
         source = parts[0].source
@@ -240,7 +255,10 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         if not kept:
             return []
         stacked = torch.stack([embeddings[number] for number in kept])
-        return link_mentions(self.index, source.text, [spans[number] for number in kept], stacked, top_k, threshold)
+        if threshold is None:
+            threshold = self.model.onegen_config.link_threshold
+        kept_spans = [spans[number] for number in kept]
+        return link_mentions(self.index, source.text, kept_spans, stacked, top_k, threshold, self.priors, prior_weight)
 
     @property
     def _pad_token_id(self) -> int:

@@ -1,0 +1,74 @@
+"""How much a prior counts beside the embedding: fitted on a development set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Sequence[str]) -> float:
+    """
+    Find the weight of the prior with which most mentions get the right entity.
+
+    The score of a candidate, `similarity + weight * prior`, is a line over the weight. So the weights with which the
+    gold entity beats all others are one interval per mention, and where most intervals overlap is found exactly.
+
+    Args:
+        candidates (`Sequence[Sequence[Mapping]]`): Per mention, `entity_id`, `similarity` and `prior` of its
+            candidates: what the pipeline returns with `aliases=`.
+        gold (`Sequence[str]`): The right entity of each mention. One that is no candidate is wrong at every weight.
+
+    Returns:
+        `float`: Not negative: the middle of the best interval, of several the lowest; 0 where the prior does not help.
+
+    Raises:
+        `ValueError`: If there is no mention, the lengths differ, or candidates come without priors.
+
+    Example:
+
+    ```python
+    >>> near, named = {"entity_id": "Q1", "similarity": 0.6}, {"entity_id": "Q2", "similarity": 0.5}
+    >>> fit_prior_weight([[near | {"prior": 0.0}, named | {"prior": 0.5}]], ["Q2"])
+    0.7
+    ```
+    """
+    if len(candidates) != len(gold):
+        raise ValueError(
+            f"candidates has {len(candidates)} mentions and gold {len(gold)}: give one right entity for each"
+        )
+    if not gold:
+        raise ValueError("gold is empty: a weight can't be fitted without mentions")
+    intervals = [_winning(own, entity) for own, entity in zip(candidates, gold, strict=True)]
+    bounds = np.asarray([interval for interval in intervals if interval[0] < interval[1]]).reshape(-1, 2)
+    low, high = np.sort(bounds[:, 0]), np.sort(bounds[:, 1])
+    # Nothing changes between two edges, so their middle stands for all weights between them.
+    edges = np.unique(bounds[(bounds > 0) & np.isfinite(bounds)])
+    if not len(edges):
+        return 0.0
+    weights = np.concatenate([[0.0], (np.append(0.0, edges) + np.append(edges, edges[-1] + 1.0)) / 2])
+    right = np.searchsorted(low, weights, side="left") - np.searchsorted(high, weights, side="right")
+    return float(weights[np.argmax(right)])
+
+
+def _winning(candidates: Sequence[Mapping[str, Any]], gold: str) -> tuple[float, float]:
+    """The weights with which the gold entity is ahead of all others; an empty interval if there are none."""
+    if any("prior" not in candidate for candidate in candidates):
+        raise ValueError("candidates have no `prior`: link the development set with `aliases=`")
+    own = next((candidate for candidate in candidates if candidate["entity_id"] == gold), None)
+    if own is None:
+        return math.inf, -math.inf
+    low, high = -math.inf, math.inf
+    for other in candidates:
+        if other is own:
+            continue
+        behind, gain = other["similarity"] - own["similarity"], own["prior"] - other["prior"]
+        if gain > 0:
+            low = max(low, behind / gain)
+        elif gain < 0:
+            high = min(high, behind / gain)
+        elif behind >= 0:
+            return math.inf, -math.inf
+    return low, high
