@@ -1,4 +1,4 @@
-"""What makes `trust_remote_code=True` find this package: a module in the checkpoint that imports it, no copied code."""
+"""What makes `trust_remote_code=True` find this package: a checkpoint module that imports it, no copied code."""
 
 from __future__ import annotations
 

@@ -14,11 +14,13 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from ..files import atomic_file, write_text_atomically
+from .checksum import sampled_sha256
 
 INDEX_FILE = "index.faiss"
 PASSAGES_FILE = "passages.parquet"
 DESCRIPTION_FILE = "index.json"
 FORMAT_VERSION = 1
+AGAIN = "save the index again, or download it with `force_download=True`"
 _REQUIRED = ("fingerprint", "dimension", "metric", "factory", "passages", "embeddings", "granularity", "files")
 _LIBRARIES = ("onegen-hf", "faiss-cpu", "faiss-gpu", "torch", "transformers")
 
@@ -32,24 +34,25 @@ def write_directory(
     Args:
         directory (`str` or path): Created if it is missing; an older index in it is replaced.
         writers (`Mapping[str, Callable]`): File name → what writes it, given a path.
-        description (`Mapping[str, Any]`): Goes into index.json, together with the sizes of the data files.
+        description (`Mapping[str, Any]`): Goes into index.json, with the sizes and checksums of the data files.
     """
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
-    sizes = {}
+    sizes, checksums = {}, {}
     with ExitStack() as files:
         for name, write in writers.items():
             temporary = files.enter_context(atomic_file(root / name))
             write(temporary)
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())  # a full disk can show here first: while the old index is whole
-            sizes[name] = temporary.stat().st_size
+            sizes[name], checksums[name] = temporary.stat().st_size, sampled_sha256(temporary)
         # All new files are complete; from here until the end of this function there is no index, then the new one.
         (root / DESCRIPTION_FILE).unlink(missing_ok=True)
     content = {
         "format_version": FORMAT_VERSION,
         **description,
         "files": sizes,
+        "checksums": checksums,
         "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
     }
     write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")
@@ -67,7 +70,7 @@ def read_description(root: Path) -> dict[str, Any]:
 
     Raises:
         `FileNotFoundError`: If a file is missing.
-        `ValueError`: If index.json is damaged or of a newer version, or a file has not the size that was written.
+        `ValueError`: If index.json is damaged or of a newer version, or a file is not the one that was written.
     """
     path = root / DESCRIPTION_FILE
     if not path.is_file():
@@ -78,7 +81,7 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): save or download the index again") from error
+        raise ValueError(f"{path} is damaged ({error}): {AGAIN}") from error
     found = description.get("format_version") if isinstance(description, dict) else None
     if not isinstance(found, int):
         raise ValueError(f"{path} has no format_version: it was not written by `PassageIndex.save`")
@@ -89,24 +92,36 @@ def read_description(root: Path) -> dict[str, Any]:
         )
     missing = [key for key in _REQUIRED if key not in description]
     if missing:
-        raise ValueError(f"{path} lacks {missing}: save or download the index again")
+        raise ValueError(f"{path} lacks {missing}: {AGAIN}")
     if not isinstance(description["files"], dict):
-        raise ValueError(f"{path}: 'files' is no object of file names and sizes: save or download the index again")
+        raise ValueError(f"{path}: 'files' is no object of file names and sizes: {AGAIN}")
     # Nothing is opened by a name from index.json; one that leads elsewhere shows that the repository means harm.
     strange = [name for name in description["files"] if not _is_plain(name)]
     if strange:
         raise ValueError(f"{path} names the file {strange[0]!r}, which is not beside it: don't use this index")
+    checksums = description.get("checksums", {})  # none in an index of before they were introduced
+    if not isinstance(checksums, dict):
+        raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {AGAIN}")
     for name in (INDEX_FILE, PASSAGES_FILE):
-        file, size = root / name, description["files"].get(name)
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing: save or download the index again")
-        # Before FAISS maps the file: reading past the end of a truncated mapping kills the process.
-        if file.stat().st_size != size:
-            raise ValueError(
-                f"{file} has {file.stat().st_size} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the "
-                "files come from different indexes. Save or download the index again."
-            )
+        _check_file(root / name, description["files"].get(name), checksums.get(name))
     return description
+
+
+def _check_file(file: Path, size: int | None, checksum: str | None) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {AGAIN}")
+    # Before FAISS maps the file: reading past the end of a truncated mapping kills the process.
+    found = file.stat().st_size
+    if found != size:
+        raise ValueError(
+            f"{file} has {found} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the files come from "
+            f"different indexes; {AGAIN}"
+        )
+    if checksum is not None and sampled_sha256(file) != checksum:
+        raise ValueError(
+            f"{file} has another content than {DESCRIPTION_FILE} says: it is damaged, or the files come from "
+            f"different indexes; {AGAIN}"
+        )
 
 
 def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwargs: Any) -> Path:

@@ -129,6 +129,11 @@ def test_truncated_file(saved: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "kind"), [("index.faiss", "FAISS index"), ("passages.parquet", "Parquet file")])
 def test_file_of_another_kind(saved: Path, name: str, kind: str, mmap: bool) -> None:
     (saved / name).write_bytes(b"x" * (saved / name).stat().st_size)
+    with pytest.raises(ValueError, match=f"{name} has another content than index.json says"):
+        PassageIndex.load(saved, mmap=mmap)
+    description = json.loads((saved / "index.json").read_text())
+    del description["checksums"]  # as saved before there were any
+    (saved / "index.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match=f"{name} is no readable {kind}.*again"):
         PassageIndex.load(saved, mmap=mmap)
 
