@@ -44,6 +44,8 @@ class OneGenConfig:
         instruction (`str`, *optional*):
             Stands before a text to link, with an empty line between; empty if it is part of `prompt_template`. `None`
             for the one of the builder `entity-linking`.
+        mention_tags (`str`, *optional*, defaults to `"token"`):
+            What `<MENTION>` and `</MENTION>` are to an entity linker: each a `"token"`, or `"text"` like any other.
         system_prompt (`str`, *optional*):
             System turn for conversations that have none. `None` leaves it to the chat template.
         chat_template (`str`, *optional*):
@@ -74,6 +76,7 @@ class OneGenConfig:
     sentence_connector: str | None = None
     prompt_template: str = "{question}"
     instruction: str | None = None
+    mention_tags: str = "token"
     system_prompt: str | None = None
     chat_template: str | None = None
     answer_prefix: str = "Answer:"
@@ -93,6 +96,8 @@ class OneGenConfig:
             raise ValueError(f"scale={self.scale} must be positive")
         if self.granularity not in ("passage", "sentence"):
             raise ValueError(f"granularity={self.granularity!r} must be 'passage' or 'sentence'")
+        if self.mention_tags not in ("token", "text"):
+            raise ValueError(f"mention_tags={self.mention_tags!r} must be 'token' or 'text'")
         for name in ("max_passage_length", "max_embedded_length"):
             length = getattr(self, name)
             if length is not None and length < 1:

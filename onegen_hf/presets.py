@@ -65,6 +65,7 @@ _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
             "formatted as `<MENTION>{{mention in text}}</MENTION>` when displayed. \n\nTEST TEXT:\n{question} [/INST]"
         ),
         "instruction": "",
+        "mention_tags": "text",
         "passage_template": "{title}\n{text}",
         "embedding_template": (
             "<s>Represent the entity based on its description and output it after the '[SE]' token.\n"

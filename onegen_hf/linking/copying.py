@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from .markup import MentionMarkup, Span
 LOOKAHEAD = 32
 """Boundaries ahead for which pieces are kept ready: more than fall into one token."""
 DEFAULT_MAX_MENTION_LENGTH = 128
+MENTION_RESERVE = 32
+"""Free positions, beside those of the text that is left, below which no further mention is opened."""
 
 
 class CopyRule:
@@ -55,7 +58,7 @@ class CopyRule:
         self._boundaries = find_boundaries(text, boundaries)
         self._forced: list[int] = []
         self._inside: int | None = None
-        # Where the piece may end (`None`: at the end of the text), and its ids if it does.
+        # Where the piece may end (`None`: at the end of the text), and its ids if it does, with the tag or the end token.
         self._paths: dict[int | None, list[int]] = {}
         self._begin_text(0)
 
@@ -63,6 +66,25 @@ class CopyRule:
     def remaining(self) -> int:
         """Tokens that are left to copy when no further mention is marked; 0 inside of one."""
         return len(self._rest) - self._written if self._inside is None else 0
+
+    @property
+    def aligned(self) -> bool:
+        """Whether what was written is the text: it always is when all of it was."""
+        return self.done
+
+    def mentions(self) -> list[tuple[Span, int]]:
+        """Each mention with the number of its query token, from 0."""
+        return [(span, number) for number, span in enumerate(self.spans)]
+
+    def leaves_room(self, room: int | None) -> bool:
+        """Whether a mention may be opened and the rest of the text still fits into so many positions."""
+        return room is None or room >= self.remaining + MENTION_RESERVE
+
+    def fork(self) -> CopyRule:
+        """A rule that goes on from here by itself."""
+        other = copy.copy(self)
+        other.spans, other._forced, other._paths = list(self.spans), list(self._forced), dict(self._paths)
+        return other
 
     def legal(self, may_open: bool = True) -> list[int]:
         """
@@ -73,16 +95,8 @@ class CopyRule:
         """
         if self.done or self._forced:
             return self._forced[:1]
-        number = self._written
-        tokens: dict[int, None] = {}
-        for place, ids in self._paths.items():
-            goes_on = len(ids) > number
-            if self._inside is not None:
-                tokens[ids[number] if goes_on else self.markup.close] = None
-            elif place is None:
-                tokens[ids[number] if goes_on else self.end_token] = None
-            elif may_open:
-                tokens[ids[number] if goes_on else self.markup.open] = None
+        may_end = may_open or self._inside is not None
+        tokens = {ids[self._written]: None for place, ids in self._paths.items() if may_end or place is None}
         # A way that was left for an opening has to be gone to its end.
         return list(tokens) or self.legal()
 
@@ -97,33 +111,27 @@ class CopyRule:
             raise ValueError(f"token {token} is not legal here; {self.legal()} are")
         if self._forced:
             del self._forced[0]
-        elif self._inside is not None and token == self.markup.close and self._complete():
-            # Where a tokenizer drops characters, several places are complete: the tightest mention.
-            end = min(self._complete())
-            self.spans.append((self._inside, end))
-            self._begin_text(end)
+            return
+        self._paths = {place: ids for place, ids in self._paths.items() if ids[self._written] == token}
+        self._written += 1
+        complete = [place for place, ids in self._paths.items() if len(ids) == self._written]
+        places = [place for place in complete if place is not None]
+        # Where a tokenizer drops characters, several places are complete: the tightest mention.
+        if self._inside is not None and places:
+            self.spans.append((self._inside, min(places)))
+            self._begin_text(min(places))
             self._forced = [self.markup.query, self.markup.continuation]
-        elif self._inside is None and token == self.markup.open and self._complete():
-            self._begin_mention(max(self._complete()))
-        elif self._inside is None and token == self.end_token and self._paths.get(None) == self._rest[: self._written]:
+        elif places:
+            self._begin_mention(max(places))
+        elif complete:
             self.done = True
         else:
-            self._write(token)
-
-    def _complete(self) -> list[int]:
-        """The places before which all is written."""
-        return [place for place, ids in self._paths.items() if place is not None and len(ids) == self._written]
-
-    def _write(self, token: int) -> None:
-        number = self._written
-        self._paths = {place: ids for place, ids in self._paths.items() if ids[number : number + 1] == [token]}
-        self._written += 1
-        self._look_ahead()
+            self._look_ahead()
 
     def _begin_text(self, start: int) -> None:
         self._inside, self._start, self._written = None, start, 0
         self._rest = self.markup.text_pieces([self.text[start:]], self._plain)[0]
-        self._paths = {None: self._rest}
+        self._paths = {None: [*self._rest, self.end_token]}
         self._next = bisect_left(self._boundaries.starts, start)
         self._look_ahead()
 
@@ -137,7 +145,7 @@ class CopyRule:
             self._next += len(places)
             written = self._rest[: self._written]
             for place, ids in self._pieces(places):
-                if ids[: self._written] == written:
+                if len(ids) > self._written and ids[: self._written] == written:
                     self._paths[place] = ids
 
     def _begin_mention(self, start: int) -> None:
@@ -148,6 +156,6 @@ class CopyRule:
         self._paths = dict(self._pieces(ends[first:last]))
 
     def _pieces(self, places: Sequence[int]) -> list[tuple[int, list[int]]]:
-        encode = self.markup.text_pieces if self._inside is None else self.markup.mention_pieces
+        encode = self.markup.opened_pieces if self._inside is None else self.markup.closed_pieces
         pieces = encode([self.text[self._start : place] for place in places], self._plain)
         return list(zip(places, pieces, strict=True))

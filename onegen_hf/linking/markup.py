@@ -38,7 +38,10 @@ class MentionMarkup:
 
     A tag cuts the text into pieces, and a tokenizer reads each by itself: `" met Ben"` may be the tokens `" met"` and
     `" Ben"`, but with Ben marked `" met"`, `" "` and `"Ben"`. [`RoleEncoder`] shows a model these pieces in training,
-    so they are what it has to be shown here. Names of special tokens that stand in a text are words.
+    so they are what it has to be shown here. Names of special tokens that stand in a text are words. With tags that are
+    text (`OneGenConfig.mention_tags`) only the tokens after a mention cut, and a tag is read with what is around it.
+
+    `open` and `close` are the ids of the tags; `None` for tags that are text.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`)
@@ -59,13 +62,15 @@ class MentionMarkup:
             )
         self.query, self.continuation = self.passages.ids.query, self.passages.ids.continuation
         self.open, self.close = (self._tag(name) for name in (MENTION_OPEN, MENTION_CLOSE))
-        names = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+        names = sorted({*tokenizer.get_added_vocab(), MENTION_OPEN, MENTION_CLOSE}, key=len, reverse=True)
         self._reserved = re.compile("|".join(map(re.escape, names)))
 
-    def _tag(self, name: str) -> int:
+    def _tag(self, name: str) -> int | None:
         ids = self.tokenizer(name, add_special_tokens=False)["input_ids"]
         number = self.tokenizer.get_vocab().get(name)
         if number is None or ids[-1:] != [number]:
+            if self.config.mention_tags == "text":
+                return None
             raise ValueError(
                 f"the tokenizer has no token {name!r}, which marks mentions: train the model with "
                 "`tokens=RetrievalTokens.entity_linking()`, or add it to `RetrievalTokens(generation=...)`"
@@ -102,13 +107,35 @@ class MentionMarkup:
         """
         return self._encode(pieces) if plain else [self.passages.text_ids(piece) for piece in pieces]
 
-    def mention_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
-        """Ids of mentions, each piece as it reads after an opening tag; arguments of [`text_pieces`]."""
+    def opened_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
+        """Ids of text outside of mentions and the opening tag that follows it; arguments of [`text_pieces`]."""
+        if self.open is not None:
+            return [[*ids, self.open] for ids in self.text_pieces(pieces, plain)]
         if not plain:
-            return [self.passages.text_ids(piece) for piece in pieces]
+            return [[*self.passages.text_ids(piece), *self._after("a", [MENTION_OPEN])[0]] for piece in pieces]
+        return self._encode([f"{piece}{MENTION_OPEN}" for piece in pieces])
+
+    def closed_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
+        """Ids of mentions, each piece as it reads after an opening tag, and the closing tag that follows it."""
+        closing = [self.close] if self.close is not None else self._after("a", [MENTION_CLOSE])[0]
+        if not plain:
+            return [[*self.passages.text_ids(piece), *closing] for piece in pieces]
+        if self.close is None:
+            return self._after(MENTION_OPEN, [f"{piece}{MENTION_CLOSE}" for piece in pieces])
         # Some tokenizers put a space before the first word of a text, which a word after a tag is not.
-        encoded = self._encode([f".{MENTION_OPEN}{piece}" for piece in pieces])
-        return [ids[ids.index(self.open) + 1 :] for ids in encoded]
+        return [[*ids, *closing] for ids in self._after(f".{MENTION_OPEN}", pieces)]
+
+    def _after(self, left: str, pieces: Sequence[str]) -> list[list[int]]:
+        """Ids of pieces as they read after `left`; by themselves where a token reaches from one into the other."""
+        before, *encoded = self._encode([left, *(f"{left}{piece}" for piece in pieces)])
+        return [
+            ids[len(before) :] if ids[: len(before)] == before else self._encode([piece])[0]
+            for ids, piece in zip(encoded, pieces, strict=True)
+        ]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of a piece; inverse of [`text_pieces`]."""
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)) if ids else ""
 
     def annotate(self, text: str, spans: Sequence[Span]) -> Annotation:
         """
@@ -121,14 +148,13 @@ class MentionMarkup:
         plain = not self.reserves(text)
         edges = [0, *(end for _, end in spans)]
         starts = [*(start for start, _ in spans), len(text)]
-        around = self.text_pieces([text[a:b] for a, b in zip(edges, starts, strict=True)], plain)
-        mentions = self.mention_pieces([text[start:end] for start, end in spans], plain)
-        ids, positions = list(around[0]), []
-        for mention, following in zip(mentions, around[1:], strict=True):
-            ids += [self.open, *mention, self.close, self.query]
-            positions.append(len(ids) - 1)
-            ids += [self.continuation, *following]
-        return Annotation(ids, positions)
+        *before, last = [text[a:b] for a, b in zip(edges, starts, strict=True)]
+        mentions = self.closed_pieces([text[start:end] for start, end in spans], plain)
+        ids, positions = list[int](), []
+        for opened, closed in zip(self.opened_pieces(before, plain), mentions, strict=True):
+            ids += [*opened, *closed, self.query, self.continuation]
+            positions.append(len(ids) - 2)
+        return Annotation([*ids, *self.text_pieces([last], plain)[0]], positions)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
