@@ -58,7 +58,7 @@ class CopyRule:
         self._boundaries = find_boundaries(text, boundaries)
         self._forced: list[int] = []
         self._inside: int | None = None
-        # Where the piece may end (`None`: at the end of the text), and its ids if it does, with the tag or the end token.
+        # Where the piece may end (`None`: at the end of the text), and its ids if it does, tag or end token included.
         self._paths: dict[int | None, list[int]] = {}
         self._begin_text(0)
 

@@ -23,7 +23,7 @@ from ..linking.decoder import MENTION_RESERVE
 from ..linking.entities import EntityPriors, link_mentions
 from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text
 from ..linking.windows import assign_spans, merge_spans, split_windows
-from .checkpoint import check_checkpoint, open_index
+from .checkpoint import open_index, prepare_checkpoint
 
 TOKENS_PER_CHARACTER = 8
 """More are never generated: a code point is at most 4 bytes, and a mention brings 4 tokens."""
@@ -51,6 +51,8 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             (`onegen.default_index`).
         aliases ([`AliasTable`], `str` or path, *optional*): Surface forms with the entities that they name in training
             data: these become candidates, each with its `similarity` and its `prior`.
+        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
+            section, such as that of the paper: `"entity-linking-paper"` (see [`with_tokens`]).
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
@@ -64,8 +66,8 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
             those inside of words.
-        instruction (`str`, *optional*): Stands before the text, as in training; by default that of the builder
-            `entity-linking`.
+        instruction (`str`, *optional*): Stands before the text, as in training; by default the checkpoint's
+            (`onegen.instruction`), or that of the builder `entity-linking`.
         max_window_tokens (`int`, *optional*, defaults to 512): A longer text is linked in windows. Where the model's
             context holds less, they are smaller.
         window_overlap (`int`, *optional*, defaults to 64): Tokens that neighbouring windows share; at most half of
@@ -84,9 +86,11 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, aliases: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, index: Any = None, aliases: Any = None, tokens: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        check_checkpoint(self.model, self.tokenizer)
+        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
+        if self.model.onegen_config.instruction is not None:
+            self._preprocess_params.setdefault("instruction", self.model.onegen_config.instruction)
         self.markup = MentionMarkup(self.tokenizer, self.model.onegen_config)  # type: ignore[arg-type]
         self.index = open_index(index, self.model, self.tokenizer)
         if aliases is not None and not isinstance(aliases, AliasTable):
