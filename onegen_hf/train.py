@@ -28,19 +28,12 @@ from .backbones import load_backbone
 from .cards import model_card
 from .configuration import OneGenConfig
 from .corpora import join, load_documents, load_examples
-from .tokens import RetrievalTokens
+from .presets import TOKEN_PRESETS, with_tokens
 from .trainer import OneGenTrainer
 from .training_args import OneGenTrainingArguments
 from .training_run import changed_options
 
 logger = logging.getLogger(__name__)
-
-TOKEN_PRESETS = {
-    "multi-hop": RetrievalTokens.multi_hop,
-    "self-rag": RetrievalTokens.self_rag,
-    "entity-linking": RetrievalTokens.entity_linking,
-}
-"""Name in recipes → preset."""
 
 
 @dataclass
@@ -97,7 +90,8 @@ class FormatArguments:
     Settings of [`OneGenConfig`]; what is not given stays as the checkpoint has it, or at its default.
 
     Args:
-        tokens (`str`, *optional*): `"multi-hop"`, `"self-rag"` or `"entity-linking"`.
+        tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one of
+            the paper's, which sets the formats too.
         system_prompt, passage_template, prompt_template, answer_prefix, granularity, default_index (`str`, *optional*)
         max_passage_length, max_embedded_length (`int`, *optional*)
     """
@@ -122,7 +116,7 @@ class FormatArguments:
         """The settings with what was given here in place of their own."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.tokens is not None:
-            given["tokens"] = TOKEN_PRESETS[self.tokens]().to_dict()
+            settings = with_tokens(settings, given.pop("tokens"))
         return OneGenConfig.from_dict({**settings.to_dict(), **given})
 
 
