@@ -14,15 +14,7 @@ from ..pipelines.rag import BATCHES_AT_A_TIME
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
-from .runner import (
-    check_positive,
-    dataset_facts,
-    public_name,
-    run_blocks,
-    run_directory,
-    run_settings,
-    write_report,
-)
+from .runner import check_positive, dataset_facts, evaluation_run, identity
 from .scoring import score_rag
 
 ANSWERS_FILE = "answers.jsonl"
@@ -95,24 +87,16 @@ def evaluate_rag(
     answering.check_prompts(read)
     # A batch of one has no partner: there is nothing to gain by waiting for others.
     block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
-    with run_directory(output_dir) as directory:
-        settings = run_settings(rag.model, rag.tokenizer, rag.index, read, **options)
-        with directory.opened(settings) as path:
-            found = run_blocks(path / ANSWERS_FILE, read, block_size, answering.answer, show_progress)
-            results = {"retrieved": RunResult.of(score_rag(read, found, k), level, seed)}
-            if gold_passages:
-                answer = answering.with_gold_passages(read)
-                found = run_blocks(path / GOLD_ANSWERS_FILE, read, block_size, answer, show_progress)
-                results[GOLD] = RunResult.of(score_rag(read, found, k, retrieved=False), level, seed)
-            report = EvaluationReport(
-                task="rag",
-                model=public_name(rag.model.name_or_path, "model"),
-                **dataset_facts(examples, dataset, split),
-                level=level,
-                settings=settings,
-                results=results,
-            )
-            return write_report(directory, report)
+    with evaluation_run(
+        output_dir, rag.model, rag.tokenizer, rag.index, identity(read), options, show_progress
+    ) as run:
+        found = run.results(ANSWERS_FILE, read, block_size, answering.answer)
+        results = {"retrieved": RunResult.of(score_rag(read, found, k), level, seed)}
+        if gold_passages:
+            found = run.results(GOLD_ANSWERS_FILE, read, block_size, answering.with_gold_passages(read))
+            results[GOLD] = RunResult.of(score_rag(read, found, k, retrieved=False), level, seed)
+        facts = dataset_facts(examples, dataset, split)
+        return run.write(EvaluationReport("rag", run.model, *facts, level, run.settings, results))
 
 
 class _Answering:

@@ -15,15 +15,7 @@ from ..index import PassageIndex
 from ..roles import RoleEncoder
 from .examples import EvaluationExample, read_examples
 from .report import EvaluationReport, RunResult
-from .runner import (
-    check_positive,
-    dataset_facts,
-    public_name,
-    run_blocks,
-    run_directory,
-    run_settings,
-    write_report,
-)
+from .runner import check_positive, dataset_facts, evaluation_run, identity
 from .scoring import score_retrieval
 
 RETRIEVALS_FILE = "retrievals.jsonl"
@@ -82,20 +74,16 @@ def evaluate_retrieval(
     read = read_examples(examples, (passage.id for passage in index))
     _check_queries(read, model)
     querying = _Querying(model, tokenizer, index, k)
-    with run_directory(output_dir) as directory:
-        options = {"task": "retrieval", "k": k, "batch_size": batch_size}
-        settings = run_settings(model, tokenizer, index, read, **options)
-        with directory.opened(settings) as path, evaluation_mode(model), torch.inference_mode():
-            found = run_blocks(path / RETRIEVALS_FILE, read, batch_size, querying.search, show_progress)
-            report = EvaluationReport(
-                task="retrieval",
-                model=public_name(model.name_or_path, "model"),
-                **dataset_facts(examples, dataset, split),
-                level=level,
-                settings=settings,
-                results={"retrieved": RunResult.of(score_retrieval(read, found, k), level, seed)},
-            )
-            return write_report(directory, report)
+    options = {"task": "retrieval", "k": k, "batch_size": batch_size}
+    with (
+        evaluation_run(output_dir, model, tokenizer, index, identity(read), options, show_progress) as run,
+        evaluation_mode(model),
+        torch.inference_mode(),
+    ):
+        found = run.results(RETRIEVALS_FILE, read, batch_size, querying.search)
+        results = {"retrieved": RunResult.of(score_retrieval(read, found, k), level, seed)}
+        facts = dataset_facts(examples, dataset, split)
+        return run.write(EvaluationReport("retrieval", run.model, *facts, level, run.settings, results))
 
 
 def _check_queries(examples: Sequence[EvaluationExample], model: Any) -> None:

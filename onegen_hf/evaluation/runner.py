@@ -1,4 +1,4 @@
-"""What every evaluation does: settings checked, blocks computed where they are missing, a report written."""
+"""`evaluation_run`: what every evaluation does; settings claimed, missing results computed, a report written."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from ..index import PassageIndex
-from .examples import EvaluationExample
 from .report import EvaluationReport
 from .results_file import ResultsFile
 from .run_directory import RunDirectory
@@ -24,9 +23,115 @@ REPORT_FILE = "report.json"
 MODEL_INDEX_FILE = "model-index.yaml"
 
 
+class Example(Protocol):
+    """What is evaluated: a dataclass with an id."""
+
+    @property
+    def id(self) -> str:
+        """Not necessarily unique."""
+
+
+ExampleT = TypeVar("ExampleT", bound=Example)
+ReportT = TypeVar("ReportT", bound=EvaluationReport)
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """
+    An evaluation whose directory is open.
+
+    Attributes:
+        directory ([`RunDirectory`])
+        settings (`dict[str, Any]`): All that the results depend on.
+        model (`str`): The model's name, fit to be published.
+        show_progress (`bool`)
+    """
+
+    directory: RunDirectory
+    settings: dict[str, Any]
+    model: str
+    show_progress: bool
+
+    def results(
+        self,
+        name: str,
+        examples: Sequence[ExampleT],
+        block_size: int,
+        compute: Callable[[Sequence[ExampleT]], list[dict[str, Any]]],
+    ) -> ResultsFile:
+        """
+        Compute the results that are not there yet.
+
+        Args:
+            name (`str`): Of their file.
+            examples (`Sequence`)
+            block_size (`int`): Examples that are computed together.
+            compute (`Callable`): Examples of a block → their results, in order.
+
+        Returns:
+            [`ResultsFile`]: Complete.
+        """
+        results = ResultsFile(self.directory.path / name, [example.id for example in examples], block_size)
+        with tqdm(
+            total=len(examples),
+            initial=results.finished,
+            desc=name.partition(".jsonl")[0],
+            unit="example",
+            disable=not self.show_progress,
+        ) as bar:
+            for block in results.blocks():
+                found = compute(examples[block])
+                results.append([{"id": one.id, **own} for one, own in zip(examples[block], found, strict=True)])
+                bar.update(len(found))
+        return results
+
+    def write(self, report: ReportT) -> ReportT:
+        """Write `report.json` and `model-index.yaml`; returns the report."""
+        self.directory.write(MODEL_INDEX_FILE, report.model_index())
+        self.directory.write(REPORT_FILE, report.to_json())
+        return report
+
+
 @contextmanager
-def run_directory(output_dir: str | os.PathLike[str] | None) -> Iterator[RunDirectory]:
-    """The directory of a run; a temporary one for who only wants the report."""
+def evaluation_run(
+    output_dir: str | os.PathLike[str] | None,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    index: PassageIndex | None,
+    examples: Mapping[str, Any],
+    options: Mapping[str, Any],
+    show_progress: bool = True,
+) -> Iterator[EvaluationRun]:
+    """
+    Open the directory of a run, for one process and one group of settings.
+
+    Args:
+        output_dir (`str` or path, *optional*): By default a temporary one, for who only wants the report.
+        model (`OneGenForCausalLM`)
+        tokenizer (`PreTrainedTokenizerBase`)
+        index ([`PassageIndex`], *optional*)
+        examples (`Mapping[str, Any]`): What tells them from others: [`identity`].
+        options (`Mapping[str, Any]`): Task, `k`, batch size, ...
+        show_progress (`bool`, *optional*, defaults to `True`)
+
+    Raises:
+        `OSError`: If nothing can be written there.
+        `ValueError`: If it holds results of other settings, or another process is at it.
+    """
+    with _directory(output_dir) as directory:
+        settings = {
+            **options,
+            "model": model_settings(model, tokenizer),
+            "index": None if index is None else index_settings(index),
+            "examples": dict(examples),
+            "versions": library_versions(),
+        }
+        with directory.opened(settings):
+            yield EvaluationRun(directory, settings, public_name(model.name_or_path, "model"), show_progress)
+
+
+@contextmanager
+def _directory(output_dir: str | os.PathLike[str] | None) -> Iterator[RunDirectory]:
     if output_dir is not None:
         yield RunDirectory(output_dir)
         return
@@ -34,59 +139,9 @@ def run_directory(output_dir: str | os.PathLike[str] | None) -> Iterator[RunDire
         yield RunDirectory(temporary)
 
 
-def run_settings(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    index: PassageIndex,
-    examples: Sequence[EvaluationExample],
-    **options: Any,
-) -> dict[str, Any]:
-    """Everything that the results of a run depend on."""
-    return {
-        **options,
-        "model": model_settings(model, tokenizer),
-        "index": index_settings(index),
-        "examples": {"number": len(examples), "digest": digest(asdict(example) for example in examples)},
-        "versions": library_versions(),
-    }
-
-
-def run_blocks(
-    path: Path,
-    examples: Sequence[EvaluationExample],
-    block_size: int,
-    compute: Callable[[Sequence[EvaluationExample]], list[dict[str, Any]]],
-    show_progress: bool = True,
-) -> ResultsFile:
-    """
-    Compute the results that are not in the file yet.
-
-    Args:
-        path (`Path`): Of the results.
-        examples (`Sequence[EvaluationExample]`)
-        block_size (`int`): Examples that are computed together.
-        compute (`Callable`): Examples of a block → their results, in order.
-        show_progress (`bool`, *optional*, defaults to `True`)
-
-    Returns:
-        [`ResultsFile`]: Complete.
-    """
-    results = ResultsFile(path, [example.id for example in examples], block_size)
-    with tqdm(
-        total=len(examples), initial=results.finished, desc=path.stem, unit="example", disable=not show_progress
-    ) as bar:
-        for block in results.blocks():
-            found = compute(examples[block])
-            results.append([{"id": example.id, **one} for example, one in zip(examples[block], found, strict=True)])
-            bar.update(len(found))
-    return results
-
-
-def write_report(directory: RunDirectory, report: EvaluationReport) -> EvaluationReport:
-    """Write `report.json` and `model-index.yaml`; returns the report."""
-    directory.write(MODEL_INDEX_FILE, report.model_index())
-    directory.write(REPORT_FILE, report.to_json())
-    return report
+def identity(examples: Sequence[Any]) -> dict[str, Any]:
+    """Number and hash of examples, which are dataclasses."""
+    return {"number": len(examples), "digest": digest(asdict(example) for example in examples)}
 
 
 def public_name(name: str | os.PathLike[str] | None, default: str) -> str:
@@ -106,10 +161,7 @@ def check_positive(**values: int) -> None:
             raise ValueError(f"{name}={value} must be at least 1")
 
 
-def dataset_facts(rows: Any, dataset: str | None, split: str | None) -> Mapping[str, Any]:
+def dataset_facts(rows: Any, dataset: str | None, split: str | None) -> tuple[str, str | None]:
     """Name and split of the data as a report tells them; what is not given, a `datasets.Dataset` may know."""
     known_split = getattr(rows, "split", None)
-    return {
-        "dataset": public_name(dataset, "examples"),
-        "split": split or (None if known_split is None else str(known_split)),
-    }
+    return public_name(dataset, "examples"), split or (None if known_split is None else str(known_split))

@@ -6,7 +6,7 @@ on one example or on all of them; `onegen_hf.metrics.modules` holds the same as 
 
 from .anchor_ranks import best_positive_ranks, rank_metrics
 from .answers import answer_f1, answer_overlap, exact_match
-from .bootstrap import confidence_interval, ratio_confidence_interval
+from .bootstrap import confidence_interval, mean_ratio_confidence_interval, ratio_confidence_interval
 from .elevant import elevant_counts
 from .entity_linking import average_datasets, document_counts, linking_scores, summarize_counts
 from .hotpotqa import hotpotqa_example_scores, hotpotqa_scores
@@ -35,6 +35,7 @@ __all__ = [
     "linking_scores",
     "match",
     "mean_ranking_scores",
+    "mean_ratio_confidence_interval",
     "normalize_answer",
     "rank_metrics",
     "ranking_scores",

@@ -65,6 +65,48 @@ def ratio_confidence_interval(
     Raises:
         `ValueError`: As [`confidence_interval`], and if the lengths differ or a denominator is negative.
     """
+    return _percentile_interval(_columns(numerators, denominators), _ratio, level, seed, n_resamples)
+
+
+def mean_ratio_confidence_interval(
+    samples: Sequence[tuple[Sequence[float], Sequence[float]]],
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """
+    Percentile bootstrap interval of the plain mean of ratios, one per dataset; examples are drawn within each dataset.
+
+    Args:
+        samples (`Sequence[tuple]`): Numerators and denominators of each dataset, as for [`ratio_confidence_interval`].
+        level (`float`, *optional*, defaults to 0.95): Between 0 and 1.
+        seed (`int`, *optional*, defaults to 0)
+        n_resamples (`int`, *optional*, defaults to 2000)
+
+    Returns:
+        `tuple[float, float]`: Lower and upper bound.
+
+    Raises:
+        `ValueError`: As [`ratio_confidence_interval`], and if there is no dataset.
+    """
+    if not samples:
+        raise ValueError("samples is empty: give the numerators and denominators of at least one dataset")
+    _check_range(level, n_resamples)
+    random = np.random.default_rng(seed)
+    total = np.zeros(n_resamples)
+    for pair in samples:
+        numerators, denominators = _columns(*pair)
+        number = len(numerators)
+        batch = max(1, _CELLS_AT_A_TIME // number)
+        for start in range(0, n_resamples, batch):
+            part = total[start : start + batch]
+            drawn = random.integers(number, size=(len(part), number))
+            part += _ratio(numerators[drawn], denominators[drawn])
+    low, high = np.quantile(total / len(samples), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _columns(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     columns = _column(numerators, "numerators"), _column(denominators, "denominators")
     if len(columns[0]) != len(columns[1]):
         raise ValueError(
@@ -72,7 +114,7 @@ def ratio_confidence_interval(
         )
     if (columns[1] < 0).any():
         raise ValueError(f"denominators holds the negative value {columns[1].min()}: give counts")
-    return _percentile_interval(columns, _ratio, level, seed, n_resamples)
+    return columns
 
 
 def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -89,15 +131,19 @@ def _column(values: Sequence[float], name: str) -> np.ndarray:
     return column
 
 
+def _check_range(level: float, n_resamples: int) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
+
+
 def _percentile_interval(
     columns: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], level: float, seed: int, n_resamples: int
 ) -> tuple[float, float]:
     from scipy.stats import bootstrap  # half a second that only the report of an evaluation has to spend
 
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
+    _check_range(level, n_resamples)
     if len(columns[0]) == 1:  # every resample is the sample itself, which scipy refuses
         value = float(statistic(*columns, axis=-1))
         return value, value

@@ -59,6 +59,17 @@ def test_edges() -> None:
     assert ratio_confidence_interval([0], [0]) == (0.0, 0.0)
 
 
+def test_mean_of_ratios_draws_within_each_dataset() -> None:
+    random = np.random.default_rng(1)
+    tp, gold = random.integers(0, 3, 40).tolist(), [3] * 40
+    one = ratio_confidence_interval(tp, gold)
+    assert mean_ratio_confidence_interval([(tp, gold)]) == pytest.approx(one, abs=0.02)
+    # A dataset whose ratio cannot vary halves the width and moves the middle.
+    low, high = mean_ratio_confidence_interval([(tp, gold), ([1] * 5, [1] * 5)])
+    assert (low, high) == pytest.approx(((one[0] + 1) / 2, (one[1] + 1) / 2), abs=0.02)
+    assert mean_ratio_confidence_interval([([1], [2]), ([0], [1])]) == (0.25, 0.25)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -68,6 +79,9 @@ def test_edges() -> None:
         (lambda: confidence_interval([1.0, 0.0], n_resamples=0), "n_resamples=0"),
         (lambda: ratio_confidence_interval([1], [1, 2]), "numerators has 1 values and denominators 2"),
         (lambda: ratio_confidence_interval([1, 1], [1, -2]), "negative value -2"),
+        (lambda: mean_ratio_confidence_interval([]), "samples is empty"),
+        (lambda: mean_ratio_confidence_interval([([1, 1], [1])]), "numerators has 2 values and denominators 1"),
+        (lambda: mean_ratio_confidence_interval([([1], [1])], level=0), "level=0"),
     ],
 )
 def test_errors_name_the_argument(call: object, message: str) -> None:
