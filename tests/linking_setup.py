@@ -38,6 +38,18 @@ class MarkMentions(LogitsProcessor):
         return scores
 
 
+class WriteIds(LogitsProcessor):
+    """Makes a model write given ids behind its prompt, whatever it is."""
+
+    def __init__(self, ids: list[int], prompt_length: int) -> None:
+        self.ids, self.prompt_length = ids, prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = torch.full_like(scores, -torch.inf)
+        scores[:, self.ids[input_ids.shape[1] - self.prompt_length]] = 0.0
+        return scores
+
+
 @dataclass
 class LinkingSetup:
     """A random model with the tokens of entity linking."""
@@ -58,7 +70,8 @@ class LinkingSetup:
         if mentions is not None:
             processors = [MarkMentions(markup, mentions)]
         settings = {"max_new_tokens": 400, "do_sample": False, **options}
-        decoder_options = {name: settings.pop(name) for name in ("boundaries",) if name in settings}
+        names = ("boundaries", "decoding", "feed_forced_together")
+        decoder_options = {name: settings.pop(name) for name in names if name in settings}
         return self.model.generate(
             input_ids=torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts]),
             attention_mask=torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]),

@@ -78,6 +78,7 @@ class OnePassDecoder:
         self.index = index
         self.passages = PassageEncoder(tokenizer, config)
         self.query_token = self.passages.ids.query
+        self.paragraph_close = self.passages.paragraph("")[0][-1]
         self.k = k
         self.max_hops = max_hops
         self.max_rows = max_rows
@@ -95,6 +96,8 @@ class OnePassDecoder:
     ) -> OnePassOutput | Tensor:
         """Called by `generate`; see its documentation for the arguments."""
         check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
+        if (generation_config.num_beams or 1) > 1:
+            raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         attention_mask = model_kwargs.get("attention_mask")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -200,9 +203,8 @@ class _Run:
         if room is None or len(tokens) + ANSWER_RESERVE <= room:
             return tokens
         row.retrieval_stopped = "context_full"
-        ids = self.decoder.passages.ids
         length = max(room - ANSWER_RESERVE, min(room // 2, len(tokens)), 2)
-        return tokens if len(tokens) <= length else [*tokens[: length - 1], ids.paragraph_close]
+        return tokens if len(tokens) <= length else [*tokens[: length - 1], self.decoder.paragraph_close]
 
     def _room(self, row: RowState) -> int | None:
         return None if self.context is None else self.context - len(row.ids)
@@ -240,7 +242,7 @@ def check_supported(
     """
     Raises:
         `TypeError`: If `model` gives no retrieval embeddings.
-        `ValueError`: For settings that one-pass decoding cannot honour: beams, no cache, a cache that was filled
+        `ValueError`: For settings that one-pass decoding cannot honour: no cache, a cache that was filled
             elsewhere, scores or attentions in the output, guidance and watermarks (which keep a state of their own per
             batch), a streamer with several rows.
     """
@@ -249,8 +251,6 @@ def check_supported(
             f"OnePassDecoder needs a OneGenForCausalLM, got {type(model).__name__}: load the model with "
             "`OneGenForCausalLM.from_pretrained` (and merge adapters)"
         )
-    if (generation_config.num_beams or 1) > 1:
-        raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
     if generation_config.use_cache is False:
         raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
     past = model_kwargs.get("past_key_values")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -22,17 +24,25 @@ class StepOutput:
     Attributes:
         logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token.
         hidden (`Tensor` of shape `(rows, hidden)`): Last hidden state at each row's last token.
+        states (`list[Tensor]`): For each row, of shape `(len(positions), hidden)`: last hidden states at the further
+            positions that were asked for.
     """
 
     logits: Tensor
     hidden: Tensor
+    states: list[Tensor]
 
 
 class Memory(Protocol):
     """Keys and values of a batch."""
 
-    def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
-        """Append `chunks[i]` (at least one token) to row `rows[i]`."""
+    def feed(
+        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+    ) -> StepOutput:
+        """
+        Append `chunks[i]` (at least one token) to row `rows[i]`; `positions[i]` are places in that chunk whose hidden
+        states are wanted beside that of its last token.
+        """
 
     def hold(self, rows: list[int]) -> None:
         """Hold just these rows: forget all others, whose places go to rows that are new."""
@@ -60,25 +70,30 @@ class PackedMemory:
         self.slot_of = {row: slot for slot, row in enumerate(rows)}
         self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
 
-    def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
+    def feed(
+        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+    ) -> StepOutput:
         order = sorted(range(len(rows)), key=lambda place: self.slot_of[rows[place]])
         slots = [self.slot_of[rows[place]] for place in order]
         sizes = [len(chunks[place]) for place in order]
         groups = groups_of(slots, [self.cache.lengths[slot] for slot in slots], sizes)
-        positions = self.cache.extend(slots, sizes)
-        device = positions.device
-        ends = torch.empty(1, len(rows), dtype=torch.int64, device=device)
-        ends[0, torch.tensor(order, device=device)] = torch.tensor(sizes, device=device).cumsum(0) - 1
+        position_ids = self.cache.extend(slots, sizes)
+        device = position_ids.device
+        begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
+        wanted = positions or [[]] * len(rows)
+        ends = [begins[place] + len(chunk) - 1 for place, chunk in enumerate(chunks)]
+        others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
         with packed_attention(self.model, groups):
             output = self.model(
                 input_ids=torch.tensor([[token for place in order for token in chunks[place]]], device=device),
-                position_ids=positions.unsqueeze(0),
+                position_ids=position_ids.unsqueeze(0),
                 past_key_values=self.cache,
                 use_cache=True,
-                logits_to_keep=ends,
-                retrieval_positions=ends,
+                logits_to_keep=torch.tensor([ends], device=device),
+                retrieval_positions=torch.tensor([ends + others], device=device),
             )
-        return StepOutput(output.logits[0].float(), output.retrieval_embeddings[0])
+        hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
+        return StepOutput(output.logits[0].float(), hidden, list(states.split([len(own) for own in wanted])))
 
     def hold(self, rows: list[int]) -> None:
         new = [row for row in rows if row not in self.slot_of]
@@ -100,26 +115,34 @@ class SequentialMemory:
         self.caches: dict[int, Any] = {}
         self.lengths = dict.fromkeys(rows, 0)
 
-    def feed(self, rows: list[int], chunks: list[list[int]]) -> StepOutput:
-        outputs = [self._feed_row(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
-        return StepOutput(torch.cat([o.logits for o in outputs]), torch.cat([o.hidden for o in outputs]))
+    def feed(
+        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+    ) -> StepOutput:
+        wanted = positions or [[]] * len(rows)
+        outputs = [self._feed_row(*own) for own in zip(rows, chunks, wanted, strict=True)]
+        return StepOutput(
+            torch.cat([o.logits for o in outputs]),
+            torch.cat([o.hidden for o in outputs]),
+            [o.states[0] for o in outputs],
+        )
 
-    def _feed_row(self, row: int, chunk: list[int]) -> StepOutput:
+    def _feed_row(self, row: int, chunk: list[int], positions: Sequence[int]) -> StepOutput:
         if row not in self.caches:
             self.caches[row] = DynamicCache(config=self.model.config.get_text_config())
         device, start = self.model.device, self.lengths[row]
-        last = torch.tensor([[len(chunk) - 1]], device=device)
+        last = len(chunk) - 1
         output = self.model(
             input_ids=torch.tensor([chunk], device=device),
             attention_mask=torch.ones(1, start + len(chunk), dtype=torch.int64, device=device),
             position_ids=torch.arange(start, start + len(chunk), device=device).unsqueeze(0),
             past_key_values=self.caches[row],
             use_cache=True,
-            logits_to_keep=last,
-            retrieval_positions=last,
+            logits_to_keep=torch.tensor([[last]], device=device),
+            retrieval_positions=torch.tensor([[last, *positions]], device=device),
         )
         self.lengths[row] += len(chunk)
-        return StepOutput(output.logits[:, -1].float(), output.retrieval_embeddings[:, 0])
+        states = output.retrieval_embeddings[0]
+        return StepOutput(output.logits[:, -1].float(), states[:1], [states[1:]])
 
     def hold(self, rows: list[int]) -> None:
         self.caches = {row: cache for row, cache in self.caches.items() if row in rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 import torch
@@ -64,6 +64,9 @@ class Usage:
     def to_dict(self) -> dict[str, int]:
         """As a plain dict."""
         return asdict(self)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass

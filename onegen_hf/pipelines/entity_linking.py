@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from torch import Tensor
 from transformers import GenerationConfig
 from transformers.pipelines.base import ChunkPipeline
 from transformers.pipelines.pt_utils import KeyDataset
@@ -16,17 +15,23 @@ from transformers.pipelines.pt_utils import KeyDataset
 from data_builders.entity_linking.converter import INSTRUCTION
 
 from ..auto import context_length
+from ..generation import Usage
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.aliases import AliasTable
 from ..linking.boundaries import check_boundaries
-from ..linking.decoder import MENTION_RESERVE
+from ..linking.copying import MENTION_RESERVE
+from ..linking.decoder import check_decoding
 from ..linking.entities import EntityPriors, link_mentions
-from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text
+from ..linking.given import embed_given
+from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from .checkpoint import open_index, prepare_checkpoint
 
+MODES = ("linking", "detection")
 TOKENS_PER_CHARACTER = 8
 """More are never generated: a code point is at most 4 bytes, and a mention brings 4 tokens."""
+TOKENS_PER_TOKEN = 5
+"""More are not waited for when a text is written freely: every token may be a mention, which brings 4."""
 MINIMAL_WINDOW = 16
 
 
@@ -59,6 +64,10 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         inputs (`str`, a mapping with `"text"`, a list of them, or a dataset with that column): With `"spans"`
             (`[[start, end], ...]`, in code points, without overlaps) these mentions are linked, in one forward and
             without generating anything.
+        mode (`str`, *optional*, defaults to `"linking"`): `"detection"` finds mentions without linking them, and needs
+            no index: the pipeline is then made with it.
+        decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` lets the model write the text anew as the
+            paper does, and drops what does not align with it.
         top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
         threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default the
             checkpoint's `onegen.link_threshold`, without which none does. `-math.inf` for none.
@@ -72,11 +81,15 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             context holds less, they are smaller.
         window_overlap (`int`, *optional*, defaults to 64): Tokens that neighbouring windows share; at most half of
             them are.
+        return_dict (`bool`, *optional*, defaults to `False`): Return a `dict` per text, see below.
         batch_size (`int`, *optional*, defaults to 1): Windows, of one text or of several, decoded at a time.
-        generation arguments: `do_sample`, `temperature`, `logits_processor`, ...
+        generation arguments: `num_beams`, `do_sample`, `temperature`, `logits_processor`, ...
 
     Returns of a call: `list[dict]` per text, in its order (that of `spans` if they are given): `mention`, `start`,
-    `end` (in code points), `entity_id`, `name`, `score` (cosine) and `candidates`; empty without a mention.
+    `end` (in code points), `entity_id`, `name`, `score` (cosine) and `candidates`; empty without a mention. In
+    `mode="detection"`: `mention`, `start` and `end`. With `return_dict=True` this list is `mentions` of a `dict` with
+    `aligned` (whether what was written is the text) and `usage` (`prompt_tokens`, `generated_tokens`,
+    `forwarded_tokens`, `forward_calls`, ... over all windows).
     """
 
     _load_tokenizer = True
@@ -92,10 +105,11 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         if self.model.onegen_config.instruction is not None:
             self._preprocess_params.setdefault("instruction", self.model.onegen_config.instruction)
         self.markup = MentionMarkup(self.tokenizer, self.model.onegen_config)  # type: ignore[arg-type]
-        self.index = open_index(index, self.model, self.tokenizer)
+        detects = index is None and kwargs.get("mode") == "detection"
+        self.index = None if detects else open_index(index, self.model, self.tokenizer)
         if aliases is not None and not isinstance(aliases, AliasTable):
             aliases = AliasTable.load(aliases)
-        self.priors = None if aliases is None else EntityPriors(aliases, self.index)
+        self.priors = None if aliases is None or self.index is None else EntityPriors(aliases, self.index)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, (list, tuple)) and not inputs:
@@ -115,23 +129,34 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         instruction: str | None = None,
         max_window_tokens: int | None = None,
         window_overlap: int | None = None,
+        mode: str | None = None,
+        decoding: str | None = None,
+        return_dict: bool | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k={top_k} must be at least 1 candidate")
         if boundaries is not None:
             check_boundaries(boundaries)
+        if decoding is not None:
+            check_decoding(decoding)
+        if mode not in (None, *MODES):
+            raise ValueError(f"mode={mode!r} must be one of {MODES}")
         windows = {
             "instruction": instruction,
             "max_window_tokens": max_window_tokens,
             "window_overlap": window_overlap,
+            "mode": mode,
         }
-        search = {"top_k": top_k, "threshold": threshold, "prior_weight": prior_weight}
-        return (
-            {name: value for name, value in windows.items() if value is not None},
-            generate_kwargs | ({} if boundaries is None else {"boundaries": boundaries}),
-            {name: value for name, value in search.items() if value is not None},
-        )
+        writing = {"boundaries": boundaries, "decoding": decoding}
+        search = {
+            "top_k": top_k,
+            "threshold": threshold,
+            "prior_weight": prior_weight,
+            "mode": mode,
+            "return_dict": return_dict,
+        }
+        return _given(windows), generate_kwargs | _given(writing), _given(search)
 
     def preprocess(
         self,
@@ -139,11 +164,18 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         instruction: str = INSTRUCTION,
         max_window_tokens: int = 512,
         window_overlap: int = 64,
+        mode: str = "linking",
         **_: Any,
     ) -> Iterator[dict[str, Any]]:
         given = inputs.get("spans") if isinstance(inputs, Mapping) else None
         text = check_text(inputs.get("text") if isinstance(inputs, Mapping) else inputs)
         order = None if given is None else check_spans(given, text)
+        if mode == "detection" and order is not None:
+            raise ValueError('spans are given, but mode="detection" is to find them: leave out one of both')
+        if mode == "linking" and self.index is None:
+            raise ValueError(
+                'mode="linking" needs the index without which the pipeline was made: pass `index=...` to it'
+            )
         size = self._window_size(max_window_tokens, instruction)
         plain = not self.markup.reserves(text)
         windows = split_windows(
@@ -171,13 +203,15 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
             )
         return min(wanted, room)
 
-    def _forward(self, model_inputs: Any, boundaries: str = "word", **generate_kwargs: Any) -> dict[str, Any]:
+    def _forward(
+        self, model_inputs: Any, boundaries: str = "word", decoding: str = "constrained", **generate_kwargs: Any
+    ) -> dict[str, Any]:
         windows = model_inputs["window"]
         batch = windows if isinstance(windows, list) else [windows]
         unmarked = [window for window in batch if window.spans is None]
         marked = [window for window in batch if window.spans is not None]
-        found = iter(self._find(unmarked, boundaries, generate_kwargs) if unmarked else [])
-        given = iter(self._embed(marked) if marked else [])
+        found = iter(self._find(unmarked, boundaries, decoding, generate_kwargs) if unmarked else [])
+        given = iter(embed_given(self.model, self.markup, marked, self._pad_token_id) if marked else [])
         mentions = [next(found if window.spans is None else given) for window in batch]
         return {
             "mentions": mentions if isinstance(windows, list) else mentions[0],
@@ -185,59 +219,27 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         }
 
     def _find(
-        self, batch: list[WindowInput], boundaries: str, generate_kwargs: dict[str, Any]
+        self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
-        """Copy the texts and mark their mentions."""
-        input_ids, attention_mask = self._padded([window.prompt for window in batch], left=True)
-        longest = max(len(window.part) for window in batch)
+        """Write the texts down again and mark their mentions."""
+        input_ids, attention_mask = pad_rows([window.prompt for window in batch], self._pad_token_id, left=True)
+        texts = [window.part for window in batch]
         output = self.model.generate(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            custom_generate=LinkingDecoder(self.markup, [window.part for window in batch], boundaries),
+            input_ids=input_ids.to(self.model.device),
+            attention_mask=attention_mask.to(self.model.device),
+            custom_generate=LinkingDecoder(self.markup, texts, boundaries, decoding=decoding),
             **self._prepare_generate_kwargs(
-                {"max_new_tokens": TOKENS_PER_CHARACTER * (longest + 2), **generate_kwargs},
+                {"max_new_tokens": self._max_new_tokens(texts, decoding), **generate_kwargs},
                 pad_token_id=self._pad_token_id,
                 return_dict_in_generate=True,
             ),
         )
-        return [self._mentions(window, row) for window, row in zip(batch, output.rows, strict=True)]
+        return [_mentions(window, row) for window, row in zip(batch, output.rows, strict=True)]
 
-    def _mentions(self, window: WindowInput, row: LinkingRow) -> WindowMentions:
-        if row.mentions_stopped or row.stop_reason == "context_full":
-            warnings.warn(
-                "the model's context was full before all mentions of a text were marked: lower `max_window_tokens`",
-                stacklevel=2,
-            )
-        elif row.stop_reason == "max_new_tokens":
-            warnings.warn("a text was not copied to its end: raise `max_new_tokens`, or leave it out", stacklevel=2)
-        offset = window.window.start
-        spans = [(start + offset, end + offset) for start, end in row.spans]
-        owned = [n for n, span in enumerate(spans) if window.window.owns(span)]
-        return WindowMentions(window, [spans[n] for n in owned], [row.embeddings[n] for n in owned])
-
-    def _embed(self, batch: list[WindowInput]) -> list[WindowMentions]:
-        """One forward over the annotated texts; nothing is generated."""
-        rows, positions = [], []
-        for window in batch:
-            offset = window.window.start
-            spans = window.spans or []
-            annotation = self.markup.annotate(window.part, [(start - offset, end - offset) for start, end in spans])
-            positions.append([len(window.prompt) + position for position in annotation.query_positions])
-            rows.append([*window.prompt, *annotation.ids][: positions[-1][-1] + 1 if spans else 1])
-            context = context_length(self.model)
-            if context is not None and len(rows[-1]) > context:
-                raise ValueError(
-                    f"a window with its {len(spans)} mentions takes {len(rows[-1])} tokens, but the model's context "
-                    f"holds {context}: lower `max_window_tokens`"
-                )
-        input_ids, attention_mask = self._padded(rows, left=False)
-        most = max(max(map(len, positions)), 1)
-        padded = torch.tensor([[*own, *[-1] * (most - len(own))] for own in positions], device=self.model.device)
-        embedded = self.model.embed(input_ids, attention_mask, padded)
-        return [
-            WindowMentions(w, w.spans or [], list(e)[: len(w.spans or [])])
-            for w, e in zip(batch, embedded, strict=True)
-        ]
+    def _max_new_tokens(self, texts: list[str], decoding: str) -> int:
+        if decoding == "constrained":
+            return TOKENS_PER_CHARACTER * (max(map(len, texts)) + 2)
+        return TOKENS_PER_TOKEN * (max(map(len, self.markup.text_pieces(texts, plain=True))) + 2)
 
     def postprocess(
         self,
@@ -245,8 +247,10 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         top_k: int = 5,
         threshold: float | None = None,
         prior_weight: float = 0.0,
+        mode: str = "linking",
+        return_dict: bool = False,
         **_: Any,
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, Any]] | dict[str, Any]:
         parts: list[WindowMentions] = [output["mentions"] for output in model_outputs]
         source = parts[0].source
         spans = [span for part in parts for span in part.spans]
@@ -256,25 +260,45 @@ class OneGenEntityLinkingPipeline(ChunkPipeline):
         else:
             number_of = {span: number for number, span in enumerate(spans)}
             kept = [number_of[span] for span in source.order]
-        if not kept:
-            return []
-        stacked = torch.stack([embeddings[number] for number in kept])
-        if threshold is None:
-            threshold = self.model.onegen_config.link_threshold
         kept_spans = [spans[number] for number in kept]
-        return link_mentions(self.index, source.text, kept_spans, stacked, top_k, threshold, self.priors, prior_weight)
+        if mode == "detection":
+            mentions = [{"mention": source.text[start:end], "start": start, "end": end} for start, end in kept_spans]
+        elif kept:
+            assert self.index is not None
+            stacked = torch.stack([embeddings[number] for number in kept])
+            if threshold is None:
+                threshold = self.model.onegen_config.link_threshold
+            mentions = link_mentions(
+                self.index, source.text, kept_spans, stacked, top_k, threshold, self.priors, prior_weight
+            )
+        else:
+            mentions = []
+        if not return_dict:
+            return mentions
+        usage = sum((part.usage for part in parts), Usage())
+        return {"mentions": mentions, "aligned": all(part.aligned for part in parts), "usage": usage.to_dict()}
 
     @property
     def _pad_token_id(self) -> int:
         assert self.tokenizer is not None
         return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
 
-    def _padded(self, rows: Sequence[list[int]], left: bool) -> tuple[Tensor, Tensor]:
-        width = max(map(len, rows))
-        ids, mask = [], []
-        for row in rows:
-            empty = width - len(row)
-            ids.append([*[self._pad_token_id] * empty * left, *row, *[self._pad_token_id] * empty * (not left)])
-            mask.append([*[0] * empty * left, *[1] * len(row), *[0] * empty * (not left)])
-        device = self.model.device
-        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _mentions(window: WindowInput, row: LinkingRow) -> WindowMentions:
+    if row.mentions_stopped or row.stop_reason == "context_full":
+        warnings.warn(
+            "the model's context was full before all mentions of a text were marked: lower `max_window_tokens`",
+            stacklevel=2,
+        )
+    elif row.stop_reason == "max_new_tokens":
+        warnings.warn("a text was not written to its end: raise `max_new_tokens`, or leave it out", stacklevel=2)
+    offset = window.window.start
+    spans = [(start + offset, end + offset) for start, end in row.spans]
+    owned = [n for n, span in enumerate(spans) if window.window.owns(span)]
+    return WindowMentions(
+        window, [spans[n] for n in owned], [row.embeddings[n] for n in owned], row.usage, row.aligned
+    )

@@ -10,6 +10,7 @@ import torch
 from linking_setup import INSTRUCTION, LinkingSetup, linking_setup
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
+from onegen_hf.generation.memory import PackedMemory, SequentialMemory
 from onegen_hf.linking import CopyRule, LinkingDecoder
 
 TEXTS = [
@@ -143,9 +144,85 @@ def test_other_texts_than_prompts(setup: LinkingSetup) -> None:
         setup.model.generate(prompt, custom_generate=LinkingDecoder(setup.markup, ["a", "b"]), max_new_tokens=9)
 
 
-def test_beams(setup: LinkingSetup) -> None:
-    with pytest.raises(ValueError, match="num_beams=2"):
-        setup.generate(["a"], num_beams=2)
+@pytest.mark.parametrize("architecture", ["llama_tied", "gpt2", "gemma2"])
+@pytest.mark.parametrize("mentions", [None, 2])
+def test_beams(setups: Any, architecture: str, mentions: int | None) -> None:
+    setup = setups(architecture)
+    for row, text in zip(setup.generate(TEXTS, mentions, num_beams=3).rows, TEXTS, strict=True):
+        assert row.ids[row.usage.prompt_tokens :] == [
+            *setup.markup.annotate(text, row.spans).ids,
+            setup.tokenizer.eos_token_id,
+        ]
+        assert (row.stop_reason, row.aligned) == ("eos", True)
+        expected = plain_embeddings(setup, row)
+        assert len(expected) == len(row.spans) == len(row.embeddings)
+        if row.spans:
+            torch.testing.assert_close(torch.stack(row.embeddings), expected, atol=1e-4, rtol=1e-4)
+        (alone,) = setup.generate([text], mentions, num_beams=3).rows
+        assert alone.ids == row.ids
+
+
+def test_one_pass_with_beams(setup: LinkingSetup) -> None:
+    fed: list[int] = []
+    hook = setup.model.get_input_embeddings().register_forward_hook(lambda *a: fed.append(a[1][0].numel()))
+    try:
+        (row,) = setup.generate([TEXTS[0]], 3, num_beams=2).rows
+    finally:
+        hook.remove()
+    assert (row.usage.forwarded_tokens, row.usage.forward_calls) == (sum(fed), len(fed))
+    assert row.usage.forwarded_tokens == 2 * (row.usage.prompt_tokens + len(fed) - 1)
+
+
+def test_beams_are_cut_off_like_others(setup: LinkingSetup) -> None:
+    (row,) = setup.generate([TEXTS[0]], num_beams=2, max_new_tokens=6).rows
+    assert (row.stop_reason, row.usage.generated_tokens, row.aligned) == ("max_new_tokens", 6, False)
+    assert len(row.spans) == len(row.embeddings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"do_sample": True}, "do_sample=True with num_beams=2"),
+        ({"num_return_sequences": 2}, "num_return_sequences=2 must be 1"),
+    ],
+)
+def test_faulty_beams(setup: LinkingSetup, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        setup.generate(["a"], num_beams=2, **options)
+
+
+@pytest.mark.parametrize("architecture", ["llama_tied", "gemma2"])
+@pytest.mark.parametrize("mentions", [None, 3])
+def test_forced_tokens_together_and_one_by_one(setups: Any, architecture: str, mentions: int | None) -> None:
+    setup = setups(architecture)
+    together = setup.generate(TEXTS, mentions).rows
+    singly = setup.generate(TEXTS, mentions, feed_forced_together=False).rows
+    for one, other in zip(together, singly, strict=True):
+        assert (one.ids, one.spans) == (other.ids, other.spans)
+        assert one.usage.forwarded_tokens == other.usage.forwarded_tokens
+        # One by one: the prompt, then every generated token but the last.
+        assert other.usage.forward_calls == other.usage.generated_tokens
+        assert one.usage.forward_calls <= other.usage.forward_calls - 2 * len(one.spans)
+        for a, b in zip(one.embeddings, other.embeddings, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("memory", [PackedMemory, SequentialMemory])
+@torch.no_grad()
+def test_states_at_further_positions(setup: LinkingSetup, memory: Any) -> None:
+    chunks = [[[5, 6, 7, 8], [9], [10, 11]], [[12], [13, 14, 15], [16]]]
+    wanted = [[[0, 2], [], [1]], [[0], [1, 0], []]]
+    rows = memory(setup.model, [0, 1, 2])
+    fed: list[list[int]] = [[], [], []]
+    for own_chunks, positions in zip(chunks, wanted, strict=True):
+        output = rows.feed([2, 0, 1], own_chunks, positions)
+        for place, row in enumerate([2, 0, 1]):
+            begin = len(fed[row])
+            fed[row] += own_chunks[place]
+            plain = setup.model(input_ids=torch.tensor([fed[row]]), output_hidden_states=True).hidden_states[-1][0]
+            expected = plain[[begin + position for position in positions[place]]]
+            torch.testing.assert_close(output.states[place], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(output.hidden[place], plain[-1], atol=1e-5, rtol=1e-5)
 
 
 def test_a_prompt_with_names_of_tokens_reads_them_as_words(setup: LinkingSetup) -> None:

@@ -1,0 +1,88 @@
+"""Beam search over annotations: transformers' own, under the rules of entity linking."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, MaxLengthCriteria, StoppingCriteriaList
+
+from ..auto import context_length
+from ..generation.recording import recorded_states
+from .copying import CopyRule
+from .markup import MentionMarkup
+from .processors import CopyProcessor, LinkContinuationProcessor
+from .state import LinkingRow
+
+
+def search_beams(
+    model: Any,
+    markup: MentionMarkup,
+    rows: Sequence[LinkingRow],
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    **model_kwargs: Any,
+) -> None:
+    """
+    Write the best beam of each row into it, with the hidden states at its query tokens. They are kept as they come by:
+    nothing goes through the decoder again.
+
+    The usage of a row counts what all of its beams forwarded.
+
+    Args:
+        model ([`OneGenForCausalLM`])
+        markup ([`MentionMarkup`])
+        rows (`Sequence[LinkingRow]`): At their begin.
+        input_ids (`Tensor` of shape `(rows * beams, width)`), and the following: As `generate` gives them to a
+            decoding method.
+
+    Raises:
+        `ValueError`: For settings that leave too few legal tokens to choose from, or want several results.
+    """
+    beams = int(generation_config.num_beams)
+    if generation_config.do_sample:
+        raise ValueError(
+            f"do_sample=True with num_beams={beams}: too few tokens are legal to draw beams from. Use one"
+        )
+    if (generation_config.num_return_sequences or 1) > 1:
+        raise ValueError(
+            f"num_return_sequences={generation_config.num_return_sequences} must be 1: a text has one result"
+        )
+    width, context = input_ids.shape[1], context_length(model)
+    copied = [row.rule for row in rows if isinstance(row.rule, CopyRule)]
+    rule = CopyProcessor(copied, width, context) if copied else LinkContinuationProcessor(markup)
+    settings = copy.copy(generation_config)
+    # Its sequences come with the beams that they went through; each forward has to be one step of all beams.
+    settings.return_dict_in_generate, settings.prefill_chunk_size = True, None
+    if context is not None and context < settings.max_length:
+        settings.max_length = context
+        stopping_criteria = StoppingCriteriaList([*stopping_criteria, MaxLengthCriteria(context)])
+    with recorded_states(model) as states:
+        output = model._beam_search(
+            input_ids, LogitsProcessorList([*logits_processor, rule]), stopping_criteria, settings, **model_kwargs
+        )
+    for row, sequence, origins in zip(rows, output.sequences, output.beam_indices.tolist(), strict=True):
+        _write(row, sequence[width:].tolist(), origins, states, markup.query)
+        row.usage.forwarded_tokens = beams * (row.usage.prompt_tokens + len(states) - 1)
+        row.usage.forward_calls = len(states)
+        if row.rule is None or not row.rule.done:
+            row.stop_reason = "context_full" if width + len(states) == context else "max_new_tokens"
+
+
+def _write(row: LinkingRow, generated: list[int], origins: list[int], states: list[Tensor], query_token: int) -> None:
+    """
+    Let a row write its best beam: `origins[n]` is the row of the forward number `n` that gave `generated[n]`, and
+    that forward read `generated[n - 1]`.
+    """
+    for step, (token, origin) in enumerate(zip(generated, origins, strict=False)):
+        if origin < 0 or row.rule is None or row.rule.done:
+            break
+        if step and generated[step - 1] == query_token:
+            row.query_states.append(states[step][origin])
+        row.write(token, query_token)
+    row.pending, row.query_positions = [], []
+    row.stop_reason = "eos"

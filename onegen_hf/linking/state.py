@@ -1,0 +1,77 @@
+"""One text of a running generation, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from ..generation import RowState
+from .copying import CopyRule
+from .markup import Span
+from .rewriting import RewriteRule
+
+
+@dataclass
+class LinkingRow(RowState):
+    """
+    A text while it is written down again.
+
+    Attributes:
+        rule ([`CopyRule`] or [`RewriteRule`])
+        query_positions (`list[int]`): Where query tokens stand in `pending`.
+        query_states (`list[Tensor]`): The last hidden state at each query token so far, of shape `(hidden,)`.
+        spans (`list[tuple[int, int]]`): In the end, the mentions, in code points of the text.
+        embeddings (`list[Tensor]`): In the end, the hidden state at the query token of each of them.
+        aligned (`bool`): In the end, whether what was written is the text. By construction so when it was copied to
+            its end.
+        mentions_stopped (`str`, *optional*): `"context_full"` if no room was left to mark more mentions.
+    """
+
+    rule: CopyRule | RewriteRule | None = None
+    query_positions: list[int] = field(default_factory=list, repr=False)
+    query_states: list[Tensor] = field(default_factory=list, repr=False)
+    spans: list[Span] = field(default_factory=list)
+    embeddings: list[Tensor] = field(default_factory=list, repr=False)
+    aligned: bool = False
+    mentions_stopped: str | None = None
+
+    def write(self, token: int, query_token: int) -> None:
+        """Append a token, chosen or forced, that waits to be fed with those before it."""
+        assert self.rule is not None
+        self.rule.take(token)
+        self.ids.append(token)
+        self.usage.generated_tokens += 1
+        if self.rule.done:
+            return  # Nothing is read after the end token, so it need not go through the decoder.
+        if token == query_token:
+            self.query_positions.append(len(self.pending))
+        self.pending.append(token)
+
+    def count_forward(self) -> None:
+        super().count_forward()
+        self.query_positions = []
+
+    def finish(self) -> None:
+        """Note the mentions whose embeddings are known."""
+        assert self.rule is not None
+        known = [(span, number) for span, number in self.rule.mentions() if number < len(self.query_states)]
+        self.spans = [span for span, _ in known]
+        self.embeddings = [self.query_states[number] for _, number in known]
+        self.aligned = self.rule.aligned
+
+
+@dataclass
+class LinkingOutput(ModelOutput):
+    """
+    Output of [`LinkingDecoder`].
+
+    Attributes:
+        sequences (`Tensor` of shape `(batch, length)`): Left-padded prompts and generated tokens, right-padded.
+        rows (`list[LinkingRow]`): Spans, embeddings, ids, usage and stop reason of each row.
+    """
+
+    sequences: Tensor | None = None
+    rows: list[Any] | None = None
