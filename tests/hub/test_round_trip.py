@@ -1,92 +1,93 @@
-"""Pushed by one process, loaded by another one with an empty cache, over the real client and a loopback Hub."""
+"""Pushed by one process, loaded by others with empty caches: the same answers, scores and passages, bit for bit."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 from loopback import LoopbackHub
-from tiny_models import tiny_model
+from processes import TOKEN, run
 
-from onegen_hf import PassageIndex
-
-LOAD = """
+QUESTIONS = ["Where was the director of Tin Boat born?", "Who sang Grey Stone?"]
+# A random model asks for nothing by itself: at every fourth length it is made to.
+ASK = """
 import json, sys
-import numpy as np
-from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.auto import load_tokenizer
-from onegen_hf.pipelines.checkpoint import default_index
+from transformers import LogitsProcessor, LogitsProcessorList, pipeline
 
-model = OneGenForCausalLM.from_pretrained("org/model")
+class Asks(LogitsProcessor):
+    def __init__(self, query_token):
+        self.query_token = query_token
+
+    def __call__(self, input_ids, scores):
+        if input_ids.shape[1] % 4 == 0:
+            scores[:, self.query_token] = 1e4
+        return scores
+
+def ask(rag, questions):
+    asks = LogitsProcessorList([Asks(rag.tokenizer.convert_tokens_to_ids("[RQ]"))])
+    return rag(questions, k=2, max_hops=2, max_new_tokens=16, logits_processor=asks)
+"""
+PUSH = """
+import json, sys
+from onegen_hf.cli.main import main
+
+for arguments in json.loads(sys.argv[1]):
+    main(["push", *arguments])
+"""
+FOUR_WAYS = """
+from transformers import AutoModel, AutoModelForCausalLM
+plain = AutoModel.from_pretrained("org/model")
+assert "onegen_hf" not in sys.modules and type(plain).__name__ == "LlamaModel"
+assert type(AutoModelForCausalLM.from_pretrained("org/model")).__name__ == "LlamaForCausalLM"
+try:
+    pipeline("onegen-rag", model="org/model")
+    raise SystemExit("the task must not be known yet")
+except KeyError:
+    pass
+trusted = AutoModelForCausalLM.from_pretrained("org/model", trust_remote_code=True)
+remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True), QUESTIONS)
+
+import onegen_hf
+from onegen_hf import OneGenForCausalLM, PassageIndex
+assert isinstance(trusted, OneGenForCausalLM) and type(trusted.config).__name__ == "LlamaConfig"
+assert type(OneGenForCausalLM.from_pretrained("org/model")) is type(trusted)
+imported = ask(pipeline("onegen-rag", model="org/model"), QUESTIONS)
 index = PassageIndex.load("org/towns", revision="trial")
-index.check_model(model, load_tokenizer("org/model"))
-beside = PassageIndex.load(default_index(model))
-queries = np.random.default_rng(0).normal(size=(3, index.dimension)).astype(np.float32)
-scores, rows = index.search(queries, 3)
-ids = [[index[r].id for r in row] for row in rows]
-print(json.dumps({"scores": scores.tolist(), "ids": ids, "beside": len(beside)}))
+given = ask(pipeline("onegen-rag", model="org/model", index="org/towns-main"), QUESTIONS)
+print(json.dumps({"remote": remote, "imported": imported, "given": given, "passages": len(index)}))
 """
 
 
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    server = LoopbackHub()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def questions() -> str:
+    return f"QUESTIONS = {QUESTIONS!r}\n"
 
 
-def start(hub: LoopbackHub, cache: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A process that knows nothing but the Hub's address and a token."""
-    changed = {
-        "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_TOKEN": "hf_secret",
-        "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-    }  # fmt: skip
-    environment = {**os.environ, **changed}
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, timeout=120)
+def answers(checkpoint: Path) -> Any:
+    """What a directory answers in this process."""
+    from transformers import pipeline
+
+    namespace: dict[str, Any] = {}
+    exec(ASK, namespace)
+    return json.loads(json.dumps(namespace["ask"](pipeline("onegen-rag", model=str(checkpoint)), QUESTIONS)))
 
 
-def test_model_and_index(hub: LoopbackHub, tokenizer: Any, documents: Any, tmp_path: Path) -> None:
-    model = tiny_model(tokenizer)
-    model.onegen_config.default_index = "./index"
-    model.set_onegen_config(model.onegen_config)
-    model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    index = PassageIndex.build(model, tokenizer, documents, show_progress=False, model_id="org/model")
-    index.save(tmp_path / "model" / "index")
-    push = ("-m", "onegen_hf", "push")
-    for arguments in (
-        ("model", str(tmp_path / "model"), "org/model"),
-        ("index", str(tmp_path / "model" / "index"), "org/towns", "--revision", "trial"),
-    ):
-        pushed = start(hub, tmp_path / "pusher", *push, *arguments)
-        assert pushed.returncode == 0, pushed.stderr
-        assert "hf_secret" not in pushed.stdout + pushed.stderr
-    assert hub.authorizations == {"Bearer hf_secret"}
+def test_model_and_index_four_ways(hub: LoopbackHub, checkpoint: Path, tmp_path: Path) -> None:
+    expected = answers(checkpoint)
+    assert all(len(found["retrievals"]) == 2 for found in expected)
+    pushes = [
+        ["model", str(checkpoint), "org/model"],
+        ["index", str(checkpoint / "index"), "org/towns", "--revision", "trial"],
+        ["index", str(checkpoint / "index"), "org/towns-main"],
+    ]
+    run(hub, tmp_path / "pusher", "-c", PUSH, json.dumps(pushes))
+    assert hub.authorizations == {f"Bearer {TOKEN}"}
     assert hub.repositories["datasets/org/towns"]["main"] == {}
+    assert any(request.startswith("PUT storage/") for request in hub.requests)
     hub.repositories["datasets/org/towns"]["trial"]["notes.bin"] = b"not needed"
 
-    loaded = start(hub, tmp_path / "loader", "-c", LOAD)
-    assert loaded.returncode == 0, loaded.stderr
-    queries = np.random.default_rng(0).normal(size=(3, index.dimension)).astype(np.float32)
-    scores, rows = index.search(queries, 3)
-    expected = {"scores": scores.tolist(), "ids": [[index[r].id for r in row] for row in rows], "beside": len(index)}
-    assert json.loads(loaded.stdout) == expected
+    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + questions() + FOUR_WAYS))
+    assert found == {"remote": expected, "imported": expected, "given": expected, "passages": 12}
     assert not any("notes.bin" in request for request in hub.requests)
-
-
-def test_faults_are_told_in_a_line(hub: LoopbackHub, tmp_path: Path) -> None:
-    code = "from onegen_hf import PassageIndex\nPassageIndex.load('org/nothing')"
-    found = start(hub, tmp_path, "-c", code)
-    assert found.returncode != 0 and "RepositoryNotFoundError" in found.stderr and "hf_secret" not in found.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
