@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from data_builders.card import dataset_card
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.engine import Engine
-from data_builders.parquet_shards import ShardWriter
+from data_builders.parquet_shards import BYTES_PER_SHARD, ShardWriter
 from data_builders.report import SplitReport
-from data_builders.repository import check_split, render_readme, replaced_repository
+from data_builders.repository import check_split, replaced_repository
 from data_builders.sampling import balanced_rows, kind_of
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.sources import Sources, as_list
@@ -37,6 +38,8 @@ def build_repository(
     seed: int = 0,
     sample: Mapping[str, int] | None = None,
     miner: Miner | None = None,
+    license: str | None = None,
+    bytes_per_shard: int = BYTES_PER_SHARD,
 ) -> dict[str, Any]:
     """
     Build the configs `documents` and `examples` and write them as Parquet, with `README.md` and `report.json`.
@@ -63,6 +66,10 @@ def build_repository(
             Split → how many of its examples to keep, rare kinds preferred; see [`balanced_rows`].
         miner (`Callable`, *optional*):
             Adds hard negatives, see [`make_miner`].
+        license (`str`, *optional*):
+            Of the data, as the Hub names it, such as `"cc-by-sa-4.0"`; for the README.
+        bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
+            A new Parquet file begins after so many bytes in memory.
 
     Returns:
         `dict[str, Any]`: The report, as written to `report.json`.
@@ -92,12 +99,16 @@ def build_repository(
     with replaced_repository(out_dir) as folder, TemporaryDirectory(dir=folder) as downloads:
         engine = Engine(converter, examples, documents, Path(downloads), on_error, limit)
         corpus = engine.collect_documents()
-        splits = {split: _write_split(engine, split, folder, sample.get(split), seed, miner) for split in examples}
-        with ShardWriter(folder / "documents", "train", DOCUMENTS_FEATURES) as writer:
+        splits = {
+            split: _write_split(engine, split, folder, sample.get(split), seed, miner, bytes_per_shard)
+            for split in examples
+        }
+        with ShardWriter(folder / "documents", "train", DOCUMENTS_FEATURES, bytes_per_shard) as writer:
             for document in engine.store:
                 writer.write(document.as_record())
         report = {
             "builder": converter.name,
+            "sources": _sources(examples, documents),
             "options": {**_options(converter), "on_error": on_error, "limit": limit, "seed": seed, "sample": sample},
             "documents": {
                 "documents": writer.num_rows,
@@ -108,23 +119,29 @@ def build_repository(
         }
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT_FILE).write_text(text, encoding="utf-8")
-        readme = render_readme(
-            ("documents/train-*.parquet", writer.num_rows),
-            {split: (f"examples/{split}-*.parquet", counts.examples) for split, counts in splits.items()},
-            title=converter.title,
-            description=_description(converter, examples, documents),
-        )
-        (folder / "README.md").write_text(readme, encoding="utf-8")
+        paths = {
+            "documents": "documents/train-*.parquet",
+            **{split: f"examples/{split}-*.parquet" for split in splits},
+        }
+        description = f"`{REPORT_FILE}` counts what was left out, and why."
+        card = dataset_card(report, paths, converter.title, description, license)
+        (folder / "README.md").write_text(str(card), encoding="utf-8")
     return report
 
 
 def _write_split(
-    engine: Engine, split: str, folder: Path, size: int | None, seed: int, miner: Miner | None
+    engine: Engine,
+    split: str,
+    folder: Path,
+    size: int | None,
+    seed: int,
+    miner: Miner | None,
+    bytes_per_shard: int,
 ) -> SplitReport:
     report = SplitReport(engine.converter.counted_meta)
     produce = partial(engine.iterate_examples, split)
     rows = produce(report) if size is None else _sampled(produce, report, size, seed)
-    with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES) as writer:
+    with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES, bytes_per_shard) as writer:
         for example in rows if miner is None else miner(rows, engine.store):
             report.add(example)
             writer.write(example)
@@ -145,12 +162,12 @@ def _sampled(
         yield kept.pop(place)
 
 
-def _description(converter: Converter, examples: Mapping[str, Sources], documents: Sources) -> str:
-    sources = [source for split in examples.values() for source in as_list(split)] + as_list(documents)
-    names = ", ".join(f"`{name}`" for name in dict.fromkeys(_public_name(fspath(source)) for source in sources))
-    return (
-        f"Built by `onegen-hf build {converter.name}` from {names}. `{REPORT_FILE}` counts what was left out, and why."
-    )
+def _sources(examples: Mapping[str, Sources], documents: Sources) -> dict[str, list[str]]:
+    parts = {**examples, **({"documents": documents} if documents else {})}
+    return {
+        name: list(dict.fromkeys(_public_name(fspath(source)) for source in as_list(sources)))
+        for name, sources in parts.items()
+    }
 
 
 def _options(converter: Converter) -> dict[str, Any]:

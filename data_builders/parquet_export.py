@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from data_builders.repository import render_readme
+from data_builders.card import dataset_card
 
 
 def write_repository(
@@ -47,8 +47,12 @@ def write_repository(
     written = []
     for name, table in tables.items():
         written.append(_replace(root / name, lambda path, table=table: table.to_parquet(path)))  # type: ignore[misc]
-    splits = {split: (f"examples/{split}.parquet", len(table)) for split, table in examples.items()}
-    text = render_readme(("documents/train.parquet", len(documents)), splits, title=title, description=description)
+    report = {
+        "documents": {"documents": len(documents)},
+        "splits": {split: {"examples": len(table)} for split, table in examples.items()},
+    }
+    paths = {"documents": "documents/train.parquet", **{split: f"examples/{split}.parquet" for split in examples}}
+    text = str(dataset_card(report, paths, title, description))
     written.append(_replace(root / "README.md", lambda path: path.write_text(text, encoding="utf-8")))
     return written
 

@@ -4,33 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-README = """---
-configs:
-- config_name: documents
-  data_files:
-  - split: train
-    path: {documents}
-- config_name: examples
-  data_files:
-{splits}
----
-
-# {title}
-
-{description}
-
-| file | rows |
-|---|---|
-{rows}
-
-`documents` holds the passages of every split. `examples` refers to them by id, one list of `positives` and `negatives`
-per query token of the assistant's message, in order.
-"""
 _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _UNFINISHED = ".building"
 
@@ -45,30 +23,6 @@ def check_split(name: str) -> str:
     if not _SPLIT_NAME.fullmatch(name):
         raise ValueError(f"the split {name!r} has no valid name; use letters, digits and `_`.")
     return name
-
-
-def render_readme(
-    documents: tuple[str, int], examples: Mapping[str, tuple[str, int]], *, title: str, description: str = ""
-) -> str:
-    """
-    Write the README of a dataset repository.
-
-    Args:
-        documents (`tuple[str, int]`):
-            The files of the passages, as a path or a pattern, and their number of rows.
-        examples (`Mapping[str, tuple[str, int]]`):
-            The same of each split.
-        title (`str`):
-            Heading.
-        description (`str`, *optional*, defaults to `""`):
-            Text below it.
-
-    Returns:
-        `str`: The README.
-    """
-    splits = "\n".join(f"  - split: {split}\n    path: {path}" for split, (path, _) in examples.items())
-    rows = "\n".join(f"| `{path}` | {count} |" for path, count in (documents, *examples.values()))
-    return README.format(documents=documents[0], splits=splits, title=title, description=description, rows=rows)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class BuildArguments:
         sample (`list[str]`, *optional*): `[SPLIT=]N`: keep so many examples, rare kinds preferred.
         negatives (`str`, *optional*): Mine hard negatives: `bm25`, or a SentenceTransformer.
         num_mined_negatives (`int`, *optional*, defaults to 5): The most of them per query token.
+        license (`str`, *optional*): Of the data, as the Hub names it; for the README.
     """
 
     examples: list[str] = field(
@@ -60,6 +61,9 @@ class BuildArguments:
         default=None, metadata={"help": "Mine hard negatives: bm25, or the id of a SentenceTransformer."}
     )
     num_mined_negatives: int = field(default=5, metadata={"help": "The most of them per query token."})
+    license: str | None = field(
+        default=None, metadata={"help": "Of the data, as the Hub names it (such as cc-by-sa-4.0); for the README."}
+    )
 
 
 @dataclass
@@ -138,6 +142,7 @@ def main(arguments: Sequence[str]) -> None:
             miner=make_miner(options.negatives, options.num_mined_negatives, converter.query_token)
             if options.negatives
             else None,
+            license=options.license,
         )
     print(json.dumps(report, indent=2, ensure_ascii=False))
 
