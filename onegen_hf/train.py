@@ -25,7 +25,6 @@ from trl import ModelConfig, TrlParser, get_peft_config
 from .adapters import is_adapter, load_adapter
 from .auto import OneGenForCausalLM, load_tokenizer
 from .backbones import load_backbone
-from .cards import model_card
 from .configuration import OneGenConfig
 from .corpora import join, load_documents, load_examples
 from .presets import TOKEN_PRESETS, with_tokens
@@ -191,9 +190,10 @@ def run(
     trainer.save_metrics("train", result.metrics)
     if eval_examples is not None:
         trainer.save_metrics("eval", trainer.evaluate())
-    if trainer.is_world_process_zero():
-        card = model_card(str(args.output_dir), data.datasets)
-        card.save(os.path.join(str(args.output_dir), "README.md"))
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    else:
+        trainer.create_model_card()
     return trainer
 
 

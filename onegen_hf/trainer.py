@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from .adapters import save_adapter
 from .auto import OneGenForCausalLM
+from .cards import model_card
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
 from .files import write_text_atomically
@@ -217,6 +219,56 @@ class OneGenTrainer(Trainer):
             self.processing_class.save_pretrained(output_dir)
         write_text_atomically(Path(output_dir) / "training_args.json", self.args.to_json_string())
         self.training_run.write(output_dir, self)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """
+        Write README.md into `output_dir`, where the model has to be saved already: see [`model_card`].
+
+        Args:
+            language, license (`str`, *optional*): As the Hub names them.
+            tags, tasks (`str` or `list[str]`, *optional*): Further tags.
+            model_name (`str`, *optional*): By default that of the repository or of `output_dir`.
+            finetuned_from (`str`, *optional*): The base model; by default as recorded.
+            dataset_tags, dataset (`str` or `list[str]`, *optional*): Names of the training data, on the Hub or not; by
+                default as recorded.
+            dataset_args: Not used: the card names no subsets.
+
+        Raises:
+            `FileNotFoundError`: If `output_dir` holds no model.
+        """
+        if not self.is_world_process_zero():
+            return
+        directory = Path(str(self.args.output_dir))
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"{directory} holds no model: call `save_model` before `create_model_card`")
+        if dataset_args is not None:
+            warnings.warn("dataset_args is ignored: the card names no subsets of datasets", stacklevel=2)
+        self.save_state()
+        card = model_card(
+            directory,
+            datasets=_names(dataset_tags) or _names(dataset),
+            repo_id=self.hub_model_id or self.args.hub_model_id or model_name,
+            base_model=finetuned_from,
+            tags=[*_names(tags), *_names(tasks)],
+            language=language,
+            license=license,
+        )
+        write_text_atomically(directory / "README.md", str(card))
+
+
+def _names(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or [])
 
 
 def no_passages(input_ids: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ from .public_names import hub_id, public_name, public_values
 
 TRAINING_RUN_FILE = "training_run.json"
 _LIBRARIES = ("onegen-hf", "transformers", "torch", "peft", "accelerate", "datasets", "tokenizers")
-_LOSSES = ("loss_gen", "loss_ret", "loss_router", "retrieval_accuracy")
+LOGGED_LOSSES = ("loss_gen", "loss_ret", "loss_router", "retrieval_accuracy")
+"""What the log tells of the objective, beside the loss itself."""
 # Where a run writes, whom it tells and how it looks: nothing that the model depends on.
 _SURROUNDINGS = (
     "output_dir", "logging_", "log_", "run_name", "report_to", "disable_tqdm", "project", "trackio_", "hub_",
@@ -83,7 +84,7 @@ class TrainingRun(TrainerCallback):
         args, state = trainer.args, trainer.state
         corpus = getattr(trainer.data_collator, "documents", None)
         losses = [
-            {"step": entry["step"], **{name: entry[name] for name in _LOSSES if name in entry}}
+            {"step": entry["step"], **{name: entry[name] for name in LOGGED_LOSSES if name in entry}}
             for entry in state.log_history
             if "loss_gen" in entry
         ]
@@ -132,16 +133,26 @@ def changed_options(options: Any) -> dict[str, Any]:
     Args:
         options: An instance of a dataclass of options, such as `TrainingArguments`.
     """
-    values = json.loads(
-        options.to_json_string()
-        if isinstance(options, TrainingArguments)
-        else json.dumps(asdict(options), default=str)
-    )
-    # Not compared with a new instance: making `TrainingArguments` resets the state of accelerate.
+    if isinstance(options, TrainingArguments):
+        return changed_values(type(options), json.loads(options.to_json_string()))
+    return changed_values(type(options), json.loads(json.dumps(asdict(options), default=str)))
+
+
+def changed_values(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Of stored options those that differ from the defaults.
+
+    Args:
+        kind (`type`): The dataclass. No instance of it is made: making `TrainingArguments` resets accelerate's state.
+        values (`Mapping[str, Any]`): Name → value.
+    """
     return {
         option.name: values[option.name]
-        for option in fields(options)
-        if option.init and not option.name.startswith(_SURROUNDINGS) and _differs(values[option.name], option)
+        for option in fields(kind)
+        if option.init
+        and option.name in values
+        and not option.name.startswith(_SURROUNDINGS)
+        and _differs(values[option.name], option)
     }
 
 

@@ -13,11 +13,11 @@ from trl import TrlParser
 
 from ..adapters import is_adapter, load_adapter
 from ..auto import load_tokenizer
+from ..cards.training import RECORDS
 from ..hub import KINDS, Upload, dataset_upload, index_upload, model_upload
+from ..hub.upload import CARD
 
 USAGE = "usage: onegen-hf push {model,index,dataset} DIR REPO [--help] [--dry_run true] ..."
-# What the card is filled from; the rest of an adapter's directory belongs to the adapter.
-_RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json")
 
 
 @dataclass
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     with TemporaryDirectory() as merged:
         if options.merge:
             _merge(Path(directory), Path(merged))
-        upload = _upload(kind, merged if options.merge else directory, repo_id, options)
+        upload = _upload(kind, directory, merged if options.merge else None, repo_id, options)
         print(upload.describe())
         if options.dry_run:
             print(f"\n{upload.card}\n\nNothing was pushed (--dry_run).")
@@ -76,11 +76,15 @@ def main(arguments: Sequence[str]) -> None:
         print(upload.push(options.private or None, options.revision, options.commit_message).commit_url)
 
 
-def _upload(kind: str, directory: str, repo_id: str, options: PushArguments) -> Upload:
-    if kind == "model":
+def _upload(kind: str, directory: str, merged: str | None, repo_id: str, options: PushArguments) -> Upload:
+    if kind == "index":
+        return index_upload(directory, repo_id, options.keep_card)
+    if kind == "dataset":
+        return dataset_upload(directory, repo_id, options.keep_card)
+    if merged is None:
         return model_upload(directory, repo_id, options.reports, options.keep_card, datasets=options.datasets)
-    return (
-        index_upload(directory, repo_id, options.keep_card) if kind == "index" else dataset_upload(directory, repo_id)
+    return model_upload(
+        merged, repo_id, options.reports, options.keep_card, merged_from=directory, datasets=options.datasets
     )
 
 
@@ -89,7 +93,8 @@ def _merge(adapter: Path, target: Path) -> None:
         raise ValueError(f"--merge: {adapter} holds no adapter (adapter_config.json), so there is nothing to merge")
     load_adapter(adapter).save_pretrained(target)
     load_tokenizer(adapter).save_pretrained(target)
-    for name in _RECORDS:
+    # The rest of an adapter's directory belongs to the adapter.
+    for name in (*RECORDS, CARD):
         if (adapter / name).is_file():
             shutil.copy(adapter / name, target / name)
     if (adapter / "index").is_dir():

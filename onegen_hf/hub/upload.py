@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,14 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
 from transformers import AutoConfig
 
+from data_builders.card import named
+
 from ..adapters import is_adapter
 from ..cards import index_card, model_card
 from ..configuration import OneGenConfig
 from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE, read_description
+from ..training_run import read_record
+from .reports import check_reports
 
 CARD = "README.md"
 _INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
@@ -91,7 +94,12 @@ class Upload:
 
 
 def model_upload(
-    directory: str | os.PathLike[str], repo_id: str, reports: Sequence[str] = (), keep_card: bool = False, **card: Any
+    directory: str | os.PathLike[str],
+    repo_id: str,
+    reports: Sequence[str] = (),
+    keep_card: bool = False,
+    merged_from: str | os.PathLike[str] | None = None,
+    **card: Any,
 ) -> Upload:
     """
     A saved checkpoint, full model or adapter, with the index beside it if there is one.
@@ -101,11 +109,13 @@ def model_upload(
         repo_id (`str`)
         reports (`Sequence[str]`, *optional*): Output directories of `onegen-hf evaluate`, for the card.
         keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
+        merged_from (`str` or path, *optional*): The adapter that was merged into this model: the reports are of it.
         card: Further arguments of [`model_card`].
 
     Raises:
         `FileNotFoundError`: If there is no checkpoint.
-        `ValueError`: If it has no `onegen` section, or depends on a directory of this machine.
+        `ValueError`: If it has no `onegen` section, or depends on a directory of this machine, or if a report is of
+            another model.
     """
     root = _existing(directory, "config.json", "save the model with `save_pretrained`")
     settings = OneGenConfig.of(AutoConfig.from_pretrained(root))
@@ -120,11 +130,19 @@ def model_upload(
         elif os.path.isabs(location) or os.path.isdir(location):
             raise ValueError(f"default_index={location!r} is a directory of this machine: name a repository instead")
     if is_adapter(root):
-        base = _read_json(root / "adapter_config.json").get("base_model_name_or_path") or ""
+        base = read_record(root / "adapter_config.json").get("base_model_name_or_path") or ""
         if os.path.isabs(base) or os.path.isdir(base):
             raise ValueError(f"the adapter's base is the directory {base!r} of this machine: push it merged (--merge)")
-    made = ModelCard.load(root / CARD) if keep_card else model_card(root, repo_id=repo_id, reports=reports, **card)
-    return Upload(repo_id, "model", root, (*files, *_matching(root, _INDEX_IN_MODEL)), made)
+    files += _matching(root, _INDEX_IN_MODEL)
+    if keep_card:
+        if reports:
+            raise ValueError("reports go into the card that is made, but keep_card pushes the one there: choose one")
+        return Upload(
+            repo_id, "model", root, files, ModelCard.load(_existing(root, CARD, "leave keep_card out") / CARD)
+        )
+    check_reports(merged_from or root, reports)
+    made = model_card(root, repo_id=repo_id, reports=reports, merged_from=merged_from, **card)
+    return Upload(repo_id, "model", root, files, made)
 
 
 def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
@@ -141,17 +159,22 @@ def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: boo
     """
     root = Path(directory)
     description = read_description(root)
-    card = DatasetCard.load(root / CARD) if keep_card else index_card(description, repo_id)
+    if keep_card:
+        card = DatasetCard.load(_existing(root, CARD, "leave keep_card out") / CARD)
+    else:
+        card = index_card(description, repo_id)
     return Upload(repo_id, "dataset", root, _INDEX_FILES, card)
 
 
-def dataset_upload(directory: str | os.PathLike[str], repo_id: str) -> Upload:
+def dataset_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
     """
     A dataset that `onegen-hf build` wrote, with its README, whose `configs:` are what `load_dataset` reads.
 
     Args:
         directory (`str` or path)
         repo_id (`str`)
+        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md to the letter; otherwise its code loads
+            the dataset from `repo_id`.
 
     Raises:
         `FileNotFoundError`: If the README or the files of a config are missing.
@@ -165,6 +188,8 @@ def dataset_upload(directory: str | os.PathLike[str], repo_id: str) -> Upload:
     for part in (part for parts in configs.values() for part in parts):
         if not any(root.glob(part["path"])):
             raise FileNotFoundError(f"{root / part['path']} is missing, and the README names it: build it again")
+    if not keep_card:
+        card = DatasetCard(named(str(card), repo_id))
     return Upload(repo_id, "dataset", root, _matching(root, _DATASET_FILES), card)
 
 
@@ -182,7 +207,3 @@ def _existing(directory: str | os.PathLike[str], name: str, remedy: str) -> Path
 def _matching(root: Path, patterns: Sequence[str]) -> tuple[str, ...]:
     found = {file.relative_to(root).as_posix() for pattern in patterns for file in root.glob(pattern)}
     return tuple(sorted(name for name in found if (root / name).is_file()))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))

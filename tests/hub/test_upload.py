@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import DatasetCard, ModelCard
 from tiny_models import tiny_backbone, tiny_model
 
-from onegen_hf import PassageIndex
+from onegen_hf import OneGenForCausalLM, PassageIndex
+from onegen_hf.auto import load_tokenizer
 from onegen_hf.evaluation.report import Estimate, EvaluationReport, GroupResult, RunResult
+from onegen_hf.evaluation.settings import model_settings
 from onegen_hf.hub import dataset_upload, index_upload, model_upload, upload
+from onegen_hf.hub.reports import check_reports
 
 
 @pytest.fixture
@@ -73,21 +77,59 @@ def test_no_model(tmp_path: Path, saved: Path) -> None:
         model_upload(saved, "org/model")
 
 
-def test_scores_stand_in_the_card_with_their_intervals(saved: Path, tmp_path: Path) -> None:
+def write_report(checkpoint: Path, directory: Path, dataset: str = "org/data", **changes: Any) -> str:
+    """What `onegen-hf evaluate` leaves of a checkpoint, with scores made up."""
+    model = OneGenForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    settings = {"k": 1, "model": {**model_settings(model, load_tokenizer(checkpoint)), **changes}}
     group = GroupResult(40, 80, {"recall@1": Estimate(0.91234, 0.85, 0.96), "em": Estimate(0.5, 0.4, 0.6)})
+    report = EvaluationReport("rag", "org/model", dataset, "dev", 0.95, settings, {"retrieved": RunResult(group)})
+    directory.mkdir(exist_ok=True)
+    (directory / "report.json").write_text(report.to_json())
+    (directory / "model-index.yaml").write_text(report.model_index())
+    return str(directory)
+
+
+def test_scores_stand_in_the_card_with_their_intervals(saved: Path, tmp_path: Path) -> None:
     data = tmp_path / "our-data"
     data.mkdir()
-    report = EvaluationReport("rag", "org/model", str(data), "dev", 0.95, {"k": 1}, {"retrieved": RunResult(group)})
-    (tmp_path / "report.json").write_text(report.to_json())
-    (tmp_path / "model-index.yaml").write_text(report.model_index())
-    card = model_upload(saved, "org/model", [str(tmp_path)]).card
+    report = write_report(saved, tmp_path / "report", str(data))
+    card = model_upload(saved, "org/model", [report]).card
     assert "| recall@1 | 0.9123 | 0.8500 | 0.9600 |" in str(card) and "40 examples, 80 hops; 95 %" in str(card)
     assert "rag on our-data (dev)" in str(card) and str(tmp_path) not in str(card)
     entries = ModelCard(str(card)).data.eval_results
     assert {e.metric_type: e.metric_value for e in entries} == {"recall@1": 0.9123, "em": 0.5}
     assert {(e.dataset_name, e.dataset_split) for e in entries} == {("our-data", "dev")}
+    assert entries[0].metric_args == {"confidence_interval": [0.85, 0.96], "level": 0.95}
     with pytest.raises(FileNotFoundError, match="finished `onegen-hf evaluate`"):
         model_upload(saved, "org/model", [str(data)])
+    with pytest.raises(ValueError, match="keep_card pushes the one there: choose one"):
+        model_upload(saved, "org/model", [report], keep_card=True)
+
+
+def test_a_report_of_another_model_is_refused(saved: Path, tokenizer: Any, tmp_path: Path) -> None:
+    report = write_report(saved, tmp_path / "report")
+    # What does not change an answer may be different: another default index.
+    _change(saved / "config.json", lambda c: c["onegen"].update(default_index="org/index"))
+    check_reports(saved, [report])
+    _change(saved / "config.json", lambda c: c["onegen"].update(answer_prefix="So:"))
+    with pytest.raises(ValueError, match="report is of another model than .*saved: onegen.answer_prefix differ"):
+        model_upload(saved, "org/model", [report])
+    # One weight, by the smallest step there is.
+    model = OneGenForCausalLM.from_pretrained(saved, dtype=torch.float32)
+    model.onegen_config.answer_prefix = "Answer:"
+    with torch.no_grad():
+        row = model.get_input_embeddings().weight[7]
+        row[0] = torch.nextafter(row[0], torch.tensor(9.0))
+    model.set_onegen_config(model.onegen_config).save_pretrained(saved)
+    with pytest.raises(ValueError, match="another model than .*saved: weights differ"):
+        model_upload(saved, "org/model", [report])
+
+
+def test_a_report_that_names_no_weights_is_refused(saved: Path, tmp_path: Path) -> None:
+    report = write_report(saved, tmp_path / "report")
+    _change(tmp_path / "report/report.json", lambda content: content["settings"].pop("model"))
+    with pytest.raises(ValueError, match="does not say which weights"):
+        model_upload(saved, "org/model", [report])
 
 
 def test_index(saved: Path) -> None:
