@@ -314,7 +314,7 @@ class PassageIndex(IndexUpdateMixin):
         cls, dir_or_repo: str | os.PathLike[str], revision: str | None = None, mmap: bool = True, **hub_kwargs: Any
     ) -> PassageIndex:
         """
-        Load an index without reading it: its files are mapped, passages decoded when they are asked for.
+        Load an index without reading it: embeddings are mapped, passages read when they are asked for.
 
         Args:
             dir_or_repo (`str` or path): A directory, or a dataset repository of the Hub.
@@ -332,7 +332,7 @@ class PassageIndex(IndexUpdateMixin):
         """
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
-        passages = PassageTable(root / PASSAGES_FILE, mmap)
+        passages = PassageTable(root / PASSAGES_FILE)
         faiss_index = read_faiss(root / INDEX_FILE, mmap)
         found = {"passages": len(passages), "embeddings": faiss_index.ntotal, "dimension": faiss_index.d}
         wrong = [

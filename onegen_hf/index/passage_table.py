@@ -23,6 +23,8 @@ SCHEMA = pa.schema(
         ("embeddings", pa.int32()),  # how many the passage has; tells the owner of each embedding
     ]
 )
+IDS = pa.large_string()
+"""Type of the ids of a corpus: as strings of Python a million of them take 100 MB and more."""
 # Reading one row decodes its whole group: small enough for a millisecond, large enough for a short footer.
 _ROWS_PER_GROUP = 512
 _CACHED_GROUPS = 16
@@ -37,7 +39,8 @@ def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) 
         counts (`np.ndarray` of shape `(n_passages,)`): How many embeddings each passage has.
         path (`Path`)
     """
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    # The least and the greatest text of each group would stand in the footer, which is read as a whole.
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_statistics=["id"]) as writer:
         for start in range(0, len(passages), _ROWS_PER_GROUP):
             group = [passages[row] for row in range(start, min(start + _ROWS_PER_GROUP, len(passages)))]
             columns = {
@@ -56,15 +59,16 @@ class PassageTable(Sequence[Passage]):
 
     Args:
         path (`Path`)
-        mmap (`bool`): Map the file into memory.
 
     Raises:
         `ValueError`: If it is no Parquet file, or lacks a column.
     """
 
-    def __init__(self, path: Path, mmap: bool) -> None:
+    def __init__(self, path: Path) -> None:
         try:
-            self._file = pq.ParquetFile(path, memory_map=mmap)
+            # Not mapped: a column lies in a small piece per group, and the system maps many pages around each piece
+            # that is touched, until most of the file is resident.
+            self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path} is no readable Parquet file ({error}): build or download it again") from error
         missing = sorted(set(SCHEMA.names) - set(self._file.schema_arrow.names))
@@ -89,10 +93,10 @@ class PassageTable(Sequence[Passage]):
         return Passage(record["id"], record["title"], record["text"], tuple(record["sentences"]))
 
     @property
-    def ids(self) -> list[str]:
+    def ids(self) -> pa.Array:
         """The ids, in order."""
         with self._lock:
-            return self._file.read(columns=["id"])["id"].to_pylist()
+            return self._file.read(columns=["id"])["id"].cast(IDS).combine_chunks()
 
     def counts(self) -> np.ndarray:
         """How many embeddings each passage has: int64 of shape `(n_passages,)`."""

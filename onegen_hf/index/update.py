@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from ..documents import DocumentStore
 from ..encode import Corpus, as_document_store, encode_passages
 from ..passages import Passage
 from .faiss_backend import MISSING
+from .passage_table import IDS
 from .rearrange import rearrange
 
 logger = logging.getLogger(__name__)
@@ -78,8 +81,9 @@ class IndexUpdateMixin:
         """
         self.check_model(model, tokenizer)
         store = _with_ids(passages)
-        position = {identifier: number for number, identifier in enumerate(passage_ids(self.passages))}
-        changed = [p for p in store if p.id not in position or self.passages[position[p.id]] != p]
+        found = pc.index_in(pa.array(store.ids, IDS), value_set=passage_ids(self.passages)).fill_null(MISSING)
+        differs = [at == MISSING or self.passages[at] != p for p, at in zip(store, found.to_numpy(), strict=True)]
+        changed = [store[int(number)] for number in np.flatnonzero(differs)]
         if not changed:
             logger.info("nothing to update: all %d passages stand in the index as they are", len(store))
             return self
@@ -88,8 +92,9 @@ class IndexUpdateMixin:
         )
         numbers = np.arange(len(self.passages))
         new = len(self.passages) + np.arange(len(changed))
-        replaced = np.asarray([p.id in position for p in changed])
-        numbers[[position[p.id] for p in changed if p.id in position]] = new[replaced]
+        places = found.to_numpy()[differs]
+        replaced = places != MISSING
+        numbers[places[replaced]] = new[replaced]
         counts = np.bincount(encoded.owners, minlength=len(changed))
         self._take(np.concatenate([numbers, new[~replaced]]), changed, counts, encoded.embeddings)
         return self
@@ -112,7 +117,9 @@ class IndexUpdateMixin:
         if isinstance(ids, str):
             raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
         unwanted, present = set(ids), passage_ids(self.passages)
-        unknown = sorted(map(str, unwanted.difference(present)))
+        named = pa.array([identifier for identifier in unwanted if isinstance(identifier, str)], IDS)
+        goes = pc.is_in(present, value_set=named)
+        unknown = sorted(map(str, unwanted.difference(present.filter(goes).to_pylist())))
         if unknown:
             more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
             raise ValueError(
@@ -122,7 +129,7 @@ class IndexUpdateMixin:
         if len(unwanted) == len(present):
             raise ValueError(f"ids: all {len(present)} passages would go, and an index needs at least one")
         if unwanted:
-            kept = np.flatnonzero([identifier not in unwanted for identifier in present])
+            kept = np.flatnonzero(~goes.to_numpy(zero_copy_only=False))
             self._take(kept, [], np.empty(0, np.int64), np.empty((0, self._faiss.d), np.float32))
         return self
 
@@ -172,10 +179,9 @@ class UpdatedPassages(Sequence[Passage]):
         return taken
 
     @property
-    def ids(self) -> list[str]:
+    def ids(self) -> pa.Array:
         """The ids, in order."""
-        known = [*passage_ids(self._base), *(passage.id for passage in self._added)]
-        return [known[number] for number in self._numbers]
+        return pa.concat_arrays([passage_ids(self._base), passage_ids(self._added)]).take(pa.array(self._numbers))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -187,10 +193,12 @@ class UpdatedPassages(Sequence[Passage]):
         return self._base[number] if number < len(self._base) else self._added[number - len(self._base)]
 
 
-def passage_ids(passages: Sequence[Passage]) -> list[str]:
+def passage_ids(passages: Sequence[Passage]) -> pa.Array:
     """The ids of passages; a store or a table tells them without reading the passages."""
     ids = getattr(passages, "ids", None)
-    return [passage.id for passage in passages] if ids is None else ids
+    if isinstance(ids, pa.Array):
+        return ids
+    return pa.array([passage.id for passage in passages] if ids is None else ids, IDS)
 
 
 def _with_ids(passages: Any) -> DocumentStore:

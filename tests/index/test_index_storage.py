@@ -192,7 +192,7 @@ def test_parquet_of_something_else(tmp_path: Path) -> None:
 
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "p.parquet")
     with pytest.raises(ValueError, match="lacks the columns"):
-        passage_table.PassageTable(tmp_path / "p.parquet", mmap=True)
+        passage_table.PassageTable(tmp_path / "p.parquet")
 
 
 def test_passages_over_several_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_passages_over_several_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(passage_table, "_CACHED_GROUPS", 2)
     corpus = [*make_corpus(13), Passage("ü", "", "no sentences")]
     passage_table.write_passages(corpus, np.arange(14), tmp_path / "p.parquet")
-    table = passage_table.PassageTable(tmp_path / "p.parquet", mmap=True)
+    table = passage_table.PassageTable(tmp_path / "p.parquet")
     assert list(table) == corpus
     assert [table[row] for row in (13, 0, 5, 12, 4, 3)] == [corpus[row] for row in (13, 0, 5, 12, 4, 3)]
     assert table.counts().tolist() == list(range(14))
