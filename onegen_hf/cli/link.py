@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from transformers import pipeline
 from trl import TrlParser
 
+from ..files import write_text_atomically
+from ..pictures import format_mentions, mention_page, wants_color
 from .ask import split_questions
 
 
@@ -25,6 +28,12 @@ class LinkArguments:
         top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
         threshold (`float`, *optional*): A mention whose best score is lower is NIL.
         boundaries (`str`, *optional*, defaults to `"word"`): `"character"` finds mentions inside of words too.
+        mode (`str`, *optional*, defaults to `"linking"`): `"detection"` marks mentions without linking them, and needs
+            no index.
+        decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` lets the model write the text anew.
+        num_beams (`int`, *optional*, defaults to 1)
+        html (`str`, *optional*): File to write a page to that shows the texts with their mentions and candidates.
+        tokens (`str`, *optional*): Preset of a checkpoint that does not name its retrieval tokens.
         whole (`bool`, *optional*, defaults to `False`): Standard input is one text, not one per line.
         batch_size (`int`, *optional*, defaults to 8): Texts, or windows of a long one, decoded together.
         json (`bool`, *optional*, defaults to `False`): Print one JSON object per text.
@@ -37,6 +46,11 @@ class LinkArguments:
     top_k: int = field(default=5, metadata={"help": "Candidates of a mention."})
     threshold: float | None = field(default=None, metadata={"help": "A mention whose best score is lower is NIL."})
     boundaries: str = field(default="word", metadata={"help": "Where mentions begin and end: word or character."})
+    mode: str = field(default="linking", metadata={"help": "linking, or detection: mark mentions only."})
+    decoding: str = field(default="constrained", metadata={"help": "constrained: copy the text; free: write it anew."})
+    num_beams: int = field(default=1, metadata={"help": "Beams of the search."})
+    html: str | None = field(default=None, metadata={"help": "Also write a page that shows texts and candidates."})
+    tokens: str | None = field(default=None, metadata={"help": "Preset of a checkpoint that names no tokens."})
     whole: bool = field(default=False, metadata={"help": "Standard input is one text, not one per line."})
     batch_size: int = field(default=8, metadata={"help": "Texts, or windows of a long one, decoded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
@@ -46,7 +60,13 @@ class LinkArguments:
     def load(self) -> Any:
         """The pipeline."""
         return pipeline(
-            "onegen-entity-linking", model=self.model, index=self.index, device=self.device, dtype=self.dtype
+            "onegen-entity-linking",
+            model=self.model,
+            index=self.index,
+            tokens=self.tokens,
+            mode=self.mode,
+            device=self.device,
+            dtype=self.dtype,
         )
 
     def call_options(self) -> dict[str, Any]:
@@ -55,6 +75,8 @@ class LinkArguments:
             "top_k": self.top_k,
             "threshold": self.threshold,
             "boundaries": self.boundaries,
+            "decoding": self.decoding,
+            "num_beams": self.num_beams,
             "batch_size": self.batch_size,
         }
 
@@ -66,15 +88,26 @@ def main(arguments: Sequence[str]) -> None:
     texts, options = split_questions(arguments)
     (link,) = TrlParser(LinkArguments, prog="onegen-hf link [TEXT ...]").parse_args_and_config(options)
     linker = link.load()
-    if texts or not sys.stdin.isatty() or link.whole:
+    results = []
+    for text, mentions in linked(link, linker, texts):
+        show(link, text, mentions)
+        results.append((text, mentions))
+    if link.html is not None:
+        path = Path(link.html)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(path, mention_page(results, link_token=linker.model.onegen_config.tokens.query))
+        print(f"The page is in {path}", file=sys.stderr)
+
+
+def linked(link: LinkArguments, linker: Any, texts: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each text with its mentions. On a terminal a text is linked before the next one is read."""
+    if texts or link.whole or not sys.stdin.isatty():
         texts = texts or read_texts(link.whole)
-        for text, mentions in zip(texts, linker(texts, **link.call_options()), strict=True):
-            show(link, text, mentions)
+        yield from zip(texts, linker(texts, **link.call_options()), strict=True)
         return
-    # On a terminal each text is linked before the next one is read.
     for line in sys.stdin:
         if line.strip():
-            show(link, line.rstrip("\r\n"), linker(line.rstrip("\r\n"), **link.call_options()))
+            yield line.rstrip("\r\n"), linker(line.rstrip("\r\n"), **link.call_options())
 
 
 def read_texts(whole: bool) -> list[str]:
@@ -89,23 +122,4 @@ def show(link: LinkArguments, text: str, mentions: list[dict[str, Any]]) -> None
     if link.json:
         print(json.dumps({"text": text, "mentions": mentions}, ensure_ascii=False), flush=True)
     else:
-        print(format_mentions(text, mentions) + "\n", flush=True)
-
-
-def format_mentions(text: str, mentions: Sequence[Mapping[str, Any]]) -> str:
-    """
-    Write a result of the pipeline for people: the text with its mentions in brackets, then a line for each.
-
-    Args:
-        text (`str`)
-        mentions (`Sequence[Mapping]`): As `pipeline("onegen-entity-linking")` returns them.
-    """
-    pieces, position = [], 0
-    for mention in mentions:
-        pieces += [text[position : mention["start"]], f"[{mention['mention']}]"]
-        position = mention["end"]
-    lines = ["".join([*pieces, text[position:]])]
-    for mention in mentions:
-        entity = f"{mention['name']} ({mention['entity_id']})" if mention["name"] else mention["entity_id"]
-        lines.append(f"  {mention['start']}-{mention['end']}  {mention['mention']}  {mention['score']:.3f}  {entity}")
-    return "\n".join(lines if mentions else [*lines, "  no mention"])
+        print(format_mentions(text, mentions, color=wants_color(sys.stdout)) + "\n", flush=True)

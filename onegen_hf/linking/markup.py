@@ -38,7 +38,7 @@ class MentionMarkup:
 
     A tag cuts the text into pieces, and a tokenizer reads each by itself: `" met Ben"` may be the tokens `" met"` and
     `" Ben"`, but with Ben marked `" met"`, `" "` and `"Ben"`. [`RoleEncoder`] shows a model these pieces in training,
-    so they are what it has to be shown here. Names of special tokens that stand in a text are words. Where the tags are
+    so they are what it has to be shown here. Names of special tokens that stand in a text are words. Where tags are
     text (`OneGenConfig.mention_tags`), only the tokens after a mention cut; a tag is read with what is around it.
 
     `open` and `close` are the ids of the tags; `None` for tags that are text.

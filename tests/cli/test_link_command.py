@@ -12,7 +12,6 @@ import pytest
 from linking_setup import ENTITIES, linking_setup
 
 from onegen_hf import PassageIndex
-from onegen_hf.cli.link import format_mentions
 from onegen_hf.cli.main import main
 
 TEXTS = ["Ada Moll met Ben Oak in Fern Bay.", "A boat \U0001f600 in Elm Hill"]
@@ -67,12 +66,19 @@ def test_output_for_people(checkpoint: Path, capsys: pytest.CaptureFixture[str])
     assert "NIL" in capsys.readouterr().out
 
 
-def test_format() -> None:
-    mention = {"mention": "Ada", "start": 3, "end": 6, "entity_id": "Q1", "name": "Ada Moll", "score": 0.25}
-    assert format_mentions("So Ada.", [mention]) == "So [Ada].\n  3-6  Ada  0.250  Ada Moll (Q1)"
-    nil = {**mention, "entity_id": "NIL", "name": ""}
-    assert format_mentions("So Ada.", [nil]).endswith("0.250  NIL")
-    assert format_mentions("So.", []) == "So.\n  no mention"
+def test_detection_and_a_page(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "new" / "page.html"
+    options = ["--num_beams", "2", "--html", str(page)]
+    main(["link", *TEXTS, "--model", str(checkpoint), "--json", *options])
+    mentions = [mention for result in outputs(capsys) for mention in result["mentions"]]
+    shown = page.read_text(encoding="utf-8")
+    assert mentions
+    assert all(f"<mark>{mention['mention']}</mark><sub>[LK]</sub>" in shown for mention in mentions)
+    main(["link", TEXTS[0], "--model", str(checkpoint), "--mode", "detection", "--json"])
+    (result,) = outputs(capsys)
+    assert {tuple(mention) for mention in result["mentions"]} == {("mention", "start", "end")}
+    main(["link", TEXTS[0], "--model", str(checkpoint), "--decoding", "free", "--json"])
+    assert outputs(capsys)[0]["text"] == TEXTS[0]
 
 
 def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,9 @@ def test_faulty_spans(link: OneGenEntityLinkingPipeline, spans: Any, message: st
         ({"question": "x"}, {}, TypeError, "a text must be a string, got NoneType"),
         ("a \ud800 b", {}, ValueError, "half a surrogate pair"),
         ("a", {"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
+        ("a", {"mode": "spotting"}, ValueError, "mode='spotting' must be one of"),
+        ("a", {"decoding": "loose"}, ValueError, "decoding='loose' must be one of"),
+        ("a", {"num_beams": 2, "do_sample": True}, ValueError, "do_sample=True with num_beams=2"),
         ("a", {"boundaries": "token"}, ValueError, "boundaries='token' must be one of"),
         ("a", {"max_window_tokens": 3}, ValueError, "max_window_tokens=3 must be at least 16"),
         ("a", {"instruction": "why " * 300}, ValueError, "leaves no room for a text beside the prompt"),
@@ -177,6 +181,55 @@ def test_faulty_input(
 def test_a_model_for_questions(llama: Any) -> None:
     with pytest.raises(ValueError, match="no continuation token"):
         pipeline("onegen-entity-linking", model=llama.model, tokenizer=llama.tokenizer, index=llama.index)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"decoding": "free", "max_new_tokens": 20}], ids=str)
+def test_what_was_done(link: OneGenEntityLinkingPipeline, options: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a random model does not end what it writes freely
+        plain = link(TEXTS, batch_size=2, **options)
+        results = link(TEXTS, batch_size=2, return_dict=True, **options)
+    for mentions, result in zip(plain, results, strict=True):
+        assert list(result) == ["mentions", "aligned", "usage"]
+        assert without_scores([result["mentions"]]) == without_scores([mentions])
+        assert result["aligned"] == (options.get("decoding") != "free")
+        usage = result["usage"]
+        if "num_beams" not in options:
+            # The end token, or the last one before the limit, need not be fed.
+            fed = usage["prompt_tokens"] + usage["generated_tokens"]
+            assert fed - 1 <= usage["forwarded_tokens"] <= fed
+
+
+def test_usage_of_windows_and_given_spans(link: OneGenEntityLinkingPipeline) -> None:
+    text = "Ada met Ben Oak. " * 12
+    one, many = (link(text, return_dict=True, max_window_tokens=n)["usage"] for n in (512, 30))
+    assert many["prompt_tokens"] > one["prompt_tokens"]
+    given = link({"text": "Ada", "spans": [[0, 3]]}, return_dict=True)
+    assert given["aligned"] is True
+    assert given["usage"]["generated_tokens"] == 0
+    assert given["usage"]["forward_calls"] == 1
+    assert given["usage"]["forwarded_tokens"] == given["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_beams(link: OneGenEntityLinkingPipeline, batch_size: int) -> None:
+    found = link(TEXTS, num_beams=4, batch_size=batch_size)
+    assert any(found)
+    for text, mentions in zip(TEXTS, found, strict=True):
+        given = link({"text": text, "spans": [[m["start"], m["end"]] for m in mentions]})
+        np.testing.assert_allclose([m["score"] for m in given], [m["score"] for m in mentions], atol=1e-4)
+        assert without_scores([given]) == without_scores([mentions])
+
+
+def test_detection_needs_no_index(link: OneGenEntityLinkingPipeline) -> None:
+    detect = pipeline("onegen-entity-linking", model=link.model, tokenizer=link.tokenizer, mode="detection")
+    for text in TEXTS:
+        expected = [{name: m[name] for name in ("mention", "start", "end")} for m in link(text)]
+        assert detect(text) == link(text, mode="detection") == expected
+    with pytest.raises(ValueError, match='mode="linking" needs the index'):
+        detect(TEXTS[0], mode="linking")
+    with pytest.raises(ValueError, match='spans are given, but mode="detection"'):
+        detect({"text": TEXTS[0], "spans": [[0, 3]]})
 
 
 def test_no_model() -> None:

@@ -1,0 +1,6 @@
+"""Results of entity linking to look at: a page, and a terminal."""
+
+from .page import mention_page
+from .terminal import format_mentions, wants_color
+
+__all__ = ["format_mentions", "mention_page", "wants_color"]

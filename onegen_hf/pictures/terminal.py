@@ -1,0 +1,58 @@
+"""Linked mentions in a terminal: plain, or in colour with ANSI sequences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from .characters import printable
+
+_LINKED, _NIL, _FAINT, _RESET = "\x1b[1;32m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Whether colours may go to a stream: a terminal, unless `NO_COLOR` is set or the terminal knows none."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def format_mentions(text: str, mentions: Sequence[Mapping[str, Any]], color: bool = False) -> str:
+    """
+    Write a result of the pipeline for people: the text with its mentions, then each with its entity and candidates.
+
+    Args:
+        text (`str`): Control characters are replaced.
+        mentions (`Sequence[Mapping]`): As `pipeline("onegen-entity-linking")` returns them.
+        color (`bool`, *optional*, defaults to `False`): Colour mentions instead of putting brackets around them.
+    """
+    pieces, position = [], 0
+    for mention in mentions:
+        pieces += [printable(text[position : mention["start"]]), _marked(mention, color)]
+        position = mention["end"]
+    lines = ["".join([*pieces, printable(text[position:])])]
+    for mention in mentions:
+        columns = [f"{mention['start']}-{mention['end']}", mention["mention"]]
+        if "score" in mention:
+            columns += [f"{mention['score']:.3f}", _entity(mention)]
+        lines.append(f"  {printable('  '.join(columns))}")
+        others = [one for one in mention.get("candidates", ()) if one["entity_id"] != mention["entity_id"]]
+        if others:
+            names = ", ".join(f"{_entity(one)} {one['score']:.3f}" for one in others)
+            lines.append(_painted(f"    or {printable(names)}", _FAINT, color))
+    return "\n".join(lines if mentions else [*lines, "  no mention"])
+
+
+def _marked(mention: Mapping[str, Any], color: bool) -> str:
+    text = printable(mention["mention"])
+    if not color:
+        return f"[{text}]"
+    shade = _NIL if mention.get("entity_id") == "NIL" else _LINKED
+    return f"{shade}{text}{_RESET}{_FAINT}[LK]{_RESET}"
+
+
+def _entity(entity: Mapping[str, Any]) -> str:
+    return f"{entity['name']} ({entity['entity_id']})" if entity["name"] else str(entity["entity_id"])
+
+
+def _painted(text: str, shade: str, color: bool) -> str:
+    return f"{shade}{text}{_RESET}" if color else text
