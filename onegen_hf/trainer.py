@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from .adapters import save_adapter
 from .auto import OneGenForCausalLM
 from .cards import model_card
+from .checkpoint_push import CheckpointPushMixin
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
 from .files import write_text_atomically
@@ -27,7 +28,7 @@ from .training_args import OneGenTrainingArguments
 from .training_run import TrainingRun, base_model_of
 
 
-class OneGenTrainer(Trainer):
+class OneGenTrainer(CheckpointPushMixin, Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 

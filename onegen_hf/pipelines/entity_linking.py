@@ -26,6 +26,7 @@ from ..linking.given import embed_given
 from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from .checkpoint import open_index, prepare_checkpoint
+from .saving import SavedWithIndex
 
 MODES = ("linking", "detection")
 TOKENS_PER_CHARACTER = 8
@@ -35,7 +36,7 @@ TOKENS_PER_TOKEN = 5
 MINIMAL_WINDOW = 16
 
 
-class OneGenEntityLinkingPipeline(ChunkPipeline):
+class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
     """
     Entity linking with one model and one pass: the model copies the text, marks its mentions, and the hidden state
     after each is the query for its entity. Nothing but the text can be copied, so spans are exact.

@@ -16,12 +16,13 @@ from ..configuration import OneGenConfig
 from ..generation import OnePassDecoder, RowState
 from ..rendering import render_prompt
 from .checkpoint import open_index, prepare_checkpoint
+from .saving import SavedWithIndex
 
 BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
 
 
-class OneGenRagPipeline(Pipeline):
+class OneGenRagPipeline(SavedWithIndex, Pipeline):
     """
     Retrieval-augmented question answering with one model and one pass.
 

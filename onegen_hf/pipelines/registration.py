@@ -50,3 +50,7 @@ def register_pipelines() -> None:
             default=NoDefaultModel("onegen-entity-linking"),
             type="text",
         )
+    for pipeline_class in (OneGenRagPipeline, OneGenEntityLinkingPipeline):
+        # With it, `Pipeline.save_pretrained` copies our sources, and the path of the default checkpoint, along.
+        if "_registered_impl" in vars(pipeline_class):
+            del pipeline_class._registered_impl

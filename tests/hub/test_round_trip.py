@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from asking import ASK, answers
 from loopback import LoopbackHub
 from processes import TOKEN, run
 
-QUESTIONS = ["Where was the director of Tin Boat born?", "Who sang Grey Stone?"]
-# A random model asks for nothing by itself: at every fourth length it is made to.
-ASK = """
-import json, sys
-from transformers import LogitsProcessor, LogitsProcessorList, pipeline
-
-class Asks(LogitsProcessor):
-    def __init__(self, query_token):
-        self.query_token = query_token
-
-    def __call__(self, input_ids, scores):
-        if input_ids.shape[1] % 4 == 0:
-            scores[:, self.query_token] = 1e4
-        return scores
-
-def ask(rag, questions):
-    asks = LogitsProcessorList([Asks(rag.tokenizer.convert_tokens_to_ids("[RQ]"))])
-    return rag(questions, k=2, max_hops=2, max_new_tokens=16, logits_processor=asks)
-"""
 PUSH = """
 import json, sys
 from onegen_hf.cli.main import main
@@ -46,35 +27,21 @@ try:
 except KeyError:
     pass
 trusted = AutoModelForCausalLM.from_pretrained("org/model", trust_remote_code=True)
-remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True), QUESTIONS)
+remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True))
 
 import onegen_hf
 from onegen_hf import OneGenForCausalLM, PassageIndex
 assert isinstance(trusted, OneGenForCausalLM) and type(trusted.config).__name__ == "LlamaConfig"
 assert type(OneGenForCausalLM.from_pretrained("org/model")) is type(trusted)
-imported = ask(pipeline("onegen-rag", model="org/model"), QUESTIONS)
+imported = ask(pipeline("onegen-rag", model="org/model"))
 index = PassageIndex.load("org/towns", revision="trial")
-given = ask(pipeline("onegen-rag", model="org/model", index="org/towns-main"), QUESTIONS)
+given = ask(pipeline("onegen-rag", model="org/model", index="org/towns-main"))
 print(json.dumps({"remote": remote, "imported": imported, "given": given, "passages": len(index)}))
 """
 
 
-def questions() -> str:
-    return f"QUESTIONS = {QUESTIONS!r}\n"
-
-
-def answers(checkpoint: Path) -> Any:
-    """What a directory answers in this process."""
-    from transformers import pipeline
-
-    namespace: dict[str, Any] = {}
-    exec(ASK, namespace)
-    return json.loads(json.dumps(namespace["ask"](pipeline("onegen-rag", model=str(checkpoint)), QUESTIONS)))
-
-
 def test_model_and_index_four_ways(hub: LoopbackHub, checkpoint: Path, tmp_path: Path) -> None:
     expected = answers(checkpoint)
-    assert all(len(found["retrievals"]) == 2 for found in expected)
     pushes = [
         ["model", str(checkpoint), "org/model"],
         ["index", str(checkpoint / "index"), "org/towns", "--revision", "trial"],
@@ -86,7 +53,7 @@ def test_model_and_index_four_ways(hub: LoopbackHub, checkpoint: Path, tmp_path:
     assert any(request.startswith("PUT storage/") for request in hub.requests)
     hub.repositories["datasets/org/towns"]["trial"]["notes.bin"] = b"not needed"
 
-    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + questions() + FOUR_WAYS))
+    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + FOUR_WAYS))
     assert found == {"remote": expected, "imported": expected, "given": expected, "passages": 12}
     assert not any("notes.bin" in request for request in hub.requests)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

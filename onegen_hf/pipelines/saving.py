@@ -1,0 +1,50 @@
+"""`SavedWithIndex`: a pipeline that is saved or pushed answers where it is loaded, because its index goes along."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from ..auto import UPLOAD_OPTIONS
+
+INDEX_FOLDER = "./index"
+
+
+class SavedWithIndex:
+    """For a `Pipeline` with an `index`; stands before it among the bases."""
+
+    model: Any
+    index: Any
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """
+        Save model, tokenizer and index; `pipeline(task, model=save_directory)` then needs nothing more.
+
+        The index goes into the folder that `default_index` names, by default `./index`. Where `default_index` is a
+        repository of its own, it stays there.
+
+        Args:
+            save_directory (`str` or path)
+            push_to_hub (`bool`, *optional*, defaults to `False`): Afterwards, to `repo_id` (by default the name of
+                the directory).
+            kwargs: `repo_id`, what `push_to_hub` takes, and what `PreTrainedModel.save_pretrained` takes.
+        """
+        repo_id = kwargs.pop("repo_id", None)
+        upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
+        settings = self.model.onegen_config
+        location = settings.default_index or INDEX_FOLDER
+        beside = location.startswith("./")
+        if beside:
+            self.model.set_onegen_config(dataclasses.replace(settings, default_index=location))
+        try:
+            super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        finally:
+            self.model.set_onegen_config(settings)
+        if beside:
+            self.index.save(Path(save_directory) / location)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name, **upload)  # type: ignore[attr-defined]
