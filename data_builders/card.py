@@ -11,8 +11,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
-HERE = "."
-"""Stands for the repository in the code of a card until it has a name on the Hub."""
+# Names the repository in the code of a card until it has a name on the Hub; `datasets` does not take ".".
+_IMPORT_HERE, _HERE = "import os\n\n", "os.getcwd()"
 TASKS = {"entity-linking": ("text-retrieval", "token-classification")}
 """Builder → what the Hub calls its task, if it is not question answering."""
 _QUESTION_ANSWERING = ("question-answering", "text-retrieval")
@@ -79,7 +79,7 @@ def dataset_card(
             template_path=str(template),
             title=title,
             description=description,
-            repository=HERE,
+            repository=_HERE,
             report=report,
             paths=paths,
             split=next(iter(splits), None),
@@ -98,7 +98,7 @@ def named(card: str, repo_id: str) -> str:
         repo_id (`str`):
             Where the folder goes.
     """
-    return card.replace(f'load_dataset("{HERE}"', f'load_dataset("{repo_id}"')
+    return card.replace(_IMPORT_HERE, "", 1).replace(f"load_dataset({_HERE}", f'load_dataset("{repo_id}"')
 
 
 def size_category(rows: int) -> str:

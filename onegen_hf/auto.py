@@ -205,7 +205,22 @@ class OneGenForCausalLM(OneGenMixin):
         self.describe_as_backbone(Path(save_directory), remote_code)
         if push_to_hub:
             upload |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
-            self.push_to_hub(repo_id or Path(save_directory).name, **upload)  # type: ignore[attr-defined]
+            self.push_to_hub(repo_id or Path(save_directory).name, **upload)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """
+        Send the model to the Hub as one commit, with its card, which replaces one that is there.
+
+        Args:
+            repo_id (`str`): Such as `"organisation/name"`; created if it is missing.
+            kwargs: As for [`~onegen_hf.hub.push_model`]: `tokenizer`, `private`, `token`, `revision`, ...
+
+        Returns:
+            `huggingface_hub.CommitInfo`
+        """
+        from .hub import push_model  # which comes after the model in the flow of data
+
+        return push_model(self, repo_id, **kwargs)
 
     def describe_as_backbone(self, directory: Path, remote_code: bool) -> None:
         """Rewrite a saved config.json so that it names the backbone's class, and this one as remote code if wanted."""
