@@ -20,6 +20,8 @@ TOKEN_PRESETS: dict[str, Callable[[], RetrievalTokens]] = {
     "entity-linking-paper": RetrievalTokens.entity_linking_paper,
 }
 """Name → the retrieval tokens."""
+PRESET_CHOICES = [None, *sorted(TOKEN_PRESETS)]
+"""What an option of the command line may be."""
 
 _AS_WRITTEN = (
     "{% for message in messages %}{{ message['content'] }}"

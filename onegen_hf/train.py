@@ -27,7 +27,7 @@ from .auto import OneGenForCausalLM, load_tokenizer
 from .backbones import load_backbone
 from .configuration import OneGenConfig
 from .corpora import join, load_documents, load_examples
-from .presets import TOKEN_PRESETS, with_tokens
+from .presets import PRESET_CHOICES, TOKEN_PRESETS, with_tokens
 from .trainer import OneGenTrainer
 from .training_args import OneGenTrainingArguments
 from .training_run import changed_options
@@ -89,14 +89,14 @@ class FormatArguments:
     Settings of [`OneGenConfig`]; what is not given stays as the checkpoint has it, or at its default.
 
     Args:
-        tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one of
-            the paper's, which sets the formats too.
+        tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one
+            of the paper's, which sets the formats too.
         system_prompt, passage_template, prompt_template, answer_prefix, granularity, default_index (`str`, *optional*)
         max_passage_length, max_embedded_length (`int`, *optional*)
     """
 
     tokens: str | None = field(
-        default=None, metadata={"help": "Retrieval tokens.", "choices": [None, *sorted(TOKEN_PRESETS)]}
+        default=None, metadata={"help": "Retrieval tokens.", "choices": PRESET_CHOICES}
     )
     system_prompt: str | None = field(default=None, metadata={"help": "System turn for conversations without one."})
     passage_template: str | None = field(default=None, metadata={"help": "How a passage is written."})

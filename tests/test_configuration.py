@@ -52,6 +52,8 @@ def test_settings_of_a_newer_version_are_ignored_with_a_warning() -> None:
         ({"max_embedded_length": 0}, "max_embedded_length=0 must be at least 1 token"),
         ({"passage_template": "{title}"}, r"passage_template='\{title\}' must contain \{text\}"),
         ({"prompt_template": "Q"}, r"prompt_template='Q' must contain \{question\}"),
+        ({"embedding_template": "{title}"}, r"embedding_template='\{title\}' must contain \{text\}"),
+        ({"mention_tags": "html"}, "mention_tags='html' must be 'token' or 'text'"),
         ({"tokens": {"query": "[A]", "document": "[A]"}}, "must differ from each other"),
     ],
 )

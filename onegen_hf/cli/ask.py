@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TextStreamer, pipeline
 from trl import TrlParser
 
+from ..presets import PRESET_CHOICES
 from .display import format_result
 
 
@@ -21,6 +22,8 @@ class PipelineArguments:
 
     Args:
         model (`str`, *optional*): Directory or Hub repository; by default the checkpoint that comes with the package.
+        tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as the
+            paper's (`"multi-hop-paper"`, `"self-rag-paper"`).
         index (`str`, *optional*): Directory or Hub repository of the index; by default the model's own.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)
@@ -33,6 +36,10 @@ class PipelineArguments:
     model: str | None = field(
         default=None, metadata={"help": "Directory or Hub repository; default: the built-in one."}
     )
+    tokens: str | None = field(
+        default=None,
+        metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
+    )
     index: str | None = field(default=None, metadata={"help": "Index directory or repository; default: the model's."})
     k: int = field(default=1, metadata={"help": "Passages per hop."})
     max_hops: int = field(default=5, metadata={"help": "Most retrievals in one answer."})
@@ -43,7 +50,8 @@ class PipelineArguments:
 
     def load(self) -> Any:
         """The pipeline."""
-        return pipeline("onegen-rag", model=self.model, index=self.index, device=self.device, dtype=self.dtype)
+        options = {"index": self.index, "tokens": self.tokens, "device": self.device, "dtype": self.dtype}
+        return pipeline("onegen-rag", model=self.model, **options)
 
     def call_options(self) -> dict[str, Any]:
         """Arguments of a call of the pipeline."""

@@ -12,6 +12,7 @@ from ..auto import OneGenForCausalLM, load_tokenizer
 from ..corpora import load_documents
 from ..index import PassageIndex
 from ..pipelines import DEFAULT_CHECKPOINT
+from ..presets import PRESET_CHOICES
 
 
 @dataclass
@@ -23,6 +24,8 @@ class IndexArguments:
         corpus (`str`): Dataset repository with the config `documents`, or a file (see [`load_documents`]).
         output_dir (`str`): Where the index goes. An interrupted call goes on from what lies there.
         model (`str`, *optional*): Directory or Hub repository; by default the checkpoint that comes with the package.
+        tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as those
+            of the paper.
         split (`str`, *optional*, defaults to `"train"`)
         factory (`str`, *optional*, defaults to `"Flat"`): FAISS factory string.
         batch_size (`int`, *optional*, defaults to 32)
@@ -34,6 +37,10 @@ class IndexArguments:
     output_dir: str = field(metadata={"help": "Directory of the index."})
     model: str | None = field(
         default=None, metadata={"help": "Directory or Hub repository; default: the built-in one."}
+    )
+    tokens: str | None = field(
+        default=None,
+        metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
     )
     split: str = field(default="train", metadata={"help": "Split of the repository."})
     factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64, ..."})
@@ -47,7 +54,9 @@ def main(arguments: Sequence[str]) -> None:
     (options,) = TrlParser(IndexArguments, prog="onegen-hf index").parse_args_and_config(list(arguments))
     documents = load_documents(options.corpus, options.split)
     name = options.model or str(DEFAULT_CHECKPOINT)
-    model = OneGenForCausalLM.from_pretrained(name, dtype=options.dtype, device_map=options.device)
+    model = OneGenForCausalLM.from_pretrained(
+        name, tokens=options.tokens, dtype=options.dtype, device_map=options.device
+    )
     index = PassageIndex.build(
         model,
         load_tokenizer(name),

@@ -21,6 +21,7 @@ from ..similarity import check_finite, normalize
 from .distinct import search_distinct
 from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, set_parameters, write_faiss
 from .fingerprint import ModelFingerprint
+from .from_embeddings import FromEmbeddingsMixin
 from .passage_table import PassageTable, write_passages
 from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, write_directory
 from .update import IndexUpdateMixin
@@ -28,7 +29,7 @@ from .update import IndexUpdateMixin
 logger = logging.getLogger(__name__)
 
 
-class PassageIndex(IndexUpdateMixin):
+class PassageIndex(IndexUpdateMixin, FromEmbeddingsMixin):
     """
     Embeddings of a corpus, a way to search them, the passages themselves, and the fingerprint of the model.
 

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HFValidationError
 
 from ..files import atomic_file, write_text_atomically
 from .checksum import sampled_sha256
+from .embeddings_file import refuse_embeddings_file
 
 INDEX_FILE = "index.faiss"
 PASSAGES_FILE = "passages.parquet"
@@ -135,7 +136,9 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
 
     Raises:
         `FileNotFoundError`: If there is no such directory and the name can't be one of a repository.
+        `ValueError`: If it is a file of embeddings, or a directory of such files.
     """
+    refuse_embeddings_file(dir_or_repo)
     if os.path.isdir(dir_or_repo):
         return Path(dir_or_repo)
     no_directory = f"{dir_or_repo}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
