@@ -48,7 +48,7 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
 
 def index_settings(index: PassageIndex) -> dict[str, Any]:
     """
-    Identify an index: its kind and size, the model that made it, and a sample of its passages.
+    Identify an index: its kind and size, how it is searched, the model that made it, and a sample of its passages.
 
     Args:
         index ([`PassageIndex`])
@@ -57,6 +57,7 @@ def index_settings(index: PassageIndex) -> dict[str, Any]:
         "passages": len(index),
         "embeddings": index.num_rows,
         "factory": index.factory,
+        "search_parameters": index.search_parameters,
         "granularity": index.granularity,
         "fingerprint": digest(index.fingerprint.to_dict()["probes"]),
         "sampled_passages": sample_digest(index.passages),

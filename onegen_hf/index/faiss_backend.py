@@ -41,7 +41,8 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
         little. [`~PassageIndex.set_search_parameters`] changes that.
 
     Raises:
-        `ValueError`: If FAISS does not know the string, or it needs more embeddings for its training.
+        `ValueError`: If FAISS does not know the string, makes an index of it that does not compare by inner product,
+            or needs more embeddings for its training.
     """
     faiss = import_faiss()
     number, dimension = embeddings.shape
@@ -52,6 +53,11 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
             f"factory={factory!r} is no index of {dimension} dimensions that FAISS knows ({_last_line(error)}). "
             "Take 'Flat', 'HNSW32' or, for millions of passages, 'IVF4096,PQ64'; a PQ must divide the dimension."
         ) from error
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError(
+            f"factory={factory!r}: FAISS makes this kind of index for the L2 distance, whatever it is asked for, and "
+            "its scores would be no cosines. Take 'HNSW32_SQ8' in place of an HNSW over PQ, or 'IVF4096,PQ64'."
+        )
     try:
         if not index.is_trained:
             index.train(embeddings)
@@ -106,34 +112,22 @@ def read_faiss(path: Path, mmap: bool) -> Any:
         mmap (`bool`): Map the file instead of reading it: loading takes no time, and processes share the memory.
 
     Raises:
-        `ValueError`: If it is no FAISS index or is damaged.
+        `ValueError`: If it is no FAISS index, is damaged, or does not compare by inner product.
     """
     faiss = import_faiss()
     try:
         # IO_FLAG_MMAP maps only some kinds of index; this one maps them all.
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
     except RuntimeError as error:
         raise ValueError(
             f"{path} is no readable FAISS index ({_last_line(error)}): build or download it again"
         ) from error
-
-
-def set_parameters(index: Any, parameters: dict[str, float]) -> None:
-    """
-    Set search parameters such as `nprobe` (clusters) or `efSearch` (graph).
-
-    Raises:
-        `ValueError`: If this kind of index has no such parameter.
-    """
-    space = import_faiss().ParameterSpace()
-    for name, value in parameters.items():
-        try:
-            space.set_index_parameter(index, name, value)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{name}={value} is no search parameter of this index ({type(index).__name__}): nprobe belongs to an "
-                "IVF index, efSearch to an HNSW index, and a Flat index has none"
-            ) from error
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError(
+            f"{path} does not compare by inner product (FAISS metric type {index.metric_type}), so its scores are "
+            "no cosines: build it again with another factory than an HNSW over PQ"
+        )
+    return index
 
 
 def _last_line(error: BaseException) -> str:

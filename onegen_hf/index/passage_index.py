@@ -19,17 +19,18 @@ from ..encode_checkpoint import remove_checkpoint
 from ..passages import Passage
 from ..similarity import check_finite, normalize
 from .distinct import search_distinct
-from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, set_parameters, write_faiss
+from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, write_faiss
 from .fingerprint import ModelFingerprint
 from .from_embeddings import FromEmbeddingsMixin
 from .passage_table import PassageTable, write_passages
+from .search_parameters import SearchParametersMixin
 from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, write_directory
 from .update import IndexUpdateMixin
 
 logger = logging.getLogger(__name__)
 
 
-class PassageIndex(IndexUpdateMixin, FromEmbeddingsMixin):
+class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin):
     """
     Embeddings of a corpus, a way to search them, the passages themselves, and the fingerprint of the model.
 
@@ -264,15 +265,6 @@ class PassageIndex(IndexUpdateMixin, FromEmbeddingsMixin):
                 f"the index was made by another model{made_by} than the one that is to search it. Index against "
                 f"model: {difference}. Load the model of the index, or build the index again."
             )
-
-    def set_search_parameters(self, **parameters: float) -> None:
-        """
-        Trade speed for accuracy in an approximate index: `nprobe` (IVF) or `efSearch` (HNSW). Saved with the index.
-
-        Raises:
-            `ValueError`: If this kind of index has no such parameter.
-        """
-        set_parameters(self._faiss, parameters)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """

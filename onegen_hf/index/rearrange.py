@@ -14,7 +14,8 @@ def rearrange(index: Any, source: np.ndarray, embeddings: np.ndarray) -> Any:
     A FAISS index with other rows, trained as the given one.
 
     Vectors and codes are taken over as they stand; clusters (IVF) and codebooks (PQ) stay those of the first build; a
-    graph (HNSW) is made anew.
+    graph (HNSW) is made anew. Over codes (SQ) it is made of what the codes stand for, so it may link other neighbours
+    than one made of the vectors as they were; it finds as much.
 
     Args:
         index (`faiss.Index`): Left as it is, mapped from a file or not.

@@ -85,6 +85,17 @@ def test_killed_after_a_block_it_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_it_does_not_go_on_with_other_search_parameters(tmp_path: Path) -> None:
+    rag = pipeline()
+    index = PassageIndex.build(rag.model, rag.tokenizer, DOCUMENTS, factory="IVF4,Flat", show_progress=False)
+    options = {"output_dir": tmp_path, "show_progress": False}
+    evaluate_retrieval(rag.model, rag.tokenizer, index, EXAMPLES, **options)
+    evaluate_retrieval(rag.model, rag.tokenizer, index, EXAMPLES, **options)
+    index.set_search_parameters(nprobe=1)
+    with pytest.raises(ValueError, match=r"index\.search_parameters\.nprobe was 4 and is now 1\. Give the same"):
+        evaluate_retrieval(rag.model, rag.tokenizer, index, EXAMPLES, **options)
+
+
 def test_a_query_token_beyond_the_context_finds_nothing(tmp_path: Path) -> None:
     example = copy.deepcopy(EXAMPLES[0])
     example["messages"][1]["content"] = example["messages"][1]["content"].replace(" Ada Moll. ", " boat" * 500, 1)

@@ -13,7 +13,7 @@ from index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_t
 from onegen_hf import Passage
 from onegen_hf.encode import as_document_store, encode_passages
 from onegen_hf.index import ModelFingerprint, PassageIndex
-from onegen_hf.index.faiss_backend import build_faiss
+from onegen_hf.index.faiss_backend import build_faiss, import_faiss, read_faiss
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +206,17 @@ def test_factory_errors(index: PassageIndex) -> None:
         build_faiss(queries(4), "IVF16,Flat")
     with pytest.raises(ValueError, match="nprobe=4 is no search parameter"):
         index.set_search_parameters(nprobe=4)
+
+
+@pytest.mark.parametrize("factory", ["HNSW16_PQ8x4", "PCA16,HNSW16_PQ8x4", "HNSW16_PQ8x4,RFlat"])
+def test_kinds_that_know_no_inner_product(tmp_path: Path, factory: str) -> None:
+    """FAISS makes them for the L2 distance without a word, and finds the greatest distance "best"."""
+    with pytest.raises(ValueError, match="factory='.*L2 distance.*Take 'HNSW32_SQ8'"):
+        build_faiss(queries(400), factory)
+    faiss = import_faiss()
+    faiss.write_index(faiss.index_factory(HIDDEN, factory, faiss.METRIC_INNER_PRODUCT), str(tmp_path / "i"))
+    with pytest.raises(ValueError, match="i does not compare by inner product"):
+        read_faiss(tmp_path / "i", mmap=True)
 
 
 # The model that may search.

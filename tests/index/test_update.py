@@ -119,6 +119,22 @@ def test_rows_of_trained_indexes_move(factory: str) -> None:
     assert (ours[1] == theirs[1]).mean() > 0.97
 
 
+def test_a_new_graph_over_codes_finds_as_much() -> None:
+    """The graph links what codes stand for; the rebuilt one, the vectors themselves."""
+    vectors = queries(2000)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = build_faiss(vectors[:1900], "HNSW16_SQ8")
+    found = rearrange.rearrange(index, np.concatenate([np.arange(200, 1900), np.full(100, -1)]), vectors[1900:])
+    rebuilt = build_faiss(vectors[:1900], "HNSW16_SQ8")
+    rebuilt.reset()
+    rebuilt.add(vectors[200:])
+    best = rebuilt.storage.search(queries(100), 10)[1]
+    hits = [best[:, :, None] == one.search(queries(100), 10)[1][:, None] for one in (found, rebuilt)]
+    ours, theirs = (one.any(axis=2).mean() for one in hits)
+    assert theirs > 0.7
+    assert abs(ours - theirs) < 0.05
+
+
 def test_only_what_is_new_or_changed_is_encoded(tokenizer: Any) -> None:
     given, _, _ = changed_corpus()
     index, model = build(tokenizer, make_corpus(16)), make_model(tokenizer)
