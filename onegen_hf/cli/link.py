@@ -14,6 +14,7 @@ from trl import TrlParser
 
 from ..files import write_text_atomically
 from ..pictures import format_mentions, mention_page, wants_color
+from ..presets import PRESET_CHOICES
 from .ask import split_questions
 
 
@@ -24,6 +25,8 @@ class LinkArguments:
 
     Args:
         model (`str`): Directory or Hub repository of a model trained for entity linking.
+        tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as the
+            paper's (`"entity-linking-paper"`).
         index (`str`, *optional*): Directory or Hub repository of the entity catalogue; by default the model's own.
         top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
         threshold (`float`, *optional*): A mention whose best score is lower is NIL.
@@ -42,6 +45,10 @@ class LinkArguments:
     """
 
     model: str = field(metadata={"help": "Directory or Hub repository of a model trained for entity linking."})
+    tokens: str | None = field(
+        default=None,
+        metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
+    )
     index: str | None = field(default=None, metadata={"help": "Index directory or repository; default: the model's."})
     top_k: int = field(default=5, metadata={"help": "Candidates of a mention."})
     threshold: float | None = field(default=None, metadata={"help": "A mention whose best score is lower is NIL."})
