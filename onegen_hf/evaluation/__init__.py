@@ -1,6 +1,9 @@
 """Evaluation of a model with an index on examples: resumable runs, official metrics, confidence intervals."""
 
+from .entity_linking import evaluate_entity_linking
 from .gold_decoder import GoldPassageDecoder
+from .linking_documents import load_linking_rows
+from .linking_report import LinkingReport
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
 from .retrieval import evaluate_retrieval
@@ -11,8 +14,11 @@ __all__ = [
     "EvaluationReport",
     "GoldPassageDecoder",
     "GroupResult",
+    "LinkingReport",
     "RunResult",
+    "evaluate_entity_linking",
     "evaluate_rag",
     "evaluate_retrieval",
     "format_report",
+    "load_linking_rows",
 ]

@@ -37,7 +37,7 @@ class GroupResult:
 
     Attributes:
         examples (`int`)
-        hops (`int`): Gold hops with positives, over which retrieval is averaged.
+        hops (`int`): Gold hops with positives, over which retrieval is averaged; of entity linking the gold mentions.
         metrics (`dict[str, Estimate]`): Of answers: means over the examples that have the metric.
     """
 
@@ -91,7 +91,7 @@ class EvaluationReport:
     What an evaluation found. It holds no times, so that an interrupted evaluation ends with the same report.
 
     Attributes:
-        task (`str`): `"rag"` or `"retrieval"`.
+        task (`str`): `"rag"`, `"retrieval"` or `"entity-linking"`.
         model (`str`): Name of the model.
         dataset (`str`): Name of the data.
         split (`str`, *optional*)

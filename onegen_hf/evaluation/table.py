@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .linking_report import LinkingReport
 from .report import GOLD, EvaluationReport, GroupResult, RunResult
 
 _COLUMNS = (
     "recall@1", "exact_match", "match", "accuracy", "f1", "joint_f1", "as_many_hops",
     "recall@5", "recall@10", "mrr", "ndcg@10",
 )  # fmt: skip
+_LINKING_COLUMNS = ("micro_f1", "micro_precision", "micro_recall", "detection_f1", "recall@1", "recall@10")
+_DETECTION_COLUMNS = ("detection_f1", "detection_precision", "detection_recall")
 _MOST_COLUMNS = 4
 _CELL = 21
 
@@ -21,6 +24,8 @@ def format_report(report: EvaluationReport) -> str:
     Args:
         report ([`EvaluationReport`])
     """
+    if isinstance(report, LinkingReport):
+        return "\n".join(_linking(report))
     where = report.dataset if report.split is None else f"{report.dataset}, split {report.split}"
     lines = [
         f"{report.task} of {report.model} on {where}",
@@ -30,6 +35,27 @@ def format_report(report: EvaluationReport) -> str:
     for name, run in report.results.items():
         lines += ["", *_table("gold passages" if name == GOLD else name, run)]
     return "\n".join(lines)
+
+
+def _linking(report: LinkingReport) -> Iterator[str]:
+    index, threshold = report.settings["index"], report.scoring["threshold"]
+    facts = [f"{index['passages']} entities" if index else "no catalogue", f"k={report.settings['k']}"]
+    if threshold is not None:
+        facts.append(f"threshold {threshold:.3f}{' (fitted)' if 'threshold' in report.scoring['fitted'] else ''}")
+    if report.scoring["prior_weight"]:
+        facts.append(f"prior weight {report.scoring['prior_weight']:.3f}")
+    yield f"{report.task} of {report.model}, mode {report.settings['mode']}"
+    yield f"{', '.join(facts)}, {report.settings['model']['dtype']}; [{report.level:.0%} confidence interval]"
+    yield ""
+    rows = {name: run.all for name, run in report.results.items()}
+    found = next(iter(rows.values())).metrics
+    columns = _LINKING_COLUMNS if "micro_f1" in found else _DETECTION_COLUMNS
+    names = [name for name in columns if name in found]
+    width = max(map(len, (*rows, "data set")))
+    yield f"{'data set':<{width}}  texts  mentions  {''.join(f'{name:<{_CELL}}  ' for name in names)}".rstrip()
+    for name, own in rows.items():
+        cells = "".join(f"{_cell(own, column):<{_CELL + 2}}" for column in names)
+        yield f"{name:<{width}}  {own.examples:>5}  {own.hops:>8}  {cells}".rstrip()
 
 
 def _table(title: str, run: RunResult) -> Iterator[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onegen_hf.metrics import bootstrap
-from onegen_hf.metrics.bootstrap import confidence_interval, ratio_confidence_interval
+from onegen_hf.metrics.bootstrap import confidence_interval, mean_ratio_confidence_interval, ratio_confidence_interval
 
 
 def plain_interval(columns: list[np.ndarray], level: float, seed: int, n_resamples: int) -> tuple[float, float]:
