@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..index.storage import DESCRIPTION_FILE
 from ..pipelines.checkpoint import default_index
+from ..public_names import hub_id
 from ..training_run import base_model_of
 from .upload import model_upload
 
@@ -48,17 +50,20 @@ def push_model(
             tokenizer.save_pretrained(root)
         location = model.onegen_config.default_index
         if location is not None and location.startswith("./"):
-            _copy_index(Path(default_index(model)), root / location)
+            _copy_index(model, root / location)
         upload = model_upload(
             root, repo_id, base_model=None if base_model == repo_id else base_model, tags=list(tags or ())
         )
         return upload.push(**commit)
 
 
-def _copy_index(source: Path, target: Path) -> None:
-    if not (source / DESCRIPTION_FILE).is_file():
+def _copy_index(model: Any, target: Path) -> None:
+    known = os.path.isdir(model.name_or_path) or hub_id(model.name_or_path)
+    source = Path(default_index(model)) if known else None
+    if source is None or not (source / DESCRIPTION_FILE).is_file():
         raise FileNotFoundError(
-            f"{source / DESCRIPTION_FILE} is missing, and the model names that folder as its default index: save the "
-            "index there, or set default_index to a repository or None"
+            f"default_index={model.onegen_config.default_index!r} lies beside the weights, but there is none in "
+            f"{model.name_or_path!r}, where the model comes from: save it there, or set default_index to a repository "
+            "or None"
         )
     shutil.copytree(source, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,20 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import DatasetCard, ModelCard
+from loopback import LoopbackHub
+from peft import LoraConfig
+from processes import run
 from tiny_models import tiny_backbone, tiny_model
 
 from onegen_hf import OneGenForCausalLM, PassageIndex
+from onegen_hf.adapters import save_adapter
 from onegen_hf.auto import load_tokenizer
+from onegen_hf.cli.main import main
 from onegen_hf.evaluation.report import Estimate, EvaluationReport, GroupResult, RunResult
 from onegen_hf.evaluation.settings import model_settings
 from onegen_hf.hub import dataset_upload, index_upload, model_upload, upload
 from onegen_hf.hub.reports import check_reports
+from onegen_hf.trainer import add_adapter
 
 
 @pytest.fixture
@@ -195,3 +202,81 @@ def _change(path: Path, change: Any) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+def test_a_model_in_memory(saved: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[Any] = []
+
+    class Api:
+        def __init__(self, token: str | None = None) -> None:
+            pass
+
+        def create_repo(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def create_commit(self, repo_id: str, operations: Any, **kwargs: Any) -> str:
+            files = {operation.path_in_repo: operation.path_or_fileobj for operation in operations}
+            texts = {name: text.decode() for name, text in files.items() if isinstance(text, bytes)}
+            commits.append((repo_id, {**dict.fromkeys(files, ""), **texts}))
+            return "commit"
+
+    monkeypatch.setattr(upload, "HfApi", Api)
+    model = OneGenForCausalLM.from_pretrained(saved)
+    assert model.push_to_hub("org/model", tokenizer=tokenizer, tags=["trial"]) == "commit"
+    repo_id, files = commits[0]
+    assert repo_id == "org/model"
+    assert {"model.safetensors", "tokenizer.json", "index/index.faiss", "config.json"} <= files.keys()
+    card = ModelCard(files["README.md"])
+    assert card.data.tags == ["onegen", "retrieval-augmented-generation", "trial"] and str(saved) not in card.content
+    assert 'pipeline("onegen-rag", model="org/model")' in card.content
+
+    for name in (str(saved / "nowhere"), str(saved.parent), ""):
+        model.name_or_path = name
+        with pytest.raises(FileNotFoundError, match="lies beside the weights, but there is none in"):
+            model.push_to_hub("org/model")
+    model.name_or_path = "org/base"
+    model.onegen_config.default_index = None
+    model.set_onegen_config(model.onegen_config).push_to_hub("org/model")
+    assert "base_model: org/base" in commits[1][1]["README.md"]
+
+
+def test_a_merged_adapter_takes_the_reports_of_the_adapter(
+    base_tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_backbone().save_pretrained(tmp_path / "base")
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = OneGenForCausalLM.from_backbone(str(tmp_path / "base"), tokenizer)
+    model.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
+    save_adapter(add_adapter(model, tokenizer, config), tokenizer, tmp_path / "adapter")
+    report = write_report(tmp_path / "adapter", tmp_path / "report")
+    push = ["push", "model", str(tmp_path / "adapter"), "org/merged", "--merge", "--dry_run", "--reports"]
+    main([*push, report])
+    text = capsys.readouterr().out
+    assert "(a merged LoRA adapter)" in text and "| em | 0.5000 |" in text and "base_model_relation" not in text
+    assert "adapter_model" not in text and str(tmp_path) not in text
+    with pytest.raises(SystemExit, match="another model than .*adapter: weights differ"):
+        main([*push, write_report(tmp_path / "other", tmp_path / "report-of-other")])
+
+
+CARDS = """
+import sys
+from huggingface_hub import DatasetCard, ModelCard
+from onegen_hf import OneGenForCausalLM, PassageIndex
+
+checkpoint = sys.argv[1]
+OneGenForCausalLM.from_pretrained(checkpoint).push_to_hub("org/model")
+PassageIndex.load(f"{checkpoint}/index").push_to_hub("org/towns")
+for card in (ModelCard.load("org/model"), DatasetCard.load("org/towns")):
+    card.validate()
+"""
+
+
+@pytest.mark.slow
+def test_cards_on_a_hub_that_validates_them(hub: LoopbackHub, saved: Path, tmp_path: Path) -> None:
+    run(hub, tmp_path / "pusher", "-c", CARDS, str(saved))
+    assert hub.requests.count("POST api/validate-yaml") == 4  # the client asks before each commit, and `validate` does
+    for repository, code in (("models/org/model", "onegen-rag"), ("datasets/org/towns", "PassageIndex.load")):
+        card = hub.repositories[repository]["main"]["README.md"].decode()
+        assert code in card and "- onegen" in card
