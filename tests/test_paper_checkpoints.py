@@ -22,6 +22,7 @@ from onegen_hf.auto import load_tokenizer
 from onegen_hf.cli.main import main
 from onegen_hf.index import read_embeddings
 from onegen_hf.linking import CopyRule, MentionMarkup
+from onegen_hf.linking.rewriting import RewriteRule
 from onegen_hf.passages import Passage, PassageEncoder
 from onegen_hf.pipelines.rag import extract_answer
 from onegen_hf.presets import preset
@@ -247,6 +248,17 @@ def test_any_annotation_with_tags_that_are_text(checkpoints: dict[str, Path], pr
         assert all(text[start:stop].strip() == text[start:stop] != "" for start, stop in rule.spans)
         marks = ids.count(markup.query), ids.count(markup.continuation)
         assert marks == (len(rule.spans), len(rule.spans))
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_mentions_of_free_rewriting(checkpoints: dict[str, Path], prefix: str) -> None:
+    name = "entity-linking-paper"
+    _, tokenizer = load(checkpoints[f"{name}/{prefix}"], name)
+    rule = RewriteRule(MentionMarkup(tokenizer, preset(name)), TEXT, [tokenizer.eos_token_id])
+    spans = [(0, 8), (21, 29)]
+    for token in [*rule.markup.annotate(TEXT, spans).ids, tokenizer.eos_token_id]:
+        rule.take(token)
+    assert rule.mentions() == [(spans[0], 0), (spans[1], 1)]
 
 
 @pytest.mark.parametrize("name", ["multi-hop-paper", "entity-linking-paper"])

@@ -36,7 +36,6 @@ class LinkArguments:
         decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` lets the model write the text anew.
         num_beams (`int`, *optional*, defaults to 1)
         html (`str`, *optional*): File to write a page to that shows the texts with their mentions and candidates.
-        tokens (`str`, *optional*): Preset of a checkpoint that does not name its retrieval tokens.
         whole (`bool`, *optional*, defaults to `False`): Standard input is one text, not one per line.
         batch_size (`int`, *optional*, defaults to 8): Texts, or windows of a long one, decoded together.
         json (`bool`, *optional*, defaults to `False`): Print one JSON object per text.
@@ -57,7 +56,6 @@ class LinkArguments:
     decoding: str = field(default="constrained", metadata={"help": "constrained: copy the text; free: write it anew."})
     num_beams: int = field(default=1, metadata={"help": "Beams of the search."})
     html: str | None = field(default=None, metadata={"help": "Also write a page that shows texts and candidates."})
-    tokens: str | None = field(default=None, metadata={"help": "Preset of a checkpoint that names no tokens."})
     whole: bool = field(default=False, metadata={"help": "Standard input is one text, not one per line."})
     batch_size: int = field(default=8, metadata={"help": "Texts, or windows of a long one, decoded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
