@@ -123,8 +123,7 @@ def build_repository(
             "documents": "documents/train-*.parquet",
             **{split: f"examples/{split}-*.parquet" for split in splits},
         }
-        description = f"`{REPORT_FILE}` counts what was left out, and why."
-        card = dataset_card(report, paths, converter.title, description, license)
+        card = dataset_card(report, paths, converter.title, license=license)
         (folder / "README.md").write_text(str(card), encoding="utf-8")
     return report
 
