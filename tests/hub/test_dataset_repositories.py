@@ -108,6 +108,7 @@ def test_several_shards_are_one_split(tmp_path: Path) -> None:
     assert len([name for name in dataset_upload(tmp_path / "built", "o/t").files if "documents/" in name]) == 3
 
 
+@pytest.mark.slow
 def test_pushed_and_loaded_by_name(hub: LoopbackHub, tmp_path: Path) -> None:
     build(tmp_path, documents=1500, bytes_per_shard=1)
     push = "import sys; from onegen_hf.cli.main import main; main(sys.argv[1:])"
