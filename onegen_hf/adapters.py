@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from .auto import HUB_OPTIONS, OneGenForCausalLM, load_tokenizer
 from .backbones import SMOLLM2, load_backbone, packaged_smollm2
 from .configuration import OneGenConfig
+
+logger = logging.getLogger(__name__)
 
 _SNAPSHOT_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 _DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "index/*")
@@ -70,7 +73,7 @@ def is_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> bool:
     """
     if os.path.isabs(name_or_path) or os.path.isdir(name_or_path):
         return os.path.isfile(os.path.join(name_or_path, ADAPTER_CONFIG_NAME))
-    options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+    options = _with_own_revision({name: kwargs[name] for name in HUB_OPTIONS if name in kwargs})
     return find_adapter_config_file(str(name_or_path), **options) is not None
 
 
@@ -112,11 +115,35 @@ def load_adapter(
     merged = model.merge_and_unload()
     # Where a relative `default_index` is looked for, and what an index names as its model.
     merged.name_or_path = str(path)
+    merged.adapter_base = name
     merged.other_base_weights = name == SMOLLM2 and packaged_smollm2() is None
     return merged
 
 
+def adapter_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase | None:
+    """
+    The tokenizer that was saved with an adapter, where `tokenizer` is that of its base; else `tokenizer`.
+
+    For an adapter on the Hub `pipeline` loads the tokenizer of the base, because most adapters come without one.
+
+    Args:
+        model (`OneGenForCausalLM`): From [`load_adapter`] or not.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*)
+    """
+    base = getattr(model, "adapter_base", None)
+    if tokenizer is None or base is None or tokenizer.name_or_path != base:
+        return tokenizer
+    logger.info("the tokenizer of the adapter %s is used instead of that of its base %s", model.name_or_path, base)
+    return load_tokenizer(model.name_or_path)
+
+
+def _with_own_revision(options: dict[str, Any]) -> dict[str, Any]:
+    """`pipeline` resolves the revision in the repository of the base and passes it on: take what was asked for."""
+    revision = options.get("revision")
+    return {**options, "revision": revision.initial} if hasattr(revision, "initial") else options
+
+
 def _download(repo_id: str, options: dict[str, Any]) -> Path:
-    found = {name: options[name] for name in _SNAPSHOT_OPTIONS if name in options}
+    found = _with_own_revision({name: options[name] for name in _SNAPSHOT_OPTIONS if name in options})
     # Not what else lies there: a checkpoint of the trainer, or weights as a pickle.
     return Path(snapshot_download(repo_id, allow_patterns=_DOWNLOADED, ignore_patterns="checkpoint-*/*", **found))

@@ -26,7 +26,7 @@ def sampled_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         if size <= BLOCK * MOST_BLOCKS:
-            starts = range(0, size, BLOCK)
+            starts = list(range(0, size, BLOCK))
         else:
             starts = [(size - BLOCK) * number // (MOST_BLOCKS - 1) for number in range(MOST_BLOCKS)]
         for start in starts:

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
+from ..adapters import adapter_tokenizer
 from ..auto import context_length
 from ..configuration import OneGenConfig
 from ..generation import OnePassDecoder, RowState
@@ -68,6 +69,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.tokenizer = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -50,6 +51,11 @@ class LoopbackHub(ThreadingHTTPServer):
     def url(self) -> str:
         """Its address, for `HF_ENDPOINT`."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def add(self, key: str, directory: Path) -> None:
+        """Make a repository of a directory."""
+        files = {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+        self.repositories[key] = {"main": files}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed or cut off is part of the tests."""

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from asking import ASK, answers
+from loopback import LoopbackHub
 from peft import LoraConfig
+from processes import run
 from tiny_models import tiny_backbone
 
-from onegen_hf import OneGenConfig, OneGenForCausalLM, adapters
+from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex, adapters
 from onegen_hf.adapters import is_adapter, save_adapter
+from onegen_hf.auto import load_tokenizer
 from onegen_hf.cli import push
 from onegen_hf.cli.main import main
 from onegen_hf.pipelines import checkpoint
@@ -56,6 +60,33 @@ def test_found_and_merged_from_a_repository(adapter: Path, monkeypatch: pytest.M
     ids = torch.arange(5, 15)[None]
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, expected(input_ids=ids).logits)
+
+
+ASK_ADAPTER = """
+import onegen_hf
+from onegen_hf import OneGenForCausalLM
+assert type(OneGenForCausalLM.from_pretrained("org/adapter", revision="main")).__name__ == "OneGenLlamaForCausalLM"
+print(json.dumps(ask(pipeline("onegen-rag", model="org/adapter"))))
+"""
+
+
+@pytest.mark.slow
+def test_a_pipeline_finds_tokenizer_base_and_index_on_the_hub(
+    adapter: Path, base_tokenizer: Any, documents: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    """transformers looks for tokenizer and revision in the repository of the base, which has neither."""
+    model, tokenizer = OneGenForCausalLM.from_pretrained(adapter), load_tokenizer(adapter)
+    PassageIndex.build(model, tokenizer, documents, show_progress=False).save(adapter / "index")
+    content = json.loads((adapter / "config.json").read_text())
+    content["onegen"]["default_index"] = "./index"
+    (adapter / "config.json").write_text(json.dumps(content))
+    expected = answers(adapter)
+    content = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**content, "base_model_name_or_path": "org/base"}))
+    hub.add("models/org/adapter", adapter)
+    base_tokenizer.save_pretrained(tmp_path / "base")
+    hub.add("models/org/base", tmp_path / "base")
+    assert json.loads(run(hub, tmp_path / "loader", "-c", ASK + ASK_ADAPTER)) == expected
 
 
 def test_pushed_merged(adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
