@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from linking_setup import INSTRUCTION, LinkingSetup, WriteIds, linking_setup
+from paper_checkpoint import PREFIXES, llama_tokenizer
 
-from onegen_hf.linking import RewriteRule, align_spans, find_boundaries, read_markup
+from onegen_hf import OneGenConfig, RetrievalTokens
+from onegen_hf.linking import MentionMarkup, RewriteRule, align_spans, find_boundaries, read_markup
 
 TEXT = "Ada Moll met Ben Oak in Fern Bay."
 OPEN, CLOSE, QUERY, CON = "<MENTION>", "</MENTION>", "[LK]", "[CON]"
@@ -70,6 +72,18 @@ def test_reading_is_the_inverse_of_annotating(setup: LinkingSetup) -> None:
         assert read_markup(setup.markup, setup.markup.annotate(text, spans).ids) == (
             text, [(span, number) for number, span in enumerate(spans)]
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_reading_where_tags_are_text(prefix: str) -> None:
+    tokens = RetrievalTokens.entity_linking_paper()
+    tokenizer = llama_tokenizer(tokens.all, prefix)
+    markup = MentionMarkup(tokenizer, OneGenConfig(tokens=tokens, mention_tags="text"))
+    assert markup.open is None
+    text, spans = "Tin Boat is a film by Ada Moll.", [(0, 8), (22, 30)]
+    read, found = read_markup(markup, markup.annotate(text, spans).ids)
+    assert [read[a:b] for (a, b), _ in found] == ["Tin Boat", "Ada Moll"]
+    assert align_spans(read, text, [span for span, _ in found]) == spans
 
 
 def test_alignment() -> None:
