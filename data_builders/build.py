@@ -123,7 +123,7 @@ def build_repository(
             "documents": "documents/train-*.parquet",
             **{split: f"examples/{split}-*.parquet" for split in splits},
         }
-        card = dataset_card(report, paths, converter.title, license=license)
+        card = dataset_card(report, paths, converter.title, license=license, folder=folder)
         (folder / "README.md").write_text(str(card), encoding="utf-8")
     return report
 

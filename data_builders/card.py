@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 from datasets import Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from data_builders.dataset_info import content_digest, dataset_infos
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 # Names the repository in the code of a card until it has a name on the Hub; `datasets` does not take ".".
@@ -36,6 +38,7 @@ def dataset_card(
     title: str,
     description: str = "",
     license: str | None = None,
+    folder: Path | None = None,
 ) -> DatasetCard:
     """
     Make the card. Its code loads the dataset from the folder it stands in; [`named`] gives it the name on the Hub.
@@ -52,6 +55,8 @@ def dataset_card(
             Text below it.
         license (`str`, *optional*):
             As the Hub names it, such as `"cc-by-sa-4.0"`.
+        folder (`Path`, *optional*):
+            Where the files lie; then the front matter tells features, sizes and a digest of them.
 
     Returns:
         `DatasetCard`: The front matter names the files of both configs.
@@ -66,13 +71,12 @@ def dataset_card(
         size_categories=[size_category(rows)],
         tags=["onegen", *([builder] if builder else [])],
         configs=[
-            {"config_name": "documents", "data_files": [{"split": "train", "path": paths["documents"]}]},
-            {
-                "config_name": "examples",
-                "data_files": [{"split": split, "path": paths[split]} for split in splits],
-            },
+            _config("documents", {"train": paths["documents"]}, folder),
+            _config("examples", {split: paths[split] for split in splits}, folder),
         ],
     )
+    if folder is not None:
+        dataset_infos(folder, paths).to_dataset_card_data(data)
     with as_file(files("model_cards") / "dataset.md") as template:
         return DatasetCard.from_template(
             data,
@@ -99,6 +103,16 @@ def named(card: str, repo_id: str) -> str:
             Where the folder goes.
     """
     return card.replace(_IMPORT_HERE, "", 1).replace(f"load_dataset({_HERE}", f'load_dataset("{repo_id}"')
+
+
+def _config(name: str, paths: Mapping[str, str], folder: Path | None) -> dict[str, Any]:
+    config = {
+        "config_name": name,
+        "data_files": [{"split": split, "path": path} for split, path in paths.items()],
+    }
+    if folder is not None:
+        config["description"] = f"Digest of the files: {content_digest(folder, paths.values())}"
+    return config
 
 
 def size_category(rows: int) -> str:

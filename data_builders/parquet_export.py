@@ -52,7 +52,7 @@ def write_repository(
         "splits": {split: {"examples": len(table)} for split, table in examples.items()},
     }
     paths = {"documents": "documents/train.parquet", **{split: f"examples/{split}.parquet" for split in examples}}
-    text = str(dataset_card(report, paths, title, description))
+    text = str(dataset_card(report, paths, title, description, folder=root))
     written.append(_replace(root / "README.md", lambda path: path.write_text(text, encoding="utf-8")))
     return written
 

@@ -18,6 +18,10 @@ CONVERTERS = {
         "data_builders.entity_linking.converter:EntityLinkingConverter",
         "ELEVANT's benchmarks, AIDA-CoNLL",
     ),
+    "entity-names": (
+        "data_builders.entity_names.converter:EntityNamesConverter",
+        "first examples of entity linking, made up around the names of a catalogue",
+    ),
     "paper": ("data_builders.paper.converter:PaperConverter", "the files that the paper's authors published"),
     "own": ("data_builders.own.converter:OwnConverter", "your own texts, with questions and answers"),
 }
