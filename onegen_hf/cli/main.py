@@ -14,6 +14,7 @@ COMMANDS = {
     "build": ("onegen_hf.cli.build", "make a dataset to train and evaluate on, from public files or your own"),
     "train": ("onegen_hf.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
+    "benchmark": ("onegen_hf.cli.benchmark", "run one of the repository's measurements"),
     "push": ("onegen_hf.cli.push", "send a model, an index or a dataset to the Hub, with its card"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and what `--help` says of it."""

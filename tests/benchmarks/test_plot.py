@@ -1,0 +1,55 @@
+"""Plots are SVG files that hold what was given, and the same numbers give the same file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import plot
+from benchmarks.plot import Panel, plot_bars, plot_lines
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(plot, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def texts(path: Path) -> set[str]:
+    return {"".join(element.itertext()).strip() for element in ElementTree.parse(path).iter() if "text" in element.tag}
+
+
+def test_lines(results: Path) -> None:
+    ours = {32: (0.9, 1.0, 1.2), 4096: (7.0, 8.0, 9.5)}
+    panel = Panel("Length", "tokens", "seconds", {"ours": ours, "theirs": {32: 2, 4096: 30}}, log_x=True, log_y=True)
+    path = plot_lines("speed", panel, Panel("Hops", "hops", "seconds", {"ours": {1: 1.0, 2: 2.0}}))
+    assert path == results / "speed.svg"
+    assert {"Length", "tokens", "seconds", "ours", "theirs", "32", "4,096", "Hops"} <= texts(path)
+
+
+def test_bars_may_lack_a_place(results: Path) -> None:
+    panel = Panel("Rate", "batch", "tokens/s", {"plain": {"1": (1, 2, 3), "8": 5}, "int8": {"8": 9}})
+    assert {"Rate", "plain", "int8", "1", "8"} <= texts(plot_bars("rate", panel))
+
+
+def test_the_same_numbers_give_the_same_file(results: Path) -> None:
+    panel = Panel("Rate", "batch", "tokens/s", {"plain": {1: 2.0, 8: 5.0}})
+    before = plot_lines("rate", panel).read_bytes()
+    assert plot_lines("rate", panel).read_bytes() == before
+    changed = Panel("Rate", "batch", "tokens/s", {"plain": {1: 2.0, 8: 5.5}})
+    assert plot_lines("rate", changed).read_bytes() != before
+
+
+@pytest.mark.parametrize("panels", [(), (Panel("Rate", "x", "y", {}),)], ids=["no panel", "no series"])
+def test_nothing_to_draw_is_refused(panels: tuple[Panel, ...]) -> None:
+    with pytest.raises(ValueError, match="at least one panel, and each at least one series"):
+        plot_lines("rate", *panels)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"onegen-hf\[benchmark\]"):
+        plot_bars("rate", Panel("Rate", "batch", "tokens/s", {"plain": {"1": 2.0}}))
