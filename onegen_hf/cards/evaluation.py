@@ -52,7 +52,8 @@ def report_entries(directory: str | os.PathLike[str]) -> list[EvalResult]:
     }
     for entry in entries:
         entry.dataset_type, entry.dataset_name = public_name(entry.dataset_type), public_name(entry.dataset_name)
-        if (found := estimates.get(entry.metric_type)) is not None:
+        # Entries of entity linking, one set per data set, come with their own.
+        if entry.metric_args is None and (found := estimates.get(entry.metric_type)) is not None:
             interval = [round(found["low"], 4), round(found["high"], 4)]
             entry.metric_args = {"confidence_interval": interval, "level": report["level"]}
     return entries

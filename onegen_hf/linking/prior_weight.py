@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_DIGITS = 9
+
 
 def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Sequence[str]) -> float:
     """
@@ -42,13 +44,14 @@ def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Se
     if not gold:
         raise ValueError("gold is empty: a weight can't be fitted without mentions")
     intervals = [_winning(own, entity) for own, entity in zip(candidates, gold, strict=True)]
-    bounds = np.asarray([interval for interval in intervals if interval[0] < interval[1]]).reshape(-1, 2)
+    # Intervals that only touch must not seem to overlap by an error of rounding.
+    bounds = np.asarray(intervals).round(_DIGITS)
+    bounds = bounds[bounds[:, 0] < bounds[:, 1]]
     low, high = np.sort(bounds[:, 0]), np.sort(bounds[:, 1])
     # Nothing changes between two edges, so their middle stands for all weights between them.
-    edges = np.unique(bounds[(bounds > 0) & np.isfinite(bounds)])
-    if not len(edges):
-        return 0.0
-    weights = np.concatenate([[0.0], (np.append(0.0, edges) + np.append(edges, edges[-1] + 1.0)) / 2])
+    edges = np.append(0.0, np.unique(bounds[(bounds > 0) & np.isfinite(bounds)]))
+    middles = (edges + np.append(edges[1:], edges[-1] + 1.0)) / 2
+    weights = np.append(0.0, middles)
     right = np.searchsorted(low, weights, side="left") - np.searchsorted(high, weights, side="right")
     return float(weights[np.argmax(right)])
 

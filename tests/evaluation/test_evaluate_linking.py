@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from linking_benchmark import PEOPLE, TOWNS, row, tiny_linker
 
+from onegen_hf.cards.evaluation import report_entries
 from onegen_hf.evaluation import LinkingReport, evaluate_entity_linking, format_report
 from onegen_hf.evaluation import runner as runner_module
 from onegen_hf.evaluation.entity_linking import layers_of
@@ -187,7 +188,11 @@ def test_report_and_table(tmp_path: Path) -> None:
     assert {entry.dataset_name for entry in entries} == {"towns", "people"}
     f1 = next(entry for entry in entries if (entry.dataset_name, entry.metric_type) == ("people", "micro_f1"))
     assert f1.metric_value == round(values(report, "people")["micro_f1"], 4)
-    assert f1.metric_args["level"] == 0.95
+    found = report.results["people"].all.metrics["micro_f1"]
+    assert f1.metric_args == {"confidence_interval": [round(found.low, 4), round(found.high, 4)], "level": 0.95}
+    # A model card takes each entry's own interval, not that of the average.
+    carded = [(entry.dataset_name, entry.metric_type, entry.metric_args) for entry in report_entries(tmp_path)]
+    assert carded == [(entry.dataset_name, entry.metric_type, entry.metric_args) for entry in entries]
     shown = format_report(report)
     assert "mode full\n4 entities, k=2, threshold 0.650, float32" in shown
     assert "average in-domain" in shown and "micro_f1" in shown

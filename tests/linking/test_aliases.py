@@ -167,6 +167,14 @@ def test_weights_by_hand() -> None:
     pair = [{**near, "prior": 0.0}, {**named, "prior": 0.5}]
     assert fit_prior_weight([pair], ["Q1"]) == 0.0
     assert fit_prior_weight([pair], ["Q2"]) > 0.2
+    # From 0.3 on one is right, up to 0.3 the other: no weight serves both, whatever the rounding.
+    scores = [[(0.3, 0.0), (0.0, 1.0)], [(0.1, 0.5), (0.25, 0.0)]]
+    touching = [
+        [{"entity_id": f"Q{n}", "similarity": s, "prior": p} for n, (s, p) in enumerate(own)] for own in scores
+    ]
+    assert num_right(touching, ["Q0", "Q0"], fit_prior_weight(touching, ["Q0", "Q0"])) == 1
+    tie = [{**near, "prior": 0.25}, {**named, "similarity": 0.6, "prior": 0.0}]
+    assert fit_prior_weight([tie], ["Q1"]) > 0
     other = [{**near, "prior": 0.0}, {**named, "similarity": 0.3, "prior": 0.5}]
     assert 0.2 < fit_prior_weight([pair, other], ["Q2", "Q1"]) < 0.6
     for mentions, gold, message in (
