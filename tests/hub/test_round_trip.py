@@ -27,6 +27,7 @@ try:
 except KeyError:
     pass
 trusted = AutoModelForCausalLM.from_pretrained("org/model", trust_remote_code=True)
+assert type(AutoModel.from_pretrained("org/model", trust_remote_code=True)).__name__ == "LlamaModel"
 remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True))
 
 import onegen_hf
