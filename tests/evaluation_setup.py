@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from conftest import DOCUMENTS, EXAMPLES, build_tokenizer
 from datasets import Dataset
+from sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
 from tiny_models import tiny_model
 from training_setup import QUIET
 

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import build_tokenizer
 from linking_setup import ENTITIES, linking_setup
+from sample_corpus import build_tokenizer
 
 from onegen_hf import PassageIndex
 from onegen_hf.pipelines import OneGenEntityLinkingPipeline

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DOCUMENTS, EXAMPLES
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_backbone, tiny_model
 from training_setup import PLAIN_SGD, dataset
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES
 from datasets import Dataset
+from sample_corpus import DOCUMENTS, EXAMPLES
 
 from data_builders.parquet_export import write_repository
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DOCUMENTS, EXAMPLES
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import ARCHITECTURES, MIXTURES, tiny_model
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DOCUMENTS, EXAMPLES
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_backbone, tiny_model
 from training_setup import LEARNING_RATE, QUIET, assert_same_weights, dataset, logged, trainer_for, weights
 

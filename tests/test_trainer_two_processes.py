@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build_tokenizer
+from sample_corpus import build_tokenizer
 from training_setup import assert_same_weights, dataset, logged, trainer_for, weights
 
 # Examples in order, batch per process, settings. Process 0 takes the first batch, process 1 the second, and so on.

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from conftest import DOCUMENTS, EXAMPLES
 from datasets import Dataset
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_model
 
 from onegen_hf import OneGenTrainer, OneGenTrainingArguments

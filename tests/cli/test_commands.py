@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS
+from sample_corpus import DOCUMENTS
 from tiny_models import tiny_model
 from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DOCUMENTS
 from datasets import Dataset
 from evaluation_setup import NUMBERS, checkpoint, pipeline, repository
+from sample_corpus import DOCUMENTS
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main

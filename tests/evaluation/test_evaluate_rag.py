@@ -12,9 +12,9 @@ from typing import Any
 
 import evaluation_setup
 import pytest
-from conftest import DOCUMENTS
 from datasets import Dataset
 from evaluation_setup import NUMBERS, pipeline, rows
+from sample_corpus import DOCUMENTS
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import GoldPassageDecoder, evaluate_rag

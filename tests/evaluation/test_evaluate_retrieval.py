@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES
 from evaluation_setup import pipeline, rows
+from sample_corpus import DOCUMENTS, EXAMPLES
 
 from onegen_hf import PassageIndex
 from onegen_hf.encode import embed_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES
+from sample_corpus import DOCUMENTS, EXAMPLES
 
 from onegen_hf import OneGenConfig
 from onegen_hf.evaluation.examples import EvaluationExample, read_examples

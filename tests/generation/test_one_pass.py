@@ -153,7 +153,7 @@ def test_row_by_row_for_models_that_cannot_mix_lengths(
 
 
 def test_recurrent_layers_go_row_by_row(base_tokenizer: Any) -> None:
-    from conftest import DOCUMENTS
+    from sample_corpus import DOCUMENTS
     from tiny_models import VOCAB_SIZE
     from transformers import AutoModelForCausalLM, Lfm2Config
 

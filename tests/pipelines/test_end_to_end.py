@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_model
 from training_setup import QUIET
 from transformers import TextIteratorStreamer, pipeline

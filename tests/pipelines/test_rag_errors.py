@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS
 from decoding_setup import Setup
+from sample_corpus import DOCUMENTS
 from tiny_models import tiny_backbone, tiny_model
 from transformers import pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
