@@ -120,7 +120,7 @@ def load_adapter(
     return merged
 
 
-def adapter_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase | None:
+def adapter_tokenizer(model: Any, tokenizer: Any) -> Any:
     """
     The tokenizer that was saved with an adapter, where `tokenizer` is that of its base; else `tokenizer`.
 
@@ -139,7 +139,7 @@ def adapter_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> 
 
 def _with_own_revision(options: dict[str, Any]) -> dict[str, Any]:
     """`pipeline` resolves the revision in the repository of the base and passes it on: take what was asked for."""
-    revision = options.get("revision")
+    revision: Any = options.get("revision")
     return {**options, "revision": revision.initial} if hasattr(revision, "initial") else options
 
 

@@ -103,7 +103,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
 
     def __init__(self, *args: Any, index: Any = None, aliases: Any = None, tokens: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tokenizer = adapter_tokenizer(self.model, self.tokenizer)
+        self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         if self.model.onegen_config.instruction is not None:
             self._preprocess_params.setdefault("instruction", self.model.onegen_config.instruction)

@@ -69,7 +69,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tokenizer = adapter_tokenizer(self.model, self.tokenizer)
+        self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
