@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from huggingface_hub import CommitInfo
+
 from ..auto import UPLOAD_OPTIONS
+from ..training_run import base_model_of
 
 INDEX_FOLDER = "./index"
 
@@ -47,4 +52,34 @@ class SavedWithIndex:
         if beside:
             self.index.save(Path(save_directory) / location)
         if push_to_hub:
-            self.push_to_hub(repo_id or Path(save_directory).name, **upload)  # type: ignore[attr-defined]
+            upload |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
+            self.push_to_hub(repo_id or Path(save_directory).name, **upload)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        max_shard_size: int | str = "50GB",
+        tags: Sequence[str] | None = None,
+        **commit: Any,
+    ) -> CommitInfo:
+        """
+        Send model, tokenizer and index to the Hub as one commit, with the model's card.
+
+        Args:
+            repo_id (`str`): Such as `"organisation/name"`; created if it is missing.
+            max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): Of a file of weights.
+            tags (`Sequence[str]`, *optional*): Further tags of the card.
+            commit: As for [`~onegen_hf.hub.Upload.push`]: `private`, `token`, `revision`, `commit_message`, ...
+
+        Returns:
+            `huggingface_hub.CommitInfo`
+        """
+        from ..hub import model_upload  # which comes after the pipelines in the flow of data
+
+        base_model = base_model_of(self.model)
+        with TemporaryDirectory() as directory:
+            self.save_pretrained(directory, max_shard_size=max_shard_size)
+            upload = model_upload(
+                directory, repo_id, base_model=None if base_model == repo_id else base_model, tags=list(tags or ())
+            )
+            return upload.push(**commit)

@@ -83,6 +83,7 @@ def test_by_the_objects(hub: LoopbackHub, checkpoint: Path, tmp_path: Path) -> N
     whole = hub.repositories["models/org/whole"]["main"]
     assert {"index/index.faiss", "index/index.json", "index/passages.parquet", "modeling_onegen.py"} <= set(whole)
     assert not any(path.endswith(".py") and path != "modeling_onegen.py" for path in whole)
+    assert b'pipeline("onegen-rag", model="org/whole")' in whole["README.md"]
     assert b"custom_pipelines" not in whole["config.json"] and str(tmp_path).encode() not in whole["config.json"]
     assert set(hub.repositories["models/org/saved"]["main"]) == set()
     found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + LOAD))
