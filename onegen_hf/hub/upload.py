@@ -24,7 +24,6 @@ CARD = "README.md"
 _INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 # By name, so that neither pickles (*.bin, *.pt) nor the state of the optimizer nor anything private goes along.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "modeling_onegen.py")
-_INDEX_IN_MODEL = tuple(f"index/{name}" for name in _INDEX_FILES)
 _DATASET_FILES = ("documents/*.parquet", "examples/*.parquet", "report.json")
 
 
@@ -126,6 +125,8 @@ def model_upload(
         raise FileNotFoundError(f"{root} holds no weights as *.safetensors: save the model with `save_pretrained`")
     if (location := settings.default_index) is not None:
         if location.startswith("./"):
+            if not (root / location).resolve().is_relative_to(root.resolve()):
+                raise ValueError(f"default_index={location!r} leads out of {root}: move the index into it")
             _existing(root / location, DESCRIPTION_FILE, "save the default index there, or set default_index to None")
         elif os.path.isabs(location) or os.path.isdir(location):
             raise ValueError(f"default_index={location!r} is a directory of this machine: name a repository instead")
@@ -133,7 +134,7 @@ def model_upload(
         base = read_record(root / "adapter_config.json").get("base_model_name_or_path") or ""
         if os.path.isabs(base) or os.path.isdir(base):
             raise ValueError(f"the adapter's base is the directory {base!r} of this machine: push it merged (--merge)")
-    files += _matching(root, _INDEX_IN_MODEL)
+    files += _index_beside(root, location)
     if keep_card:
         if reports:
             raise ValueError("reports go into the card that is made, but keep_card pushes the one there: choose one")
@@ -202,6 +203,12 @@ def _existing(directory: str | os.PathLike[str], name: str, remedy: str) -> Path
     if not (root / name).is_file():
         raise FileNotFoundError(f"{root / name} is missing: {remedy}")
     return root
+
+
+def _index_beside(root: Path, location: str | None) -> tuple[str, ...]:
+    """The files of the default index, or of an index in the usual folder that is no default."""
+    folder = os.path.normpath(location) if location and location.startswith("./") else "index"
+    return _matching(root, [f"{Path(folder).as_posix()}/{name}" for name in _INDEX_FILES])
 
 
 def _matching(root: Path, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -60,6 +60,19 @@ def test_default_index_of_this_machine(saved: Path, location: str) -> None:
         model_upload(saved, "org/model")
 
 
+def test_default_index_in_another_folder_goes_along(saved: Path) -> None:
+    (saved / "index").rename(saved / "towns")
+    _change(saved / "config.json", lambda c: c["onegen"].update(default_index="./towns/"))
+    found = model_upload(saved, "org/model")
+    assert {"towns/index.faiss", "towns/index.json", "towns/passages.parquet"} <= set(found.files)
+
+
+def test_default_index_that_leads_out(saved: Path) -> None:
+    _change(saved / "config.json", lambda c: c["onegen"].update(default_index="./../towns"))
+    with pytest.raises(ValueError, match="leads out of"):
+        model_upload(saved, "org/model")
+
+
 def test_default_index_that_is_missing(saved: Path) -> None:
     (saved / "index/index.json").unlink()
     with pytest.raises(FileNotFoundError, match="save the default index there"):
