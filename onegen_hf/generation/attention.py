@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class RowGroup:
     size: int
     masks: dict[Any, Tensor | None] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def visible(self) -> int:
         """Positions that the longest of them holds after this forward."""
         return max(self.starts) + self.size
@@ -148,12 +149,23 @@ def packed_attention_forward(
     packed = _current.get()
     attend = _implementation(module, packed.implementation)
     additive = query.dtype if packed.implementation == "eager" else None
+
+    def attended(group: RowGroup, own: Tensor) -> Tensor:
+        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
+        return attend(module, own, group.of(key), group.of(value), mask, **kwargs)[0]
+
+    if len(packed.groups) == 1:
+        (group,) = packed.groups
+        # What most steps are, one token of each row, or one row: a transposition at most.
+        if group.size == 1:
+            return attended(group, query.transpose(0, 2)).transpose(0, 1), None
+        if len(group.starts) == 1:
+            return attended(group, query), None
     parts, start = [], 0
     for group in packed.groups:
         rows, stop = len(group.starts), start + len(group.starts) * group.size
         own = query[0, :, start:stop].unflatten(1, (rows, group.size)).transpose(0, 1)
-        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
-        parts.append(attend(module, own, group.of(key), group.of(value), mask, **kwargs)[0].flatten(0, 1))
+        parts.append(attended(group, own).flatten(0, 1))
         start = stop
     return torch.cat(parts).unsqueeze(0), None
 

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
+
+
+MOST_BLOCKS = 4
+"""Copies of blocks up to which they are cheaper than scattering tokens one by one."""
+
+
+class Block(NamedTuple):
+    """
+    Neighbouring rows that add equally many tokens at the same position.
+
+    Args:
+        first (`int`): Their first slot.
+        rows (`int`): How many.
+        start (`int`): Tokens that each of them holds already.
+        size (`int`): Tokens that each of them adds.
+        token (`int`): Place of their first new token among all new ones.
+    """
+
+    first: int
+    rows: int
+    start: int
+    size: int
+    token: int
+
+    def write(self, states: Tensor, storage: Tensor) -> None:
+        """Copy their part of states of shape `(1, heads, tokens, head_dim)` into a layer's keys or values."""
+        own = states[0, :, self.token : self.token + self.rows * self.size]
+        target = storage[self.first : self.first + self.rows, :, self.start : self.start + self.size]
+        target.copy_(own.unflatten(1, (self.rows, self.size)).transpose(0, 1))
+
+
+def blocks_of(slots: list[int], starts: list[int], sizes: list[int]) -> list[Block]:
+    """The blocks of rows given in ascending order of their slots."""
+    blocks: list[Block] = []
+    token = 0
+    for slot, start, size in zip(slots, starts, sizes, strict=True):
+        last = blocks[-1] if blocks else None
+        if last is not None and (last.first + last.rows, last.start, last.size) == (slot, start, size):
+            blocks[-1] = last._replace(rows=last.rows + 1)
+        else:
+            blocks.append(Block(slot, 1, start, size, token))
+        token += size
+    return blocks
 
 
 class RaggedLayer(CacheLayerMixin):
@@ -41,10 +84,15 @@ class RaggedLayer(CacheLayerMixin):
         assert self.keys is not None and self.values is not None
         if self.keys.shape[2] < self.cache.capacity:
             self.keys, self.values = (_grown(old, self.cache.capacity) for old in (self.keys, self.values))
-        # Layers of a split model lie on several devices.
-        slots, positions = self.cache.slot_of_token.to(self.keys.device), self.cache.positions.to(self.keys.device)
-        self.keys[slots, :, positions] = key_states[0].transpose(0, 1)
-        self.values[slots, :, positions] = value_states[0].transpose(0, 1)
+        for block in self.cache.blocks:
+            block.write(key_states, self.keys)
+            block.write(value_states, self.values)
+        if not self.cache.blocks:
+            # Layers of a split model lie on several devices.
+            device = self.keys.device
+            slots, positions = self.cache.slot_of_token.to(device), self.cache.positions.to(device)
+            self.keys[slots, :, positions] = key_states[0].transpose(0, 1)
+            self.values[slots, :, positions] = value_states[0].transpose(0, 1)
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -81,6 +129,7 @@ class RaggedCache(Cache):
         self.lengths = [0] * slots
         self.capacity = capacity
         self.device = device
+        self.blocks: list[Block] = []
         self.slot_of_token = self.positions = torch.zeros(0, dtype=torch.int64, device=device)
         super().__init__(layers=[RaggedLayer(self) for _ in range(num_layers)])
 
@@ -96,6 +145,8 @@ class RaggedCache(Cache):
         Returns:
             `Tensor` of shape `(tokens,)`, int64: The position of every token in its row.
         """
+        blocks = blocks_of(slots, [self.lengths[slot] for slot in slots], sizes)
+        self.blocks = blocks if len(blocks) <= MOST_BLOCKS else []
         slot_of_token: list[int] = []
         positions: list[int] = []
         for slot, size in zip(slots, sizes, strict=True):
