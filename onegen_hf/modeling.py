@@ -15,6 +15,7 @@ from .losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_
 from .losses.causal_lm import predicting_positions, shifted_targets
 from .losses.contrastive import in_batch_accuracy
 from .outputs import OneGenOutput
+from .packing import packed_rows, packs_rows
 from .positions import gather_hidden, pad_positions
 
 _capture = threading.local()
@@ -178,8 +179,8 @@ class OneGenMixin:
         Hidden states at retrieval positions, without the language-model head.
 
         Args:
-            input_ids (`Tensor` of shape `(n_rows, length)`): Right-padded. Neighbouring rows of similar length are run
-                together, trimmed to their own length.
+            input_ids (`Tensor` of shape `(n_rows, length)`): Right-padded. Run without padding where [`packs_rows`]
+                allows it; otherwise neighbouring rows of similar length are run together, trimmed to their own length.
             attention_mask (`Tensor` of the same shape, *optional*)
             retrieval_positions (`Tensor` of shape `(n_rows, m)`, int64): Padded with -1.
             router_losses (`list[Tensor]`, *optional*): Receives the router's loss of each group.
@@ -191,7 +192,11 @@ class OneGenMixin:
             attention_mask = torch.ones_like(input_ids)
         parts = []
         nothing = torch.zeros_like(input_ids, dtype=torch.bool)
-        for start, stop, length in _groups_of_similar_length(attention_mask.sum(dim=1).tolist()):
+        lengths = attention_mask.sum(dim=1).tolist()
+        # A router's loss is made of whole rows.
+        whole = packs_rows(self, input_ids.shape[1]) and not (self._has_router and self.training)
+        groups = [(0, len(lengths), input_ids.shape[1])] if whole else _groups_of_similar_length(lengths)
+        for start, stop, length in groups:
             mask = attention_mask[start:stop, :length]
             output, hidden = self._decode(
                 input_ids=input_ids[start:stop, :length],
@@ -206,11 +211,19 @@ class OneGenMixin:
         return torch.cat(parts)
 
     def _decode(self, **inputs: Any) -> tuple[Any, Tensor]:
-        """Run the backbone and catch the decoder's last hidden state (after the final norm) on its way to the head."""
+        """
+        Run the backbone and catch the decoder's last hidden state (after the final norm) on its way to the head.
+
+        Args:
+            inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
+        """
+        rows = packed_rows(self, inputs)
+        if rows is not None:
+            inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
         _capture.wanted = True
         try:
             output = super().forward(**inputs)  # type: ignore[misc]
-            return output, _capture.hidden
+            return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
         finally:
             _capture.wanted, _capture.hidden = False, None
 
