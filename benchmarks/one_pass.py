@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -67,11 +67,16 @@ class Setting:
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
-    """Each length at `--at-hops`, each number of hops at `--at-length`, and the longest with the most hops."""
+    """
+    For each size of the batch: each length at `--at-hops`, each number of hops at `--at-length`, and the longest with
+    the most hops; without those whose prompts together are longer than `--max-batch-tokens`.
+    """
     pairs = [(length, options.at_hops) for length in options.lengths]
     pairs += [(options.at_length, hops) for hops in options.hops]
     pairs += [(max(options.lengths), max(options.hops))]
-    return [Cell(*pair, batch_size) for batch_size in options.batch_sizes for pair in sorted(set(pairs))]
+    cells = [Cell(*pair, batch_size) for batch_size in options.batch_sizes for pair in sorted(set(pairs))]
+    limit = options.max_batch_tokens
+    return [cell for cell in cells if limit is None or cell.prompt_tokens * cell.batch_size <= limit]
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,8 @@ def panels(results: Sequence[dict[str, Any]], options: argparse.Namespace) -> li
                 if result[fixed] == value:
                     for name, seconds in result["seconds"].items():
                         series.setdefault(name.replace("_", " "), {})[result[axis]] = seconds
+            if not series:
+                continue
             by_length = axis == "prompt_tokens"
             title = f"batch {batch_size}, " + (f"{value} hops" if by_length else f"{value:,} prompt tokens")
             drawn.append(Panel(title, axis.replace("_", " "), "seconds", series, log_x=by_length, log_y=by_length))
@@ -196,7 +203,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--at-hops", type=int, default=3, help="number of hops where the length is varied")
     parser.add_argument("--at-length", type=int, default=1024, help="length where the number of hops is varied")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--max-batch-tokens", type=int, help="leave out settings with more tokens in all prompts")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--questions", type=int, default=8, help="free questions on which ids are compared")
     parser.add_argument("--alternatives", nargs="+", choices=list(ALTERNATIVES)[1:], default=list(ALTERNATIVES)[1:])
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all models")
@@ -225,7 +233,8 @@ def main() -> None:
     for cell in cells_of(options):
         results.append(compare(components, alternatives, cell, options.repeats))
         print(json.dumps(results[-1]), file=sys.stderr, flush=True)
-    corner = Cell(max(options.lengths), max(options.hops), 1)
+    # Of each size of the batch, the last one: the longest with the most hops.
+    largest = {} if options.no_memory else {f"batch {cell.batch_size}": cell for cell in cells_of(options)}
     name = f"{NAME}_quick" if options.quick else NAME
     write_result(
         name,
@@ -235,11 +244,9 @@ def main() -> None:
             "truncate_queries": options.truncate_queries,
             "repeats": options.repeats,
             "settings": results,
-            "peak_mib": {}
-            if options.no_memory
-            else {
-                f"batch {size}": peak_memories(setting, list(alternatives), replace(corner, batch_size=size))
-                for size in options.batch_sizes
+            "peak_mib": {
+                batch: {**asdict(cell), **peak_memories(setting, list(alternatives), cell)}
+                for batch, cell in largest.items()
             },
             "same_ids": same_ids(components, alternatives, options.questions),
         },
