@@ -90,7 +90,12 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
                 axes.set_yscale("log")
             else:
                 axes.set_ylim(bottom=0)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=3 * len(panels),
+            frameon=False,
+        )
         RESULTS.mkdir(exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
     return path
