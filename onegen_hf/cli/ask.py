@@ -12,6 +12,7 @@ from transformers import TextStreamer, pipeline
 from trl import TrlParser
 
 from ..presets import PRESET_CHOICES
+from ..quantization import quantize_for_cpu
 from .display import format_result
 
 
@@ -31,6 +32,8 @@ class PipelineArguments:
         batch_size (`int`, *optional*, defaults to 8): Questions decoded together.
         device (`str`, *optional*): Such as `"cpu"` or `"cuda:0"`; by default an accelerator if there is one.
         dtype (`str`, *optional*, defaults to `"auto"`)
+        int8 (`bool`, *optional*, defaults to `False`): Quantise the linear layers, for speed on a CPU; see
+            [`quantize_for_cpu`].
     """
 
     model: str | None = field(
@@ -47,11 +50,16 @@ class PipelineArguments:
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:0."})
     dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
+    int8: bool = field(default=False, metadata={"help": "Quantise the linear layers, for speed on a CPU."})
 
     def load(self) -> Any:
         """The pipeline."""
-        options = {"index": self.index, "tokens": self.tokens, "device": self.device, "dtype": self.dtype}
-        return pipeline("onegen-rag", model=self.model, **options)
+        device = "cpu" if self.int8 and self.device is None else self.device
+        options = {"index": self.index, "tokens": self.tokens, "device": device, "dtype": self.dtype}
+        rag = pipeline("onegen-rag", model=self.model, **options)
+        if self.int8:
+            quantize_for_cpu(rag.model)
+        return rag
 
     def call_options(self) -> dict[str, Any]:
         """Arguments of a call of the pipeline."""

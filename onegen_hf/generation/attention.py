@@ -21,6 +21,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .cache import part_of, rows_apart
+
 NAME = "onegen_packed"
 IMPLEMENTATIONS = ("sdpa", "eager")
 """What the model may use itself: packed attention calls it for each group of rows."""
@@ -49,7 +51,7 @@ class RowGroup:
 
     def of(self, states: Tensor) -> Tensor:
         """Their keys or values, out of all of shape `(slots, heads, capacity, head_dim)`."""
-        return states[self.first : self.first + len(self.starts), :, : self.visible]
+        return part_of(states, self.first, len(self.starts), 0, self.visible)
 
     def mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor | None:
         """
@@ -149,25 +151,16 @@ def packed_attention_forward(
     packed = _current.get()
     attend = _implementation(module, packed.implementation)
     additive = query.dtype if packed.implementation == "eager" else None
-
-    def attended(group: RowGroup, own: Tensor) -> Tensor:
-        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
-        return attend(module, own, group.of(key), group.of(value), mask, **kwargs)[0]
-
-    if len(packed.groups) == 1:
-        (group,) = packed.groups
-        # What most steps are, one token of each row, or one row: a transposition at most.
-        if group.size == 1:
-            return attended(group, query.transpose(0, 2)).transpose(0, 1), None
-        if len(group.starts) == 1:
-            return attended(group, query), None
     parts, start = [], 0
     for group in packed.groups:
-        rows, stop = len(group.starts), start + len(group.starts) * group.size
-        own = query[0, :, start:stop].unflatten(1, (rows, group.size)).transpose(0, 1)
-        parts.append(attended(group, own).flatten(0, 1))
-        start = stop
-    return torch.cat(parts).unsqueeze(0), None
+        rows = len(group.starts)
+        tokens = rows * group.size
+        own = query if tokens == query.shape[2] else query.narrow(2, start, tokens)
+        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
+        states = attend(module, rows_apart(own, rows), group.of(key), group.of(value), mask, **kwargs)[0]
+        parts.append(states.reshape(1, tokens, *states.shape[2:]))
+        start += tokens
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), None
 
 
 def _implementation(module: torch.nn.Module, name: str) -> Callable[..., Any]:

@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
-
 MOST_BLOCKS = 4
 """Copies of blocks up to which they are cheaper than scattering tokens one by one."""
 
@@ -34,9 +33,28 @@ class Block(NamedTuple):
 
     def write(self, states: Tensor, storage: Tensor) -> None:
         """Copy their part of states of shape `(1, heads, tokens, head_dim)` into a layer's keys or values."""
-        own = states[0, :, self.token : self.token + self.rows * self.size]
-        target = storage[self.first : self.first + self.rows, :, self.start : self.start + self.size]
-        target.copy_(own.unflatten(1, (self.rows, self.size)).transpose(0, 1))
+        tokens = self.rows * self.size
+        own = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
+        part_of(storage, self.first, self.rows, self.start, self.size).copy_(rows_apart(own, self.rows))
+
+
+def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:
+    """A view of `(slots, heads, capacity, head_dim)`: some neighbouring slots and positions."""
+    part = storage.narrow(2, start, size)
+    return part if rows == storage.shape[0] else part.narrow(0, first, rows)
+
+
+def rows_apart(states: Tensor, rows: int) -> Tensor:
+    """
+    Split `(1, heads, tokens, head_dim)`, rows one after the other, into `(rows, heads, tokens / rows, head_dim)`.
+
+    The two cases that most steps are, a single row and a token of each row, take one operation at most.
+    """
+    if rows == 1:
+        return states
+    if rows == states.shape[2]:
+        return states.transpose(0, 2)
+    return states[0].unflatten(1, (rows, -1)).transpose(0, 1)
 
 
 def blocks_of(slots: list[int], starts: list[int], sizes: list[int]) -> list[Block]:
