@@ -93,8 +93,8 @@ def quantize_for_cpu(model: Any) -> Any:
     Turn the linear layers of a model into [`Int8Linear`], in place; everything else becomes float32.
 
     SmolLM2-135M takes 1.8 times less processor time per token than in bfloat16. Indexes of the unquantised model stay
-    valid: embeddings keep a cosine of 0.995 with those in float32. The result answers, searches and encodes passages; it can be neither
-    trained nor saved, so keep the checkpoint.
+    valid: embeddings keep a cosine of 0.995 with those in float32. The result answers, searches and encodes passages;
+    it can be neither trained nor saved, so keep the checkpoint.
 
     Args:
         model (`PreTrainedModel`): Such as a [`OneGenForCausalLM`], on the CPU, with adapters merged.
