@@ -64,8 +64,8 @@ class OneGenConfig:
             Directory or Hub repository of the index that goes with the checkpoint; `./name` is a folder beside its
             weights.
         link_threshold (`float`, *optional*):
-            Entity linking: a mention whose best score is lower is NIL. Fitted on a development set by
-            [`~onegen_hf.linking.threshold.fit_threshold`].
+            Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
+            set by [`~onegen_hf.linking.threshold.fit_threshold`].
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)

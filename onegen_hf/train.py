@@ -95,9 +95,7 @@ class FormatArguments:
         max_passage_length, max_embedded_length (`int`, *optional*)
     """
 
-    tokens: str | None = field(
-        default=None, metadata={"help": "Retrieval tokens.", "choices": PRESET_CHOICES}
-    )
+    tokens: str | None = field(default=None, metadata={"help": "Retrieval tokens.", "choices": PRESET_CHOICES})
     system_prompt: str | None = field(default=None, metadata={"help": "System turn for conversations without one."})
     passage_template: str | None = field(default=None, metadata={"help": "How a passage is written."})
     prompt_template: str | None = field(default=None, metadata={"help": "How a question is written."})

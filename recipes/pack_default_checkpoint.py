@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 
 from onegen_hf import OneGenForCausalLM, PassageIndex
 from onegen_hf.adapters import load_adapter, save_adapter
@@ -36,22 +37,21 @@ Stage 1 is `recipes/default_checkpoint_1.yaml` (log: training_log_1.txt), stage 
 (trainer_state.json); the table above is stage 2's."""
 
 
-def pack(adapter: Path, documents: str, out: Path) -> None:
-    """Store the adapter in half precision and index the corpus with it."""
+def pack(adapter: Path, documents: Dataset, out: Path) -> None:
+    """Store the adapter in half precision and index a corpus with it."""
     adapted, tokenizer = load_adapter(adapter, merge=False), load_tokenizer(adapter)
     base = adapted.get_base_model()
     base.onegen_config.default_index = "./index"
     base.set_onegen_config(base.onegen_config)
     save_adapter(adapted, tokenizer, out, dtype=torch.bfloat16)
     for name in ("training_args.json", "trainer_state.json"):
+        # What a machine calls the folder says nothing to others.
         content = json.loads((adapter / name).read_text(encoding="utf-8"))
         content.pop("output_dir", None)
         (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     model = OneGenForCausalLM.from_pretrained(out, dtype=torch.float32)
-    index = PassageIndex.build(
-        model, tokenizer, load_documents(documents), model_id="the checkpoint that comes with onegen-hf"
-    )
+    index = PassageIndex.build(model, tokenizer, documents, model_id=f"{out.name}, which comes with onegen-hf")
     index.save(out / "index")
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_CHECKPOINT)
     options = parser.parse_args()
     if options.adapter is not None:
-        pack(options.adapter, options.documents, options.out)
+        pack(options.adapter, load_documents(options.documents), options.out)
     if options.quality is not None:
         write_card(options.quality, options.out)
 

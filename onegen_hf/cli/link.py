@@ -24,7 +24,8 @@ class LinkArguments:
     Arguments of `onegen-hf link`, beside the texts themselves.
 
     Args:
-        model (`str`): Directory or Hub repository of a model trained for entity linking.
+        model (`str`, *optional*): Directory or Hub repository of a model trained for entity linking; by default the
+            one that comes along.
         tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as the
             paper's (`"entity-linking-paper"`).
         index (`str`, *optional*): Directory or Hub repository of the entity catalogue; by default the model's own.
@@ -43,7 +44,7 @@ class LinkArguments:
         dtype (`str`, *optional*, defaults to `"auto"`)
     """
 
-    model: str = field(metadata={"help": "Directory or Hub repository of a model trained for entity linking."})
+    model: str | None = field(default=None, metadata={"help": "Directory or repository; default: the built-in one."})
     tokens: str | None = field(
         default=None,
         metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},

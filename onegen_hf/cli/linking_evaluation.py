@@ -16,7 +16,7 @@ from ..evaluation.entity_linking import MODES
 from ..evaluation.linking_documents import row_of_example
 from ..evaluation.run_directory import RunDirectory
 from ..linking.threshold import write_threshold
-from ..pipelines import OneGenEntityLinkingPipeline
+from ..pipelines import DEFAULT_LINKER, OneGenEntityLinkingPipeline
 
 if TYPE_CHECKING:
     from .evaluate import EvaluateArguments
@@ -147,17 +147,16 @@ def parse_data_sets(texts: Sequence[str], in_domain: Sequence[str] = ()) -> list
 def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> LinkingReport:
     """Evaluate entity linking; a fitted threshold is written into the checkpoint."""
     data_sets = parse_data_sets(options.data, linking.in_domain)
-    if options.model is None:
-        raise ValueError("model is missing: the built-in checkpoint links no entities, so name one that does")
-    if linking.fit_threshold and not (Path(options.model) / "config.json").is_file():
+    name = options.model or str(DEFAULT_LINKER)
+    if linking.fit_threshold and (options.model is None or not (Path(name) / "config.json").is_file()):
         raise ValueError(
-            f"fit_threshold writes into the checkpoint, but model={options.model!r} is no directory: download it first"
+            f"fit_threshold writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
         )
     directory = RunDirectory(options.out)
-    model = options.load_model(options.model)
+    model = options.load_model(name)
     linker = OneGenEntityLinkingPipeline(
         model=model,
-        tokenizer=load_tokenizer(options.model),
+        tokenizer=load_tokenizer(name),
         index=options.index,
         aliases=linking.aliases,
         **({"mode": "detection"} if linking.mode == "detection" and options.index is None else {}),
@@ -180,5 +179,5 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
         level=options.level,
     )
     if linking.fit_threshold:
-        write_threshold(options.model, report.scoring["threshold"])
+        write_threshold(name, report.scoring["threshold"])
     return report

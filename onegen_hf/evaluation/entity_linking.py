@@ -70,7 +70,7 @@ def evaluate_entity_linking(
         groups (`Mapping[str, str]`, *optional*): Data set → group, such as `"in-domain"`, for averages of groups.
         top_k (`int`, *optional*, defaults to 10): Candidates of a mention.
         threshold (`float`, *optional*): A mention whose best score is lower is NIL; by default the checkpoint's
-            `onegen.link_threshold`.
+            `onegen.link_threshold` for mentions that the model finds (`mode="full"`).
         prior_weight (`float`, *optional*, defaults to 0.0): Of the linker's `aliases`.
         fit_threshold (`bool`, *optional*, defaults to `False`): Take the threshold with the highest micro-F1 over all
             mentions of these data sets, which are then development data.
@@ -122,7 +122,9 @@ def evaluate_entity_linking(
             for name, documents in read.items()
         }
         found = {name: [one["mentions"] for one in results] for name, results in links.items()}
-        scoring = _scoring(linker, read, found, threshold, prior_weight, fit_threshold, fit_prior_weight)
+        if threshold is None and mode == "full":
+            threshold = linker.model.onegen_config.link_threshold
+        scoring = _scoring(read, found, threshold, prior_weight, fit_threshold, fit_prior_weight)
         ratios: dict[str, Ratios] = {}
         for name, documents in read.items():
             if mode == "detection":
@@ -248,7 +250,6 @@ def _read(
 
 
 def _scoring(
-    linker: OneGenEntityLinkingPipeline,
     documents: Mapping[str, Sequence[LinkingDocument]],
     found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
     threshold: float | None,
@@ -263,8 +264,6 @@ def _scoring(
     if fit_threshold:
         weighted = [final_mentions(one, None, prior_weight) for one in mentions]
         threshold = best_threshold(*threshold_sample(every, weighted))
-    elif threshold is None:
-        threshold = linker.model.onegen_config.link_threshold
     fitted = [name for name, done in (("threshold", fit_threshold), ("prior_weight", fit_prior_weight)) if done]
     return {"threshold": threshold, "prior_weight": prior_weight, "fitted": fitted}
 

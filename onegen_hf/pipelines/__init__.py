@@ -2,6 +2,12 @@
 
 from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
-from .registration import DEFAULT_CHECKPOINT, register_pipelines
+from .registration import DEFAULT_CHECKPOINT, DEFAULT_LINKER, register_pipelines
 
-__all__ = ["DEFAULT_CHECKPOINT", "OneGenEntityLinkingPipeline", "OneGenRagPipeline", "register_pipelines"]
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "DEFAULT_LINKER",
+    "OneGenEntityLinkingPipeline",
+    "OneGenRagPipeline",
+    "register_pipelines",
+]

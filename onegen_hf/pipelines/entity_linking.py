@@ -72,7 +72,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             paper does, and drops what does not align with it.
         top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
         threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default the
-            checkpoint's `onegen.link_threshold`, without which none does. `-math.inf` for none.
+            checkpoint's `onegen.link_threshold`, without which none does. That one is fitted to the mentions that the
+            model finds, and does not concern `spans`. `-math.inf` for none.
         prior_weight (`float`, *optional*, defaults to 0.0): A candidate's score is its cosine plus so many times its
             prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
@@ -269,7 +270,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         elif kept:
             assert self.index is not None
             stacked = torch.stack([embeddings[number] for number in kept])
-            if threshold is None:
+            if threshold is None and source.order is None:
                 threshold = self.model.onegen_config.link_threshold
             mentions = link_mentions(
                 self.index, source.text, kept_spans, stacked, top_k, threshold, self.priors, prior_weight

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
 
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -13,22 +12,8 @@ from .rag import OneGenRagPipeline
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "default_checkpoint"
 """What `pipeline("onegen-rag")` loads when no model is named: a LoRA adapter and its index, part of the package."""
-
-
-class NoDefaultModel(dict[str, Any]):
-    """
-    Stands where transformers looks for the default model of a task that has none, and says what to do.
-
-    Raises:
-        `ValueError`: When the default is asked for.
-    """
-
-    def __init__(self, task: str) -> None:
-        super().__init__(model=None)
-        self.task = task
-
-    def __getitem__(self, key: str) -> NoReturn:
-        raise ValueError(f'model is missing: the task {self.task!r} has no default one, so pass `model="..."`')
+DEFAULT_LINKER = DEFAULT_CHECKPOINT.with_name("default_linker")
+"""The same for `pipeline("onegen-entity-linking")`."""
 
 
 def register_pipelines() -> None:
@@ -47,7 +32,7 @@ def register_pipelines() -> None:
             "onegen-entity-linking",
             pipeline_class=OneGenEntityLinkingPipeline,
             pt_model=OneGenForCausalLM,
-            default=NoDefaultModel("onegen-entity-linking"),
+            default={"model": (str(DEFAULT_LINKER), "main")},
             type="text",
         )
     for pipeline_class in (OneGenRagPipeline, OneGenEntityLinkingPipeline):

@@ -46,8 +46,8 @@ def test_a_fitted_threshold_goes_into_the_checkpoint(model: Path, tmp_path: Path
     written = json.loads((model / "config.json").read_text())["onegen"]["link_threshold"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["scoring"] == {"threshold": written, "prior_weight": 0.0, "fitted": ["threshold"]}
-    # The next evaluation takes it, and no link is computed anew.
-    main(options(model, tmp_path, "--mode", "given"))
+    # Given mentions have the threshold that is passed, and no link is computed anew.
+    main(options(model, tmp_path, "--mode", "given", "--threshold", str(written)))
     again = json.loads((tmp_path / "out" / "report.json").read_text())
     assert again["scoring"] == {"threshold": written, "prior_weight": 0.0, "fitted": []}
     assert again["results"] == report["results"]
@@ -102,5 +102,5 @@ def test_options_of_linking_are_refused_elsewhere(tmp_path: Path) -> None:
         main(["--data", "x", "--out", str(tmp_path), "--fit_threshold"])
     with pytest.raises(ValueError, match="stand for more than one data set"):
         parse_data_sets(["a/dev.jsonl", "b/dev.jsonl"])
-    with pytest.raises(ValueError, match="model is missing"):
-        main(["--task", "entity-linking", "--data", "x.jsonl", "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match="model=None is no directory of yours"):
+        main(["--task", "entity-linking", "--data", "x.jsonl", "--out", str(tmp_path), "--fit_threshold"])

@@ -109,6 +109,8 @@ def test_the_threshold_of_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(linker.model.onegen_config, "link_threshold", 0.65)
     assert evaluate(linker).scoring == {"threshold": 0.65, "prior_weight": 0.0, "fitted": []}
     assert evaluate(linker, threshold=0.1).scoring["threshold"] == 0.1
+    # It is fitted to what the model finds.
+    assert evaluate(linker, mode="given").scoring["threshold"] is None
 
 
 def test_a_fitted_threshold_is_the_best() -> None:

@@ -232,11 +232,6 @@ def test_detection_needs_no_index(link: OneGenEntityLinkingPipeline) -> None:
         detect({"text": TEXTS[0], "spans": [[0, 3]]})
 
 
-def test_no_model() -> None:
-    with pytest.raises(ValueError, match=r"the task 'onegen-entity-linking' has no default one, so pass `model="):
-        pipeline("onegen-entity-linking")
-
-
 def test_a_text_that_is_cut_off_is_no_secret(link: OneGenEntityLinkingPipeline) -> None:
     with pytest.warns(UserWarning, match="not written to its end"):
         link(TEXTS[0], max_new_tokens=3)
