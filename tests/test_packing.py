@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DOCUMENTS, EXAMPLES
 from peft import LoraConfig
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_model
 from torch.nn.functional import scaled_dot_product_attention
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DOCUMENTS, EXAMPLES
+from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_model
 
 from benchmarks import index_types, plot, report, training
