@@ -98,7 +98,7 @@ class TrainingRun(TrainerCallback):
             "steps": state.global_step,
             "epochs": state.epoch,
             "losses": losses[:1] + losses[1:][-1:],
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             "measured_from_step": self._first_step,
             "flops": state.total_flos,
             "devices": {"number": args.world_size, "name": device_name(args.device)},

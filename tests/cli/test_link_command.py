@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from linking_setup import ENTITIES, linking_setup
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.main import main
+from onegen_hf.pipelines import DEFAULT_LINKER
 
 TEXTS = ["Ada Moll met Ben Oak in Fern Bay.", "A boat \U0001f600 in Elm Hill"]
 
@@ -82,10 +84,14 @@ def test_detection_and_a_page(checkpoint: Path, tmp_path: Path, capsys: pytest.C
     assert outputs(capsys)[0]["text"] == TEXTS[0]
 
 
-def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["link", "a text"])
-    assert "--model" in capsys.readouterr().err
+def test_no_model_is_the_one_that_comes_along(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = PIPELINE_REGISTRY.supported_tasks["onegen-entity-linking"]
+    assert task["default"] == {"model": (str(DEFAULT_LINKER), "main")}
+    monkeypatch.setitem(task, "default", {"model": (str(checkpoint), "main")})
+    main(["link", "Ada Moll lives in Fern Bay.", "--json"])
+    assert json.loads(capsys.readouterr().out)["text"] == "Ada Moll lives in Fern Bay."
 
 
 def test_faulty_option(checkpoint: Path) -> None:
