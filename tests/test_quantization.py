@@ -12,7 +12,15 @@ from tiny_models import tiny_backbone, tiny_model
 from torch import nn
 
 from onegen_hf import PassageIndex
-from onegen_hf.quantization import ENGINE, Int8Linear, has_integer_products, quantize_for_cpu
+from onegen_hf.quantization import (
+    ENGINE,
+    Int8Linear,
+    Int8Part,
+    SharedProducts,
+    has_integer_products,
+    merge_layers,
+    quantize_for_cpu,
+)
 
 pytestmark = pytest.mark.skipif(not has_integer_products(), reason=f"this torch has no {ENGINE} engine")
 
@@ -56,6 +64,39 @@ def test_embeddings_stay_near_and_all_linear_layers_are_replaced(tokenizer: Any,
     assert not [name for name, module in quantized.named_modules() if type(module) is nn.Linear]
     exact, near = (m(input_ids=ids, retrieval_positions=[[19]]).retrieval_embeddings[0, 0] for m in (model, quantized))
     assert torch.cosine_similarity(exact, near, dim=0) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("architecture", "together"),
+    [
+        ("llama_tied", {("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("o_proj",), ("down_proj",)}),
+        ("gpt2", {("c_attn",), ("c_proj",), ("c_fc",)}),
+    ],
+)
+def test_layers_that_read_the_same_are_one(tokenizer: Any, architecture: str, together: set[tuple[str, ...]]) -> None:
+    model = quantize_for_cpu(tiny_model(tokenizer, architecture))
+    names: dict[nn.Module, tuple[str, ...]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Part):
+            names[module.shared] = (*names.get(module.shared, ()), name.rpartition(".")[2])
+        elif isinstance(module, Int8Linear) and not name.endswith("shared.layer"):
+            names[module] = (name.rpartition(".")[2],)
+    assert set(names.values()) - {("lm_head",)} == together
+
+
+def test_parts_are_the_layers_whatever_the_order_of_calls() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(64, size, bias=bool(size % 2)) for size in (48, 17, 33)]
+    merged = merge_layers(layers, None)
+    shared = SharedProducts(merged, [layer.out_features for layer in layers])
+    parts = [Int8Part(shared, number) for number in range(3)]
+    one, other = torch.randn(2, 5, 64), torch.randn(2, 5, 64)
+    for states in (one, other, one):
+        for number in (0, 1, 2):
+            exact = Int8Linear(layers[number].weight, layers[number].bias)(states)
+            assert torch.equal(parts[number](states), exact)
+    for number, states in ((0, one), (1, other), (1, one), (2, other), (0, other), (2, one)):
+        assert torch.equal(parts[number](states), merged(states).split(shared.sizes, dim=-1)[number])
 
 
 def test_a_batch_gives_what_single_rows_give(setup_for: Any) -> None:

@@ -1,0 +1,8 @@
+"""Training runs that differ in one thing, and what they are measured by."""
+
+from .data import StudyData
+from .scores import Scores, score
+from .training import Setup, load_trained, train_variant
+from .variant import VARIANTS, Variant
+
+__all__ = ["VARIANTS", "Scores", "Setup", "StudyData", "Variant", "load_trained", "score", "train_variant"]

@@ -1,0 +1,140 @@
+"""Training a variant, and loading what came out."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from torch import Tensor
+from transformers.trainer_utils import get_last_checkpoint
+
+from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
+from onegen_hf.auto import load_tokenizer
+from onegen_hf.backbones import load_backbone
+
+from .data import StudyData
+from .experts import upcycle
+from .variant import Variant
+
+OPTIONS: dict[str, Any] = {
+    "per_device_train_batch_size": 8, "learning_rate": 6e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.1,
+    "weight_decay": 0.0, "bpr_negatives": "sum", "num_hard_negatives": 1, "max_length": 640, "logging_steps": 1,
+    "save_steps": 20, "save_total_limit": 1, "report_to": "none", "disable_tqdm": True, "bf16": False,
+}  # fmt: skip
+SETTINGS = OneGenConfig(max_embedded_length=64, max_passage_length=128)
+RANK = 32
+LAST_STEPS = 10
+"""Over which the losses in the result are averaged."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """
+    What all runs of a study have in common.
+
+    Args:
+        backbone (`str`): Hub id or directory.
+        dtype (`str`): Of the weights.
+        device (`str`)
+        examples (`int`): How many `base` sees.
+    """
+
+    backbone: str
+    dtype: str
+    device: str
+    examples: int
+
+    def untrained(self, variant: Variant, seed: int) -> tuple[Any, Any]:
+        """The model that training starts from, and its tokenizer."""
+        dense, tokenizer = load_backbone(self.backbone, dtype=self.dtype)
+        own = upcycle(dense, variant.experts, seed) if variant.experts else dense
+        model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=copy.deepcopy(SETTINGS))
+        return model.to(self.device), tokenizer
+
+
+def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: Path, seed: int) -> dict[str, Any]:
+    """
+    Train a variant, or go on where it was interrupted. The examples come in the same order in all runs of a seed.
+
+    Args:
+        variant ([`Variant`])
+        setup ([`Setup`])
+        data ([`StudyData`])
+        output_dir (`Path`): Receives the model.
+        seed (`int`): Of adapter, router and order.
+
+    Returns:
+        `dict[str, Any]`: Steps, minutes, trained parameters, and the mean losses of the last steps.
+    """
+    torch.manual_seed(seed)
+    model, tokenizer = setup.untrained(variant, seed)
+    if variant.frozen_passages:
+        freeze_passages(model, copy.deepcopy(model), tokenizer)
+    lora = LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=0.0, target_modules="all-linear")
+    args = OneGenTrainingArguments(
+        str(output_dir / "training"), **{**OPTIONS, **variant.options}, num_train_epochs=1, seed=seed,
+        use_cpu=setup.device == "cpu",
+    )  # fmt: skip
+    seen = data.train.shuffle(seed=seed).select(range(round(setup.examples * variant.examples)))
+    trainer = OneGenTrainer(
+        model, args, seen, documents=data.store(), processing_class=tokenizer,
+        peft_config=lora if variant.adapter else None,
+    )  # fmt: skip
+    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last)
+    minutes = (time.perf_counter() - start) / 60
+    trainer.save_model(str(output_dir))
+    shutil.rmtree(args.output_dir, ignore_errors=True)
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry][-LAST_STEPS:]
+    return {
+        "examples": len(seen),
+        "steps": trainer.state.global_step,
+        "minutes": round(minutes, 2),
+        "resumed": last is not None,
+        "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        **{
+            name: round(statistics.mean(entry[name] for entry in logged), 4)
+            for name in ("loss_gen", "loss_ret", "retrieval_accuracy")
+        },
+    }
+
+
+def load_trained(variant: Variant, setup: Setup, path: Path, seed: int) -> tuple[Any, Any]:
+    """The trained model with its adapter merged, and its tokenizer."""
+    model = OneGenForCausalLM.from_pretrained(path, dtype=setup.dtype).to(setup.device).eval()
+    tokenizer = load_tokenizer(path)
+    if variant.frozen_passages:
+        frozen, _ = setup.untrained(variant, seed)
+        freeze_passages(model, frozen, tokenizer)
+    return model, tokenizer
+
+
+def freeze_passages(model: Any, frozen: Any, tokenizer: Any) -> None:
+    """
+    Let another model embed the passages of this one, here and wherever passages are encoded for it.
+
+    Args:
+        model ([`OneGenForCausalLM`]): Rows that end with its document token are passages.
+        frozen ([`OneGenForCausalLM`]): Nothing flows back into it.
+        tokenizer (`PreTrainedTokenizerBase`): Of both.
+    """
+    document = tokenizer.convert_tokens_to_ids(model.onegen_config.tokens.document)
+    own = model.embed
+    frozen.eval().requires_grad_(False)
+
+    def embed(input_ids: Tensor, attention_mask: Tensor | None, retrieval_positions: Tensor, *rest: Any) -> Tensor:
+        asked = input_ids.gather(1, retrieval_positions.clamp(min=0))[retrieval_positions >= 0]
+        if not bool((asked == document).all()):
+            return own(input_ids, attention_mask, retrieval_positions, *rest)
+        with torch.no_grad():
+            return frozen.embed(input_ids, attention_mask, retrieval_positions)
+
+    model.__dict__["embed"] = embed

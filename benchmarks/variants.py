@@ -1,0 +1,123 @@
+"""
+Which training retrieves and answers best, and does generation suffer from retrieval?
+
+```
+python -m benchmarks.variants --data data/wiki2hop
+```
+
+Every run of [`VARIANTS`] differs from `base` in one thing. All see the same examples in the same order (as far as they
+see them), and are measured on the same held-out questions, with the same passages to search. Finished runs are kept in
+`--out` and in the result file: a second call makes those that are missing, and the picture anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.plot import Panel, plot_bars
+from benchmarks.report import RESULTS, write_result
+from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, score, train_variant
+from benchmarks.study.tiny import tiny_backbone, tiny_repository
+from onegen_hf.backbones import SMOLLM2
+
+NAME = "variants"
+QUESTION = "Which training retrieves and answers best, and does generation suffer from retrieval?"
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="dataset repository with the splits train and dev")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--examples", type=int, default=480, help="that base is trained on")
+    parser.add_argument("--questions", type=int, default=200, help="held-out questions")
+    parser.add_argument("--passages", type=int, default=1000, help="that are searched")
+    parser.add_argument("--batch-size", type=int, default=16, help="questions answered together")
+    parser.add_argument("--out", default="outputs/variants", help="trained models and their answers")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--name", default=NAME, help="of the result file")
+    parser.add_argument("--quick", action="store_true", help="a tiny random model, to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.examples, options.questions, options.passages, options.dtype = 8, 6, 20, "float32"
+        options.name, options.out, options.device = f"{NAME}_quick", f"{options.out}/quick", "cpu"
+        shutil.rmtree(options.out, ignore_errors=True)
+    elif options.data is None:
+        parser.error("--data is missing: a dataset repository with the splits train and dev")
+    return options
+
+
+def one_run(name: str, seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure a variant."""
+    variant, path = VARIANTS[name], Path(options.out) / f"{name}-{seed}"
+    trained = path / "trained.json"
+    if not trained.is_file():
+        facts = train_variant(variant, setup, data, path, seed)
+        trained.write_text(json.dumps(facts), encoding="utf-8")
+    facts = json.loads(trained.read_text(encoding="utf-8"))
+    model, tokenizer = load_trained(variant, setup, path, seed)
+    return {"asks": variant.asks, **facts, **asdict(score(model, tokenizer, data, path, options.batch_size))}
+
+
+def known_runs(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The runs of the result file, if they were made with the same settings."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return {}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return dict(result["runs"]) if result["settings"] == settings else {}
+
+
+def draw(name: str, runs: Mapping[str, Any]) -> None:
+    """Retrieval and answers of every run, with their intervals."""
+    measured = {"recall@1 per hop": ("retrieval", "recall@1"), "F1": ("answers", "f1")}
+    panels = []
+    for label, (part, metric) in measured.items():
+        bars = {}
+        for run, one in runs.items():
+            value, low, high = one[part][metric]
+            bars[run] = {"": [low, value, high]}
+        panels.append(Panel("after the gold text" if part == "retrieval" else "of answers", "", label, bars))
+    plot_bars(name, *panels)
+
+
+def main() -> None:
+    """Run the measurement."""
+    options = parse()
+    source, backbone = (
+        (tiny_repository(Path(options.out)), tiny_backbone(Path(options.out)))
+        if options.quick
+        else (options.data, SMOLLM2)
+    )
+    setup = Setup(backbone, options.dtype, options.device, options.examples)
+    data = StudyData.load(source, options.questions, options.passages)
+    settings = {
+        "data": Path(source).name,
+        "backbone": Path(backbone).name,
+        "examples": setup.examples,
+        "questions": len(data.questions),
+        "passages": len(data.searched),
+        "dtype": setup.dtype,
+    }
+    runs = {} if options.quick else known_runs(options.name, settings)
+    for seed in options.seeds:
+        for name in options.variants:
+            run = f"{name}, seed {seed}"
+            if run not in runs:
+                runs[run] = one_run(name, seed, setup, data, options)
+                write_result(options.name, {"question": QUESTION, "settings": settings, "runs": runs})
+    draw(options.name, runs)
+
+
+if __name__ == "__main__":
+    main()
