@@ -32,9 +32,9 @@ NAME = "variants"
 QUESTION = "Which training retrieves and answers best, and does generation suffer from retrieval?"
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None, description: str | None = __doc__) -> argparse.Namespace:
     """Read the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="dataset repository with the splits train and dev")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -60,11 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def one_run(name: str, seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
     """Train and measure a variant."""
     variant, path = VARIANTS[name], Path(options.out) / f"{name}-{seed}"
-    trained = path / "trained.json"
-    if not trained.is_file():
-        facts = train_variant(variant, setup, data, path, seed)
-        trained.write_text(json.dumps(facts), encoding="utf-8")
-    facts = json.loads(trained.read_text(encoding="utf-8"))
+    facts = train_variant(variant, setup, data, path, seed)
     model, tokenizer = load_trained(variant, setup, path, seed)
     return {"asks": variant.asks, **facts, **asdict(score(model, tokenizer, data, path, options.batch_size))}
 
@@ -91,14 +87,10 @@ def draw(name: str, runs: Mapping[str, Any]) -> None:
     plot_bars(name, *panels)
 
 
-def main() -> None:
-    """Run the measurement."""
-    options = parse()
-    source, backbone = (
-        (tiny_repository(Path(options.out)), tiny_backbone(Path(options.out)))
-        if options.quick
-        else (options.data, SMOLLM2)
-    )
+def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]:
+    """What the runs have in common, their data, and the settings that the result names."""
+    out = Path(options.out)
+    source, backbone = (tiny_repository(out), tiny_backbone(out)) if options.quick else (options.data, SMOLLM2)
     setup = Setup(backbone, options.dtype, options.device, options.examples)
     data = StudyData.load(source, options.questions, options.passages)
     settings = {
@@ -109,6 +101,13 @@ def main() -> None:
         "passages": len(data.searched),
         "dtype": setup.dtype,
     }
+    return setup, data, settings
+
+
+def main() -> None:
+    """Run the measurement."""
+    options = parse()
+    setup, data, settings = load(options)
     runs = {} if options.quick else known_runs(options.name, settings)
     for seed in options.seeds:
         for name in options.variants:

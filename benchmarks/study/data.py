@@ -50,3 +50,7 @@ class StudyData:
     def store(self) -> DocumentStore:
         """All passages, as training wants them."""
         return DocumentStore(self.documents)
+
+    def searched_store(self) -> DocumentStore:
+        """The passages that are searched, in the order of an index of them."""
+        return DocumentStore(self.searched)

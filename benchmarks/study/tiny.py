@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from data_builders.facts.builder import write_facts
 from onegen_hf.auto import load_tokenizer
@@ -34,3 +36,17 @@ def tiny_backbone(directory: Path) -> str:
         LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return str(path)
+
+
+def tiny_encoder(directory: Path) -> SentenceTransformer:
+    """A random sentence encoder with the same tokenizer."""
+    path = directory / "encoder"
+    tokenizer = load_tokenizer(DEFAULT_CHECKPOINT)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)).save_pretrained(
+            path
+        )
+    tokenizer.save_pretrained(path)
+    return SentenceTransformer(modules=[Transformer(str(path), max_seq_length=256), Pooling(32)], device="cpu")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from torch import Tensor
+from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
@@ -30,6 +33,8 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 SETTINGS = OneGenConfig(max_embedded_length=64, max_passage_length=128)
 RANK = 32
+FACTS = "trained.json"
+"""Written last, beside the model."""
 LAST_STEPS = 10
 """Over which the losses in the result are averaged."""
 
@@ -59,9 +64,17 @@ class Setup:
         return model.to(self.device), tokenizer
 
 
-def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: Path, seed: int) -> dict[str, Any]:
+def train_variant(
+    variant: Variant,
+    setup: Setup,
+    data: StudyData,
+    output_dir: Path,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, Any]:
     """
-    Train a variant, or go on where it was interrupted. The examples come in the same order in all runs of a seed.
+    Train a variant, go on where that was interrupted, or read what a finished training left. The examples come in the
+    same order in all runs of a seed.
 
     Args:
         variant ([`Variant`])
@@ -69,10 +82,14 @@ def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: P
         data ([`StudyData`])
         output_dir (`Path`): Receives the model.
         seed (`int`): Of adapter, router and order.
+        callbacks (`Sequence[TrainerCallback]`, *optional*): Watch the training.
 
     Returns:
         `dict[str, Any]`: Steps, minutes, trained parameters, and the mean losses of the last steps.
     """
+    finished = output_dir / FACTS
+    if finished.is_file():
+        return dict(json.loads(finished.read_text(encoding="utf-8")))
     torch.manual_seed(seed)
     model, tokenizer = setup.untrained(variant, seed)
     if variant.frozen_passages:
@@ -85,7 +102,7 @@ def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: P
     seen = data.train.shuffle(seed=seed).select(range(round(setup.examples * variant.examples)))
     trainer = OneGenTrainer(
         model, args, seen, documents=data.store(), processing_class=tokenizer,
-        peft_config=lora if variant.adapter else None,
+        peft_config=lora if variant.adapter else None, callbacks=list(callbacks),
     )  # fmt: skip
     last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
     start = time.perf_counter()
@@ -94,7 +111,7 @@ def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: P
     trainer.save_model(str(output_dir))
     shutil.rmtree(args.output_dir, ignore_errors=True)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry][-LAST_STEPS:]
-    return {
+    facts = {
         "examples": len(seen),
         "steps": trainer.state.global_step,
         "minutes": round(minutes, 2),
@@ -105,6 +122,8 @@ def train_variant(variant: Variant, setup: Setup, data: StudyData, output_dir: P
             for name in ("loss_gen", "loss_ret", "retrieval_accuracy")
         },
     }
+    finished.write_text(json.dumps(facts), encoding="utf-8")
+    return facts
 
 
 def load_trained(variant: Variant, setup: Setup, path: Path, seed: int) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ def evaluate_rag(
     max_new_tokens: int = 256,
     batch_size: int = 8,
     gold_passages: bool = False,
+    decoder_class: type[OnePassDecoder] = OnePassDecoder,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -83,7 +84,9 @@ def evaluate_rag(
         raise ValueError(f"max_hops={max_hops} must not be negative")
     read = read_examples(examples, (passage.id for passage in rag.index))
     options = {"task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    answering = _Answering(rag, k, max_hops, max_new_tokens, batch_size)
+    if decoder_class is not OnePassDecoder:
+        options["decoder"] = decoder_class.__name__
+    answering = _Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class)
     answering.check_prompts(read)
     # A batch of one has no partner: there is nothing to gain by waiting for others.
     block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
@@ -102,8 +105,17 @@ def evaluate_rag(
 class _Answering:
     """Answers a block of examples with one call of `generate`."""
 
-    def __init__(self, rag: OneGenRagPipeline, k: int, max_hops: int, max_new_tokens: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        rag: OneGenRagPipeline,
+        k: int,
+        max_hops: int,
+        max_new_tokens: int,
+        batch_size: int,
+        decoder_class: type[OnePassDecoder],
+    ) -> None:
         self.rag = rag
+        self.decoder_class = decoder_class
         self.max_new_tokens = max_new_tokens
         self.decoder_options = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
         self.by_sentence = rag.index.granularity == "sentence"
@@ -119,7 +131,7 @@ class _Answering:
                 )
 
     def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
-        return self._generate(examples, self._decoder(OnePassDecoder))
+        return self._generate(examples, self._decoder(self.decoder_class))
 
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]

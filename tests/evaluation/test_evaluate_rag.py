@@ -18,6 +18,7 @@ from sample_corpus import DOCUMENTS
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import GoldPassageDecoder, evaluate_rag
+from onegen_hf.generation import Hit, OnePassDecoder
 
 FILES = ["answers.jsonl", "answers_gold_passages.jsonl", "model-index.yaml", "report.json", "settings.json"]
 OPTIONS: dict[str, Any] = {
@@ -105,6 +106,19 @@ def test_gold_hops_end_and_searches_go_on() -> None:
     retrievals = output.rows[0].retrievals
     assert [hit.passage.id for hit in retrievals[0].hits] == ["d4"]
     assert all(hit.row >= 0 for retrieval in retrievals[1:] for hit in retrieval.hits)
+
+
+def test_passages_may_be_found_by_other_means(tmp_path: Path) -> None:
+    class AlwaysTheFirst(OnePassDecoder):
+        def retrieve(self, rows: Any, embeddings: Any) -> Any:
+            return [[Hit(self.index[0], 0.5, 0)] for _ in rows]
+
+    options = {**OPTIONS, "gold_passages": False}
+    evaluate_rag(pipeline(), rows(), tmp_path, decoder_class=AlwaysTheFirst, **options)
+    found = {hit["id"] for one in answers(tmp_path) for hop in one["retrievals"] for hit in hop["passages"]}
+    assert found == {pipeline().index[0].id}
+    with pytest.raises(ValueError, match="decoder was 'AlwaysTheFirst'"):
+        evaluate_rag(pipeline(), rows(), tmp_path, **options)
 
 
 def test_a_finished_evaluation_computes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,138 @@
+"""
+Does one model answer better than a pipeline of a language model and a separate retriever?
+
+```
+python -m benchmarks.against_pipeline --data data/wiki2hop
+```
+
+OneGen is `base` of `benchmarks.variants`. The pipeline's language model is `no_retrieval_loss`: the same weights to
+start with, the same text, the same examples in the same order, and no contrastive loss; where it writes the query
+token, a retriever is asked with the question that it has written. Retrievers: all-MiniLM-L6-v2 as it is, the same
+after training on the pairs of the same examples, and BM25. The gold passages are the upper bound of each language
+model. Differences are paired by question, with 95 % intervals. Models that `benchmarks.variants` has trained already
+are taken from `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import variants
+from benchmarks.alternatives.encoder import load_minilm
+from benchmarks.plot import Panel, plot_bars
+from benchmarks.report import write_result
+from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, train_variant
+from benchmarks.study.retrievers import Bm25Retriever, EncoderRetriever, Retriever, fine_tuned, pipeline_decoder
+from benchmarks.study.scores import Interval, intervals
+from benchmarks.study.tiny import tiny_encoder
+from onegen_hf import OneGenRagPipeline, PassageIndex
+from onegen_hf.evaluation import evaluate_rag
+from onegen_hf.evaluation.report import GOLD
+from onegen_hf.generation import OnePassDecoder
+from onegen_hf.metrics import answer_f1, ratio_confidence_interval
+
+NAME = "against_pipeline"
+ONEGEN, LANGUAGE_MODEL = "base", "no_retrieval_loss"
+METRICS = ("recall@1", "recall@5", "exact_match", "f1")
+
+
+def retrievers(data: StudyData, setup: Setup, out: Path, seed: int, quick: bool) -> dict[str, Retriever]:
+    """What the pipeline retrieves with."""
+
+    def encoder() -> Any:
+        return tiny_encoder(out) if quick else load_minilm("float32", setup.device)
+
+    passages = list(data.searched_store())
+    tuned = fine_tuned(encoder(), data, setup.examples, out / f"encoder-{seed}", seed)
+    return {
+        "MiniLM": EncoderRetriever(encoder(), passages),
+        "MiniLM, trained on the same pairs": EncoderRetriever(tuned, passages),
+        "BM25": Bm25Retriever(passages),
+    }
+
+
+def answer(
+    rag: OneGenRagPipeline, data: StudyData, out: Path, decoder: type[OnePassDecoder], gold: bool, batch_size: int
+) -> tuple[dict[str, Any], list[float]]:
+    """Scores of a contender, and the F1 of each question."""
+    kept: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": 96, "show_progress": False}
+    report = evaluate_rag(rag, data.questions, out, gold_passages=gold, decoder_class=decoder, **kept)
+    scores: dict[str, Any] = {"retrieved": intervals(report.results["retrieved"], METRICS)}
+    if gold:
+        scores["gold_passages"] = intervals(report.results[GOLD], METRICS[2:])
+    return scores, question_f1(out, data)
+
+
+def question_f1(out: Path, data: StudyData) -> list[float]:
+    """F1 of each question, in their order."""
+    lines = (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    given = [json.loads(line)["answer"] or "" for line in lines]
+    return [answer_f1(one, gold) for one, gold in zip(given, data.questions["answers"], strict=True)]
+
+
+def difference(own: Sequence[float], other: Sequence[float]) -> Interval:
+    """Mean of the paired differences in points of F1, with its interval."""
+    pairs = [100 * (a - b) for a, b in zip(own, other, strict=True)]
+    low, high = ratio_confidence_interval(pairs, [1.0] * len(pairs))
+    return [round(value, 2) for value in (sum(pairs) / len(pairs), low, high)]
+
+
+def one_seed(seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
+    """All contenders of a seed."""
+    out = Path(options.out)
+    results: dict[str, Any] = {}
+    f1: dict[str, list[float]] = {}
+    found = retrievers(data, setup, out, seed, options.quick)
+    for name, contenders in {ONEGEN: {"one pass": OnePassDecoder}, LANGUAGE_MODEL: decoders(found)}.items():
+        path = out / f"{name}-{seed}"
+        train_variant(VARIANTS[name], setup, data, path, seed)
+        model, tokenizer = load_trained(VARIANTS[name], setup, path, seed)
+        index = PassageIndex.build(
+            model, tokenizer, data.searched, checkpoint_dir=path / "encoding", show_progress=False
+        )
+        rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
+        for number, (label, decoder) in enumerate(contenders.items()):
+            folder = path / "against_pipeline" / str(number)
+            results[label], f1[label] = answer(rag, data, folder, decoder, number == 0, options.batch_size)
+    return {
+        "contenders": results,
+        "points_of_f1_ahead_of": {
+            label: difference(f1["one pass"], own) for label, own in f1.items() if label != "one pass"
+        },
+    }
+
+
+def decoders(found: Mapping[str, Retriever]) -> dict[str, type[OnePassDecoder]]:
+    """A decoder for each retriever."""
+    return {name: pipeline_decoder(retriever) for name, retriever in found.items()}
+
+
+def main() -> None:
+    """Run the measurement."""
+    options = variants.parse(description=__doc__)
+    name = options.name.replace(variants.NAME, NAME)
+    setup, data, settings = variants.load(options)
+    runs = {str(seed): one_seed(seed, setup, data, options) for seed in options.seeds}
+    write_result(
+        name,
+        {
+            "question": "Does one model answer better than a pipeline of a language model and a separate retriever?",
+            "settings": settings,
+            "seeds": runs,
+        },
+    )
+    bars = {
+        f"{label}, seed {seed}": {"": [low, value, high]}
+        for seed, run in runs.items()
+        for label, own in run["contenders"].items()
+        for value, low, high in [own["retrieved"]["f1"]]
+    }
+    plot_bars(name, Panel("Answers", "", "F1", bars))
+
+
+if __name__ == "__main__":
+    main()
