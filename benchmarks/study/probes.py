@@ -33,9 +33,7 @@ def recall_by_layer(model: Any, tokenizer: Any, data: StudyData, batch_size: int
     """
     store, encoder = data.searched_store(), PassageEncoder(tokenizer, model.onegen_config)
     passages = [encoder.row(passage) for passage in store]
-    stored = _states(
-        model, [one.input_ids for one in passages], [one.positions for one in passages], batch_size
-    )
+    stored = _states(model, [one.input_ids for one in passages], [one.positions for one in passages], batch_size)
     roles = RoleEncoder(tokenizer, model.onegen_config)
     ids, positions, gold = [], [], list[set[int]]()
     for row in data.questions:

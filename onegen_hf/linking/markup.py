@@ -13,6 +13,7 @@ from data_builders.entity_linking.annotation import MENTION_CLOSE, MENTION_OPEN
 from ..configuration import OneGenConfig
 from ..passages import PassageEncoder
 from ..rendering import render_prompt
+from ..tokens import token_id
 
 Span = tuple[int, int]
 _PLACEHOLDER = "\u27eatext\u27eb"
@@ -67,7 +68,7 @@ class MentionMarkup:
 
     def _tag(self, name: str) -> int | None:
         ids = self.tokenizer(name, add_special_tokens=False)["input_ids"]
-        number = self.tokenizer.get_vocab().get(name)
+        number = token_id(self.tokenizer, name)
         if number is None or ids[-1:] != [number]:
             if self.config.mention_tags == "text":
                 return None
