@@ -22,7 +22,8 @@ _IGNORES_IDS = tuple(
     )
     if hasattr(logits_process, name)
 )  # fmt: skip
-# `generate` made these for the width of the padded prompts, so they must see rows of that width.
+# These look at the number of columns alone. `generate` made them for the width of the padded prompts, so they must see
+# rows of that width.
 _COUNTS_WIDTH = tuple(
     getattr(logits_process, name)
     for name in (
@@ -102,15 +103,25 @@ class TokenChooser:
     def _apply(self, processor: Any, rows: Sequence[RowState], scores: Tensor) -> Tensor:
         if isinstance(processor, _IGNORES_IDS):
             return processor(torch.empty(len(rows), 0, dtype=torch.int64, device=scores.device), scores)
+        if isinstance(processor, _COUNTS_WIDTH):
+            return self._apply_by_width(processor, rows, scores)
         processed = []
         for number, row in enumerate(rows):
-            ids = row.ids
-            if isinstance(processor, _COUNTS_WIDTH):
-                width = self.prompt_width + row.usage.generated_tokens
-                ids = [*[self.pad_token_id] * (width - len(ids)), *ids[max(len(ids) - width, 0) :]]
             own = self._for_row(processor, row)
-            processed.append(own(torch.tensor([ids], device=scores.device), scores[number : number + 1]))
+            processed.append(own(torch.tensor([row.ids], device=scores.device), scores[number : number + 1]))
         return torch.cat(processed)
+
+    def _apply_by_width(self, processor: Any, rows: Sequence[RowState], scores: Tensor) -> Tensor:
+        """One call for all rows that have generated equally many tokens: mostly all of them."""
+        numbers: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            numbers.setdefault(self.prompt_width + row.usage.generated_tokens, []).append(number)
+        for width, own in numbers.items():
+            columns = torch.full((len(own), width), self.pad_token_id, device=scores.device)
+            if len(numbers) == 1:
+                return processor(columns, scores)
+            scores[own] = processor(columns, scores[own])
+        return scores
 
     def _for_row(self, processor: Any, row: RowState) -> Any:
         """The processor as it would be for a batch of this row alone, where it looks at the place in the batch."""
