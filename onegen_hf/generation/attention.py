@@ -9,12 +9,14 @@ whatever mixture of prompts, passages and single tokens the rows add; attention 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -116,20 +118,39 @@ class _Packed:
 
 
 _current: ContextVar[_Packed] = ContextVar("packed rows of the running forward")
+# While one thread's forward runs packed, the model's configuration says so to all others: they wait for its end.
+_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
+
+
+def _lock_of(model: Any) -> threading.Lock:
+    with _locks_lock:
+        return _locks.setdefault(model, threading.Lock())
 
 
 @contextmanager
 def packed_attention(model: Any, groups: list[RowGroup]) -> Iterator[None]:
-    """Within, a forward of `model` takes the tokens of `groups` one after the other, as a single row."""
+    """
+    Within, a forward of `model` takes the tokens of `groups` one after the other, as a single row. Several threads may
+    decode with one model; their forwards take turns.
+    """
     config = model.config.get_text_config()
-    implementation = config._attn_implementation
-    token = _current.set(_Packed(groups, implementation))
-    config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = implementation
-        _current.reset(token)
+    with _lock_of(model):
+        implementation = config._attn_implementation
+        token = _current.set(_Packed(groups, implementation))
+        config._attn_implementation = NAME
+        try:
+            yield
+        finally:
+            config._attn_implementation = implementation
+            _current.reset(token)
+
+
+def can_be_packed(model: Any) -> bool:
+    """Whether packed attention may take the place of the model's own."""
+    with _lock_of(model):  # while it is held, the configuration names another thread's packed forward
+        known = model.config.get_text_config()._attn_implementation in IMPLEMENTATIONS
+    return known and bool(getattr(model, "_supports_attention_backend", False))
 
 
 def packed_attention_forward(

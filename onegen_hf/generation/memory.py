@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from .attention import IMPLEMENTATIONS, groups_of, packed_attention
+from .attention import can_be_packed, groups_of, packed_attention
 from .cache import RaggedCache
 
 
@@ -58,8 +58,7 @@ def memory_for(model: Any, rows: list[int]) -> Memory:
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
     named = set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
-    hooked = getattr(model, "_supports_attention_backend", False) and config._attn_implementation in IMPLEMENTATIONS
-    return PackedMemory(model, rows) if plain and named and hooked else SequentialMemory(model, rows)
+    return PackedMemory(model, rows) if plain and named and can_be_packed(model) else SequentialMemory(model, rows)
 
 
 class PackedMemory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -184,3 +185,13 @@ def test_half_precision(setup_for: Any) -> None:
     found = torch.stack([retrieval.embedding for retrieval in row.retrievals])
     assert found.dtype == torch.bfloat16
     assert torch.cosine_similarity(found.float(), whole.float()).min() > 0.999
+
+
+def test_threads_may_share_a_model(setup_for: Any) -> None:
+    setup: Setup = setup_for("llama_tied")
+    expected = {prompt: setup.run([prompt]).rows[0].ids for prompt in PROMPTS}
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda prompt: (prompt, setup.run([prompt]).rows[0].ids), PROMPTS * 3))
+    assert len(found) == 3 * len(PROMPTS)
+    assert all(ids == expected[prompt] for prompt, ids in found)
+    assert setup.model.config._attn_implementation == "sdpa"
