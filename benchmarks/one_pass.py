@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from benchmarks.alternatives.components import load_components, tiny_components
 from benchmarks.alternatives.meters import Clock, PeakMemory, counted_tokens
 from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
-from benchmarks.report import write_result
+from benchmarks.report import RESULTS, machine, write_result
 from data_builders.facts.split import load_demo_questions
 from onegen_hf.rendering import render_prompt
 
@@ -173,6 +174,39 @@ def peak_memories(setting: Setting, names: Sequence[str], cell: Cell) -> dict[st
     return found
 
 
+class FinishedCells:
+    """
+    What is measured already, in a file that is removed once the result is written: an interrupted run goes on.
+
+    Args:
+        path (`Path`)
+        settings (`Mapping`): The results of other settings, or of another machine, are not taken up.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {"settings": dict(settings), "cells": []}
+        if path.is_file():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            if known["settings"] == self.content["settings"]:
+                self.content = known
+
+    def get(self, cell: Cell) -> dict[str, Any] | None:
+        """The result at a setting, if it is known."""
+        same = (found for found in self.content["cells"] if asdict(cell).items() <= found.items())
+        return next(same, None)
+
+    def add(self, result: dict[str, Any]) -> None:
+        """Keep the result at a setting."""
+        self.content["cells"].append(result)
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps(self.content), encoding="utf-8")
+
+    def remove(self) -> None:
+        """The result is written."""
+        self.path.unlink(missing_ok=True)
+
+
 def panels(results: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[Panel]:
     """Time against the length of the prompt and against hops, for each size of the batch."""
     drawn = []
@@ -229,13 +263,19 @@ def main() -> None:
     setting = Setting(options.quick, options.dtype, options.device, options.truncate_queries, torch.get_num_threads())
     components = setting.load()
     alternatives = {name: ALTERNATIVES[name](components) for name in [next(iter(ALTERNATIVES)), *options.alternatives]}
+    name = f"{NAME}_quick" if options.quick else NAME
+    known = {**asdict(setting), "alternatives": list(alternatives), "repeats": options.repeats, "machine": machine()}
+    finished = FinishedCells(RESULTS / f"{name}.partial.json", known)
     results = []
     for cell in cells_of(options):
-        results.append(compare(components, alternatives, cell, options.repeats))
-        print(json.dumps(results[-1]), file=sys.stderr, flush=True)
+        result = finished.get(cell)
+        if result is None:
+            result = compare(components, alternatives, cell, options.repeats)
+            finished.add(result)
+        results.append(result)
+        print(json.dumps(result), file=sys.stderr, flush=True)
     # Of each size of the batch, the last one: the longest with the most hops.
     largest = {} if options.no_memory else {f"batch {cell.batch_size}": cell for cell in cells_of(options)}
-    name = f"{NAME}_quick" if options.quick else NAME
     write_result(
         name,
         {
@@ -252,6 +292,7 @@ def main() -> None:
         },
     )
     plot_lines(name, *panels(results, options))
+    finished.remove()
 
 
 if __name__ == "__main__":

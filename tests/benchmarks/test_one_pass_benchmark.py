@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import plot, report
+from benchmarks import one_pass, plot, report
 from benchmarks.alternatives import ALTERNATIVES
-from benchmarks.one_pass import Cell, cells_of, panels, parse
+from benchmarks.one_pass import Cell, FinishedCells, cells_of, panels, parse
 from onegen_hf.cli.main import main
 
 
@@ -36,9 +36,21 @@ def test_panels_show_time_against_length_and_hops() -> None:
     assert (by_length.x_label, by_hops.x_label) == ("prompt tokens", "hops")
 
 
+def test_an_interrupted_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
+    path = tmp_path / "one_pass.partial.json"
+    cell, other = Cell(32, 1, 1), Cell(32, 2, 1)
+    result = {"prompt_tokens": 32, "hops": 1, "batch_size": 1, "seconds": {"one_pass": [1, 2, 3]}}
+    FinishedCells(path, {"repeats": 3}).add(result)
+    again = FinishedCells(path, {"repeats": 3})
+    assert again.get(cell) == result and again.get(other) is None
+    assert FinishedCells(path, {"repeats": 5}).get(cell) is None
+    again.remove()
+    assert FinishedCells(path, {"repeats": 3}).get(cell) is None
+
+
 @pytest.mark.slow
 def test_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (report, plot):
+    for module in (report, plot, one_pass):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     main(["benchmark", "one_pass", "--quick"])
     result = json.loads((tmp_path / "one_pass_quick.json").read_text(encoding="utf-8"))
