@@ -11,13 +11,16 @@ token, a retriever is asked with the question that it has written. Retrievers: a
 after training on the pairs of the same examples, and BM25. The gold passages are the upper bound of each language
 model. Differences are paired by question, with 95 % intervals. Models that `benchmarks.variants` has trained already
 are taken from `--out`.
+
+With `--model` nothing but the encoder is trained: the checkpoint answers with its own retrieval, and with that of each
+retriever in its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from onegen_hf.generation import OnePassDecoder
 from onegen_hf.metrics import answer_f1, ratio_confidence_interval
 
 NAME = "against_pipeline"
+ONE_PASS = "one pass"
 ONEGEN, LANGUAGE_MODEL = "base", "no_retrieval_loss"
 METRICS = ("recall@1", "recall@5", "exact_match", "f1")
 
@@ -87,35 +91,50 @@ def one_seed(seed: int, setup: Setup, data: StudyData, options: argparse.Namespa
     results: dict[str, Any] = {}
     f1: dict[str, list[float]] = {}
     found = retrievers(data, setup, out, seed, options.quick)
-    for name, contenders in {ONEGEN: {"one pass": OnePassDecoder}, LANGUAGE_MODEL: decoders(found)}.items():
-        path = out / f"{name}-{seed}"
-        train_variant(VARIANTS[name], setup, data, path, seed)
-        model, tokenizer = load_trained(VARIANTS[name], setup, path, seed)
+    pipelines = {name: pipeline_decoder(retriever) for name, retriever in found.items()}
+    for path, contenders in contenders_of(pipelines, seed, setup, data, options).items():
+        model, tokenizer = load_trained(VARIANTS[ONEGEN], setup, path, seed)
+        own = out / path.name
         index = PassageIndex.build(
-            model, tokenizer, data.searched, checkpoint_dir=path / "encoding", show_progress=False
+            model, tokenizer, data.searched, checkpoint_dir=own / "encoding", show_progress=False
         )
         rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
         for number, (label, decoder) in enumerate(contenders.items()):
-            folder = path / "against_pipeline" / str(number)
+            folder = own / "against_pipeline" / f"{number}-{seed}"
             results[label], f1[label] = answer(rag, data, folder, decoder, number == 0, options.batch_size)
     return {
         "contenders": results,
         "points_of_f1_ahead_of": {
-            label: difference(f1["one pass"], own) for label, own in f1.items() if label != "one pass"
+            label: difference(f1[ONE_PASS], own) for label, own in f1.items() if label != ONE_PASS
         },
     }
 
 
-def decoders(found: Mapping[str, Retriever]) -> dict[str, type[OnePassDecoder]]:
-    """A decoder for each retriever."""
-    return {name: pipeline_decoder(retriever) for name, retriever in found.items()}
+def contenders_of(
+    pipelines: dict[str, type[OnePassDecoder]], seed: int, setup: Setup, data: StudyData, options: argparse.Namespace
+) -> dict[Path, dict[str, type[OnePassDecoder]]]:
+    """Folder of a trained model → who answers with it."""
+    one_pass: dict[str, type[OnePassDecoder]] = {ONE_PASS: OnePassDecoder}
+    if options.model is not None:
+        return {Path(options.model): {**one_pass, **pipelines}}
+    paths = {name: Path(options.out) / f"{name}-{seed}" for name in (ONEGEN, LANGUAGE_MODEL)}
+    for name, path in paths.items():
+        train_variant(VARIANTS[name], setup, data, path, seed)
+    return {paths[ONEGEN]: one_pass, paths[LANGUAGE_MODEL]: pipelines}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those that `benchmarks.variants` does not have."""
+    parser.add_argument("--model", help="a trained checkpoint, with which all answer")
 
 
 def main() -> None:
     """Run the measurement."""
-    options = variants.parse(description=__doc__)
+    options = variants.parse(description=__doc__, add_options=add_options)
     name = options.name.replace(variants.NAME, NAME)
     setup, data, settings = variants.load(options)
+    if options.model is not None:
+        settings["model"] = Path(options.model).name
     runs = {str(seed): one_seed(seed, setup, data, options) for seed in options.seeds}
     write_result(
         name,

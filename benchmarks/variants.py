@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,12 @@ NAME = "variants"
 QUESTION = "Which training retrieves and answers best, and does generation suffer from retrieval?"
 
 
-def parse(arguments: Sequence[str] | None = None, description: str | None = __doc__) -> argparse.Namespace:
-    """Read the options."""
+def parse(
+    arguments: Sequence[str] | None = None,
+    description: str | None = __doc__,
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """Read the options; `add_options` adds those of another program."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="dataset repository with the splits train and dev")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
@@ -47,6 +51,8 @@ def parse(arguments: Sequence[str] | None = None, description: str | None = __do
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a tiny random model, to see that it runs")
+    if add_options is not None:
+        add_options(parser)
     options = parser.parse_args(arguments)
     if options.quick:
         options.examples, options.questions, options.passages, options.dtype = 8, 6, 20, "float32"
