@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.report import RESULTS
 from onegen_hf.import_utils import require
 
+MOST_TICKS = 12
+"""Of places named one by one on the x axis."""
 Value = float | Sequence[float]
 """A number, or the least, the median and the greatest of several."""
 # Text stays text, and the same numbers give the same file: a result that did not change makes no difference in git.
@@ -89,13 +91,17 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
             if panel.log_y:
                 axes.set_yscale("log")
             else:
-                axes.set_ylim(bottom=0)
-        figure.legend(
-            *figure.axes[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=3 * len(panels),
-            frameon=False,
-        )
+                axes.set_ylim(bottom=min(0, axes.dataLim.ymin * 1.1))
+        if all(list(panel.series) == list(panels[0].series) for panel in panels):
+            figure.legend(
+                *figure.axes[0].get_legend_handles_labels(),
+                loc="outside lower center",
+                ncols=3 * len(panels),
+                frameon=False,
+            )
+        else:
+            for axes in figure.axes:
+                axes.legend(frameon=False, fontsize=8)
         RESULTS.mkdir(exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
     return path
@@ -109,7 +115,8 @@ def _lines(axes: Any, panel: Panel) -> None:
         low, middle, high = zip(*(_spread(values[place]) for place in sorted(values)), strict=True)
         (line,) = axes.plot(sorted(values), middle, marker="o", markersize=3, label=label)
         axes.fill_between(sorted(values), low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set_xticks(places, [f"{place:,}" for place in places])
+    if len(places) <= MOST_TICKS:
+        axes.set_xticks(places, [f"{place:,}" for place in places])
     axes.minorticks_off()
 
 
