@@ -132,7 +132,7 @@ def _lock_of(model: Any) -> threading.Lock:
 def packed_attention(model: Any, groups: list[RowGroup]) -> Iterator[None]:
     """
     Within, a forward of `model` takes the tokens of `groups` one after the other, as a single row. Several threads may
-    decode with one model; their forwards take turns.
+    decode with one model, each with a tokenizer of its own; their forwards take turns.
     """
     config = model.config.get_text_config()
     with _lock_of(model):

@@ -190,8 +190,10 @@ def test_half_precision(setup_for: Any) -> None:
 def test_threads_may_share_a_model(setup_for: Any) -> None:
     setup: Setup = setup_for("llama_tied")
     expected = {prompt: setup.run([prompt]).rows[0].ids for prompt in PROMPTS}
+    # Each with a tokenizer of its own: a call that splits special tokens switches the tokenizer that it is made on.
+    setups = [Setup(setup.model, copy.deepcopy(setup.tokenizer), setup.index) for _ in PROMPTS * 3]
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda prompt: (prompt, setup.run([prompt]).rows[0].ids), PROMPTS * 3))
+        found = list(threads.map(lambda own, prompt: (prompt, own.run([prompt]).rows[0].ids), setups, PROMPTS * 3))
     assert len(found) == 3 * len(PROMPTS)
     assert all(ids == expected[prompt] for prompt, ids in found)
     assert setup.model.config._attn_implementation == "sdpa"
