@@ -23,6 +23,7 @@ from benchmarks.report import write_result
 from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, train_variant
 from benchmarks.study.gradients import GradientCosines
 from benchmarks.study.probes import recall_by_layer
+from benchmarks.study.training import OPTIONS
 from onegen_hf import OneGenDataCollator
 
 NAME = "interference"
@@ -45,7 +46,7 @@ def watched_training(setup: Setup, data: StudyData, path: Path, seed: int) -> tu
     record = path / "gradients.json"
     if not record.is_file():
         shutil.rmtree(path, ignore_errors=True)
-    steps = setup.examples // 8
+    steps = setup.examples // OPTIONS["per_device_train_batch_size"]
     watch = GradientCosines(probe_batches(setup, data, seed), [round(share * steps) for share in SHARES], record)
     facts = train_variant(VARIANTS["base"], setup, data, path, seed, callbacks=[watch])
     return facts, json.loads(record.read_text(encoding="utf-8"))

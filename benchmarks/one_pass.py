@@ -35,6 +35,7 @@ from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import RESULTS, machine, write_result
 from data_builders.facts.split import load_demo_questions
+from onegen_hf.files import write_text_atomically
 from onegen_hf.rendering import render_prompt
 
 NAME = "one_pass"
@@ -200,7 +201,7 @@ class FinishedCells:
         """Keep the result at a setting."""
         self.content["cells"].append(result)
         self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(json.dumps(self.content), encoding="utf-8")
+        write_text_atomically(self.path, json.dumps(self.content))
 
     def remove(self) -> None:
         """The result is written."""

@@ -184,10 +184,13 @@ def quantize_for_cpu(model: Any) -> Any:
         merged = merge_layers(
             [layers[name] for name in names], inputs[names[0]].largest if names[0] in inputs else None
         )
-        shared = SharedProducts(merged, [_weight(layers[name]).shape[0] for name in names])
-        for number, name in enumerate(names):
+        parts: list[nn.Module] = [merged]
+        if len(names) > 1:
+            shared = SharedProducts(merged, [_weight(layers[name]).shape[0] for name in names])
+            parts = [Int8Part(shared, number) for number in range(len(names))]
+        for name, part in zip(names, parts, strict=True):
             parent, _, own = name.rpartition(".")
-            setattr(model.get_submodule(parent), own, Int8Part(shared, number) if len(names) > 1 else merged)
+            setattr(model.get_submodule(parent), own, part)
     model.float()
     model.config.dtype = torch.float32
     model.hf_quantizer = Int8Quantizer(Int8Config(), pre_quantized=False)
@@ -268,8 +271,7 @@ def _calibrate(model: Any, layers: Mapping[str, nn.Module]) -> dict[str, _LayerI
 
     def look(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            states = inputs[0].detach()
-            seen = states.flatten(0, -2).abs().float()
+            seen = inputs[0].flatten(0, -2).abs().float()
             if seen.shape[0]:
                 before = found.pop(name, None)
                 largest = seen.amax(dim=0) if before is None else torch.maximum(seen.amax(dim=0), before.largest)

@@ -184,7 +184,7 @@ class RetrievalTokens:
         Raises:
             `ValueError`: If a token is not in the vocabulary, or does not encode to its own single id.
         """
-        vocabulary = {token: number for token in self.all if (number := token_id(tokenizer, token)) is not None}
+        vocabulary = _known_ids(tokenizer, self)
         missing = [token for token in self.all if token not in vocabulary]
         if missing:
             raise ValueError(
@@ -218,6 +218,10 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     return number if number is not None and tokenizer.convert_ids_to_tokens(number) == token else None
 
 
+def _known_ids(tokenizer: PreTrainedTokenizerBase, tokens: RetrievalTokens) -> dict[str, int]:
+    return {token: number for token in tokens.all if (number := token_id(tokenizer, token)) is not None}
+
+
 @torch.no_grad()
 def initialize_token_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: RetrievalTokens, only: list[str] | None = None
@@ -237,7 +241,7 @@ def initialize_token_rows(
     Returns:
         `list[int]`: The ids of the rows that were set.
     """
-    vocabulary = {token: number for token in tokens.all if (number := token_id(tokenizer, token)) is not None}
+    vocabulary = _known_ids(tokenizer, tokens)
     if only is None:
         only = [token for token in tokens.all if vocabulary[token] >= tokenizer.vocab_size]
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:

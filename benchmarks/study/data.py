@@ -18,7 +18,7 @@ class StudyData:
 
     Args:
         documents (`Dataset`): All passages, for training.
-        train (`Dataset`): Shuffled once; a run of `n` examples sees the first `n`.
+        train (`Dataset`): Shuffled; each run's seed shuffles it anew and takes as many from the front as it needs.
         questions (`Dataset`): Held out, an even sample.
         searched (`Dataset`): The passages that are searched: all that the questions need, and others by chance.
     """

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from data_builders.facts.builder import write_facts
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
+
+WIDTH = 32
 
 
 def tiny_repository(directory: Path) -> str:
@@ -24,29 +28,27 @@ def tiny_repository(directory: Path) -> str:
 
 def tiny_backbone(directory: Path) -> str:
     """A Llama of some thousand weights with the tokenizer of the checkpoint that comes along."""
-    path = directory / "backbone"
-    tokenizer = load_tokenizer(DEFAULT_CHECKPOINT)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=2, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None, tie_word_embeddings=True,
-        )  # fmt: skip
-        LlamaForCausalLM(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+
+    def make(**sizes: Any) -> PreTrainedModel:
+        return LlamaForCausalLM(LlamaConfig(**sizes, bos_token_id=None, tie_word_embeddings=True))
+
+    return _saved(directory / "backbone", make)
 
 
 def tiny_encoder(directory: Path) -> SentenceTransformer:
     """A random sentence encoder with the same tokenizer."""
-    path = directory / "encoder"
+    path = _saved(directory / "encoder", lambda **sizes: BertModel(BertConfig(**sizes)))
+    return SentenceTransformer(modules=[Transformer(path, max_seq_length=256), Pooling(WIDTH)], device="cpu")
+
+
+def _saved(path: Path, make: Callable[..., PreTrainedModel]) -> str:
+    """Save a random model, made of sizes and special tokens, with the tokenizer."""
     tokenizer = load_tokenizer(DEFAULT_CHECKPOINT)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-        BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)).save_pretrained(
-            path
-        )
+        make(
+            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=2,
+            num_attention_heads=2, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        ).save_pretrained(path)  # fmt: skip
     tokenizer.save_pretrained(path)
-    return SentenceTransformer(modules=[Transformer(str(path), max_seq_length=256), Pooling(32)], device="cpu")
+    return str(path)
