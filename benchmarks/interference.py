@@ -5,9 +5,9 @@ Why do the two losses not get in each other's way, and in which layer does the r
 python -m benchmarks.interference --data data/wiki2hop
 ```
 
-While `base` of `benchmarks.variants` is trained, the gradients of the two losses are compared on held-out batches,
-layer by layer. Then every layer's states at query and document tokens are searched with, before and after training.
-The trained model stays in `--out`, where `benchmarks.variants` finds it.
+While `bpr_sum` of `benchmarks.variants` is trained, whose retrieval loss pulls hardest, the gradients of the two
+losses are compared on held-out batches, layer by layer. Then every layer's states at query and document tokens are
+searched with, before and after training. The trained model stays in `--out`, where `benchmarks.variants` finds it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from benchmarks.report import write_result
 from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, train_variant
 from benchmarks.study.gradients import GradientCosines
 from benchmarks.study.probes import recall_by_layer
-from benchmarks.study.training import OPTIONS
 from onegen_hf import OneGenDataCollator
 
 NAME = "interference"
+WATCHED = "bpr_sum"
 SHARES = (0.0, 0.1, 0.25, 0.5)
 """Of the steps after which gradients are compared; also at the end."""
 PROBE_BATCHES, PROBE_SIZE = 3, 4
@@ -34,7 +34,7 @@ PROBE_BATCHES, PROBE_SIZE = 3, 4
 
 def probe_batches(setup: Setup, data: StudyData, seed: int) -> list[Any]:
     """Batches of held-out examples, the same at every step."""
-    model, tokenizer = setup.untrained(VARIANTS["base"], seed)
+    model, tokenizer = setup.untrained(VARIANTS[WATCHED], seed)
     collator = OneGenDataCollator(tokenizer, data.store(), model.onegen_config, num_hard_negatives=1)
     rows = list(data.questions)
     cut = [rows[start : start + PROBE_SIZE] for start in range(0, PROBE_BATCHES * PROBE_SIZE, PROBE_SIZE)]
@@ -42,13 +42,13 @@ def probe_batches(setup: Setup, data: StudyData, seed: int) -> list[Any]:
 
 
 def watched_training(setup: Setup, data: StudyData, path: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is known of the training of `base`, and its record of gradients."""
+    """What is known of the training of the variant, and its record of gradients."""
     record = path / "gradients.json"
     if not record.is_file():
         shutil.rmtree(path, ignore_errors=True)
-    steps = setup.examples // OPTIONS["per_device_train_batch_size"]
+    steps = setup.examples // setup.batch_size
     watch = GradientCosines(probe_batches(setup, data, seed), [round(share * steps) for share in SHARES], record)
-    facts = train_variant(VARIANTS["base"], setup, data, path, seed, callbacks=[watch])
+    facts = train_variant(VARIANTS[WATCHED], setup, data, path, seed, callbacks=[watch])
     return facts, json.loads(record.read_text(encoding="utf-8"))
 
 
@@ -58,10 +58,10 @@ def main() -> None:
     name = options.name.replace(variants.NAME, NAME)
     setup, data, settings = variants.load(options)
     seed = options.seeds[0]
-    path = Path(options.out) / f"base-{seed}"
+    path = Path(options.out) / f"{WATCHED}-{seed}"
     facts, gradients = watched_training(setup, data, path, seed)
-    before = recall_by_layer(*setup.untrained(VARIANTS["base"], seed), data)
-    after = recall_by_layer(*load_trained(VARIANTS["base"], setup, path, seed), data)
+    before = recall_by_layer(*setup.untrained(VARIANTS[WATCHED], seed), data)
+    after = recall_by_layer(*load_trained(VARIANTS[WATCHED], setup, path, seed), data)
     write_result(
         name,
         {

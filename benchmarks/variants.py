@@ -43,6 +43,7 @@ def parse(
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--examples", type=int, default=480, help="that base is trained on")
+    parser.add_argument("--examples-per-step", type=int, default=8)
     parser.add_argument("--questions", type=int, default=200, help="held-out questions")
     parser.add_argument("--passages", type=int, default=1000, help="that are searched")
     parser.add_argument("--batch-size", type=int, default=16, help="questions answered together")
@@ -97,12 +98,13 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
     """What the runs have in common, their data, and the settings that the result names."""
     out = Path(options.out)
     source, backbone = (tiny_repository(out), tiny_backbone(out)) if options.quick else (options.data, SMOLLM2)
-    setup = Setup(backbone, options.dtype, options.device, options.examples)
+    setup = Setup(backbone, options.dtype, options.device, options.examples, options.examples_per_step)
     data = StudyData.load(source, options.questions, options.passages)
     settings = {
         "data": Path(source).name,
         "backbone": Path(backbone).name,
         "examples": setup.examples,
+        "examples_per_step": setup.batch_size,
         "questions": len(data.questions),
         "passages": len(data.searched),
         "dtype": setup.dtype,

@@ -27,8 +27,8 @@ from .experts import upcycle
 from .variant import Variant
 
 OPTIONS: dict[str, Any] = {
-    "per_device_train_batch_size": 8, "learning_rate": 6e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.1,
-    "weight_decay": 0.0, "bpr_negatives": "sum", "num_hard_negatives": 1, "max_length": 640, "logging_steps": 1,
+    "learning_rate": 6e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.1,
+    "weight_decay": 0.0, "num_hard_negatives": 1, "max_length": 640, "logging_steps": 1,
     "save_steps": 20, "save_total_limit": 1, "report_to": "none", "disable_tqdm": True, "bf16": False,
 }  # fmt: skip
 SETTINGS = OneGenConfig(max_embedded_length=64, max_passage_length=128)
@@ -49,12 +49,14 @@ class Setup:
         dtype (`str`): Of the weights.
         device (`str`)
         examples (`int`): How many `base` sees.
+        batch_size (`int`): Examples per step.
     """
 
     backbone: str
     dtype: str
     device: str
     examples: int
+    batch_size: int
 
     def untrained(self, variant: Variant, seed: int) -> tuple[Any, Any]:
         """The model that training starts from, and its tokenizer."""
@@ -86,10 +88,14 @@ def train_variant(
 
     Returns:
         `dict[str, Any]`: Steps, minutes, trained parameters, and the mean losses of the last steps.
+
+    Raises:
+        ValueError: The folder holds a training on another number of examples.
     """
     finished = output_dir / FACTS
+    examples = round(setup.examples * variant.examples)
     if finished.is_file():
-        return dict(json.loads(finished.read_text(encoding="utf-8")))
+        return finished_training(finished, examples, setup.batch_size)
     torch.manual_seed(seed)
     model, tokenizer = setup.untrained(variant, seed)
     if variant.frozen_passages:
@@ -97,9 +103,9 @@ def train_variant(
     lora = LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=0.0, target_modules="all-linear")
     args = OneGenTrainingArguments(
         str(output_dir / "training"), **{**OPTIONS, **variant.options}, num_train_epochs=1, seed=seed,
-        use_cpu=setup.device == "cpu",
+        per_device_train_batch_size=setup.batch_size, use_cpu=setup.device == "cpu",
     )  # fmt: skip
-    seen = data.train.shuffle(seed=seed).select(range(round(setup.examples * variant.examples)))
+    seen = data.train.shuffle(seed=seed).select(range(examples))
     trainer = OneGenTrainer(
         model, args, seen, documents=data.store(), processing_class=tokenizer,
         peft_config=lora if variant.adapter else None, callbacks=list(callbacks),
@@ -112,7 +118,8 @@ def train_variant(
     shutil.rmtree(args.output_dir, ignore_errors=True)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry][-LAST_STEPS:]
     facts = {
-        "examples": len(seen),
+        "examples": examples,
+        "examples_per_step": setup.batch_size,
         "steps": trainer.state.global_step,
         "minutes": round(minutes, 2),
         "resumed": last is not None,
@@ -123,6 +130,18 @@ def train_variant(
         },
     }
     finished.write_text(json.dumps(facts), encoding="utf-8")
+    return facts
+
+
+def finished_training(path: Path, examples: int, batch_size: int) -> dict[str, Any]:
+    """What is known of a finished training, which must have been of this size."""
+    facts = dict(json.loads(path.read_text(encoding="utf-8")))
+    found = (facts["examples"], facts["examples_per_step"])
+    if found != (examples, batch_size):
+        raise ValueError(
+            f"{path.parent} holds a training on {found[0]} examples in steps of {found[1]}, asked for are "
+            f"{examples} in steps of {batch_size}: name another --out"
+        )
     return facts
 
 

@@ -32,10 +32,11 @@ class Variant:
 
 
 VARIANTS = {
-    "base": Variant("λg = λr = 1, BPR summed over negatives, LoRA: what the others are compared with"),
+    "base": Variant("λg = λr = 1, BPR averaged over negatives (the paper's), LoRA: what the others are compared with"),
     "no_retrieval_loss": Variant("does generation suffer from the retrieval loss?", {"lambda_ret": 0.0}),
     "lambda_ret_0.25": Variant("how much weight does retrieval need?", {"lambda_ret": 0.25}),
     "lambda_ret_4": Variant("how much weight does retrieval bear?", {"lambda_ret": 4.0}),
+    "bpr_sum": Variant("must a hard negative be undiluted by easy ones?", {"bpr_negatives": "sum"}),
     "info_nce": Variant("is BPR better than InfoNCE?", {"contrastive_loss": "info_nce"}),
     "bpr_scale_5": Variant("what does a smaller scale in BPR do?", {"contrastive_scale": 5.0}),
     "bpr_scale_50": Variant("what does a larger scale in BPR do?", {"contrastive_scale": 50.0}),

@@ -20,7 +20,7 @@ from benchmarks.study.experts import upcycle
 from benchmarks.study.gradients import GradientCosines, by_layer
 from benchmarks.study.probes import recall_by_layer
 from benchmarks.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
-from benchmarks.study.training import freeze_passages
+from benchmarks.study.training import finished_training, freeze_passages
 from onegen_hf import OneGenDataCollator, OneGenRagPipeline, OneGenTrainingArguments, PassageIndex
 from onegen_hf.evaluation import evaluate_retrieval
 
@@ -131,6 +131,14 @@ def test_runs_of_other_settings_are_made_anew(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "variants.json").write_text(json.dumps({"settings": {"examples": 8}, "runs": {"base, seed 0": {}}}))
     assert variants.known_runs("variants", {"examples": 8}) == {"base, seed 0": {}}
     assert variants.known_runs("variants", {"examples": 9}) == {}
+
+
+def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trained.json"
+    path.write_text(json.dumps({"examples": 8, "examples_per_step": 4}))
+    assert finished_training(path, 8, 4) == {"examples": 8, "examples_per_step": 4}
+    with pytest.raises(ValueError, match="8 examples in steps of 4, asked for are 8 in steps of 2: name another --out"):
+        finished_training(path, 8, 2)
 
 
 @pytest.mark.slow
