@@ -21,7 +21,7 @@ from .configuration import OneGenConfig
 logger = logging.getLogger(__name__)
 
 _SNAPSHOT_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
-_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "index/*")
+_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/index.faiss", "*/passages.parquet")
 
 
 def save_adapter(
@@ -95,7 +95,8 @@ def load_adapter(
         `FileNotFoundError`: If config.json is missing.
         `ValueError`: If it has no `onegen` section.
     """
-    path = _download(str(name_or_path), kwargs) if not os.path.isdir(name_or_path) else Path(name_or_path)
+    is_local = os.path.isdir(name_or_path)
+    path = Path(name_or_path) if is_local else _download(str(name_or_path), kwargs)
     for name in ("revision", "force_download"):
         kwargs.pop(name, None)
     if not (path / CONFIG_NAME).is_file():
@@ -116,6 +117,7 @@ def load_adapter(
     # Where a relative `default_index` is looked for, and what an index names as its model.
     merged.name_or_path = str(path)
     merged.adapter_base = name
+    merged.origin = None if is_local else (str(name_or_path), path.name)  # a snapshot is called by its commit
     merged.other_base_weights = name == SMOLLM2 and packaged_smollm2() is None
     return merged
 

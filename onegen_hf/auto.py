@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -19,11 +20,13 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils import CONFIG_NAME
 
 from .configuration import OneGenConfig
 from .files import write_text_atomically
 from .modeling import OneGenMixin
 from .presets import unknown_tokens, with_tokens
+from .public_names import hub_id
 from .remote_code import without_shim, write_shim
 from .tokens import RetrievalTokens, initialize_token_rows
 
@@ -103,6 +106,7 @@ class OneGenForCausalLM(OneGenMixin):
             if t not in known or vocabulary[t] >= rows or (t not in own and vocabulary[t] >= trained)
         ]
         initialize_token_rows(model, tokenizer, settings.tokens, new)
+        model.origin = None  # another model than the backbone from now on
         return model.set_onegen_config(settings)
 
     @classmethod
@@ -134,6 +138,8 @@ class OneGenForCausalLM(OneGenMixin):
         name = pretrained_model_name_or_path
         if issubclass(cls, PreTrainedModel):
             loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
+            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+            model.origin = (str(name), _commit(str(name), kwargs)) if hub_id(str(name)) else None
         elif is_adapter(name, **kwargs):
             loaded = load_adapter(name, **kwargs)
         else:
@@ -144,7 +150,7 @@ class OneGenForCausalLM(OneGenMixin):
                 raise ValueError(unknown_tokens(name, _tokenizer_if_any(name, kwargs)))
             loaded = _load_concrete(name, *args, config=config, **kwargs)
         if tokens is not None:
-            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.set_onegen_config(with_tokens(model.onegen_config, tokens))
         return loaded
 
@@ -293,6 +299,16 @@ def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str
 def _load_config(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedConfig:
     wanted = {key: options[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in options}
     return AutoConfig.from_pretrained(name_or_path, **wanted)
+
+
+def _commit(repo_id: str, options: dict[str, Any]) -> str | None:
+    """Of which commit the files in the cache are that were loaded with these options."""
+    revision: Any = options.get("revision")
+    if hasattr(revision, "resolved"):  # by `pipeline` or an Auto class, once for all files
+        return str(revision.resolved)
+    name = "/".join(part for part in (options.get("subfolder"), CONFIG_NAME) if part)
+    cached = try_to_load_from_cache(repo_id, name, cache_dir=options.get("cache_dir"), revision=revision)
+    return Path(cached.removesuffix(name)).name if isinstance(cached, str) else None
 
 
 def _load_concrete(name_or_path: str | os.PathLike[str], *args: Any, config: Any = None, **kwargs: Any) -> Any:

@@ -42,6 +42,8 @@ class OneGenMixin:
     contrastive_loss: ContrastiveLoss | None = None
     other_base_weights: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
+    origin: tuple[str, str | None] | None = None
+    """The Hub's repository, and the commit, that the model was loaded from and has not been trained since."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
@@ -51,6 +53,12 @@ class OneGenMixin:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
         self.get_decoder().register_forward_hook(_keep_last_hidden_state)  # type: ignore[attr-defined]
+
+    def train(self, mode: bool = True) -> Any:
+        """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
+        if mode:
+            self.origin = None
+        return super().train(mode)  # type: ignore[misc]
 
     def set_loss(self, name: str = "bpr", lambda_gen: float = 1.0, lambda_ret: float = 1.0, **options: Any) -> None:
         """

@@ -15,7 +15,7 @@ from ..adapters import is_adapter, load_adapter
 from ..auto import load_tokenizer
 from ..cards.training import RECORDS
 from ..hub import KINDS, Upload, dataset_upload, index_upload, model_upload
-from ..hub.upload import CARD
+from ..hub.upload import CARD, index_beside
 
 USAGE = "usage: onegen-hf push {model,index,dataset} DIR REPO [--help] [--dry_run true] ..."
 
@@ -91,11 +91,13 @@ def _upload(kind: str, directory: str, merged: str | None, repo_id: str, options
 def _merge(adapter: Path, target: Path) -> None:
     if not is_adapter(adapter):
         raise ValueError(f"--merge: {adapter} holds no adapter (adapter_config.json), so there is nothing to merge")
-    load_adapter(adapter).save_pretrained(target)
+    merged = load_adapter(adapter)
+    merged.save_pretrained(target)
     load_tokenizer(adapter).save_pretrained(target)
     # The rest of an adapter's directory belongs to the adapter.
     for name in (*RECORDS, CARD):
         if (adapter / name).is_file():
             shutil.copy(adapter / name, target / name)
-    if (adapter / "index").is_dir():
-        shutil.copytree(adapter / "index", target / "index")
+    for name in index_beside(adapter, merged.onegen_config.default_index):
+        (target / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(adapter / name, target / name)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    DatasetCard,
+    HfApi,
+    ModelCard,
+    RepoCard,
+)
 from transformers import AutoConfig
 
 from data_builders.card import named
@@ -24,7 +33,10 @@ CARD = "README.md"
 _INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 # By name, so that neither pickles (*.bin, *.pt) nor the state of the optimizer nor anything private goes along.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "modeling_onegen.py")
-_DATASET_FILES = ("documents/*.parquet", "examples/*.parquet", "report.json")
+_ROWS = ("documents/*.parquet", "examples/*.parquet")
+_DATASET_FILES = (*_ROWS, "report.json")
+# What an older push may have left, and would be loaded in place of this one's weights.
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class Upload:
         directory (`Path`)
         files (`tuple[str, ...]`): Relative to `directory`, with `/`.
         card (`RepoCard`): Becomes README.md.
+        replaces (`tuple[str, ...]`, *optional*): Patterns of files that are deleted from the repository where they
+            are not among `files`.
     """
 
     repo_id: str
@@ -45,6 +59,7 @@ class Upload:
     directory: Path
     files: tuple[str, ...]
     card: RepoCard
+    replaces: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """The repository, and the files with their sizes."""
@@ -62,7 +77,7 @@ class Upload:
         token: str | bool | None = None,
     ) -> CommitInfo:
         """
-        Send everything as one commit, so that nobody ever finds half of it.
+        Send everything as one commit, so that nobody ever finds half of it, or a mixture with an older version.
 
         Args:
             private (`bool`, *optional*): For a repository that does not exist yet.
@@ -81,6 +96,9 @@ class Upload:
             api.create_branch(self.repo_id, branch=revision, repo_type=self.repo_type, exist_ok=True)
         operations = [CommitOperationAdd(name, str(self.directory / name)) for name in self.files]
         operations.append(CommitOperationAdd(CARD, str(self.card).encode()))
+        if self.replaces:
+            there = api.list_repo_files(self.repo_id, repo_type=self.repo_type, revision=revision)
+            operations += [CommitOperationDelete(name) for name in there if self._is_left(name)]
         return api.create_commit(
             self.repo_id,
             operations,
@@ -90,6 +108,11 @@ class Upload:
             repo_type=self.repo_type,
             revision=revision,
         )
+
+    def _is_left(self, name: str) -> bool:
+        """Whether a file of the repository is of an older version."""
+        patterns = (pattern for pattern in self.replaces if pattern.count("/") == name.count("/"))
+        return name not in self.files and any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def model_upload(
@@ -134,16 +157,15 @@ def model_upload(
         base = read_record(root / "adapter_config.json").get("base_model_name_or_path") or ""
         if os.path.isabs(base) or os.path.isdir(base):
             raise ValueError(f"the adapter's base is the directory {base!r} of this machine: push it merged (--merge)")
-    files += _index_beside(root, location)
+    files += index_beside(root, location)
     if keep_card:
         if reports:
             raise ValueError("reports go into the card that is made, but keep_card pushes the one there: choose one")
-        return Upload(
-            repo_id, "model", root, files, ModelCard.load(_existing(root, CARD, "leave keep_card out") / CARD)
-        )
+        kept = ModelCard.load(_existing(root, CARD, "leave keep_card out") / CARD)
+        return Upload(repo_id, "model", root, files, kept, _WEIGHTS)
     check_reports(merged_from or root, reports)
     made = model_card(root, repo_id=repo_id, reports=reports, merged_from=merged_from, **card)
-    return Upload(repo_id, "model", root, files, made)
+    return Upload(repo_id, "model", root, files, made, _WEIGHTS)
 
 
 def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
@@ -191,11 +213,29 @@ def dataset_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: b
             raise FileNotFoundError(f"{root / part['path']} is missing, and the README names it: build it again")
     if not keep_card:
         card = DatasetCard(named(str(card), repo_id))
-    return Upload(repo_id, "dataset", root, _matching(root, _DATASET_FILES), card)
+    return Upload(repo_id, "dataset", root, _matching(root, _DATASET_FILES), card, _ROWS)
 
 
 KINDS = {"model": model_upload, "index": index_upload, "dataset": dataset_upload}
 """What can be pushed → what makes its [`Upload`]."""
+
+
+def index_beside(root: Path, location: str | None) -> tuple[str, ...]:
+    """
+    The index that is pushed with a model.
+
+    Args:
+        root (`Path`): Directory of the model.
+        location (`str`, *optional*): Its `default_index`.
+
+    Returns:
+        `tuple[str, ...]`: Files of the default index, or of an index in the usual folder that is no default, relative
+        to `root`; none of an index that lies elsewhere.
+    """
+    folder = os.path.normpath(location) if location and location.startswith("./") else "index"
+    if Path(folder).parts[:1] == ("..",):
+        return ()
+    return _matching(root, [f"{Path(folder).as_posix()}/{name}" for name in _INDEX_FILES])
 
 
 def _existing(directory: str | os.PathLike[str], name: str, remedy: str) -> Path:
@@ -203,12 +243,6 @@ def _existing(directory: str | os.PathLike[str], name: str, remedy: str) -> Path
     if not (root / name).is_file():
         raise FileNotFoundError(f"{root / name} is missing: {remedy}")
     return root
-
-
-def _index_beside(root: Path, location: str | None) -> tuple[str, ...]:
-    """The files of the default index, or of an index in the usual folder that is no default."""
-    folder = os.path.normpath(location) if location and location.startswith("./") else "index"
-    return _matching(root, [f"{Path(folder).as_posix()}/{name}" for name in _INDEX_FILES])
 
 
 def _matching(root: Path, patterns: Sequence[str]) -> tuple[str, ...]:

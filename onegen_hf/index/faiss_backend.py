@@ -112,13 +112,24 @@ def read_faiss(path: Path, mmap: bool) -> Any:
         mmap (`bool`): Map the file instead of reading it: loading takes no time, and processes share the memory.
 
     Raises:
-        `ValueError`: If it is no FAISS index, is damaged, or does not compare by inner product.
+        `ValueError`: If it is no FAISS index, is damaged, keeps its lists in another file, or does not compare by
+            inner product.
     """
     faiss = import_faiss()
+    # Lists on disk are a path within the file, anywhere on this machine, that FAISS would open to read and to write.
+    # With this flag it refuses them before that, unless its reader is the plain one of files.
+    here = faiss.IO_FLAG_ONDISK_SAME_DIR
     try:
-        # IO_FLAG_MMAP maps only some kinds of index; this one maps them all.
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
+        if mmap:
+            # IO_FLAG_MMAP maps only some kinds of index; this one maps them all.
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | here)
+        else:
+            index = faiss.read_index(faiss.BufferedIOReader(faiss.FileIOReader(str(path))), here)
     except RuntimeError as error:
+        if "ONDISK_SAME_DIR" in str(error):
+            raise ValueError(
+                f"{path} keeps its lists in another file, which can be any file of this machine: don't use this index"
+            ) from error
         raise ValueError(
             f"{path} is no readable FAISS index ({_last_line(error)}): build or download it again"
         ) from error

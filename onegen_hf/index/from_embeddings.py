@@ -13,6 +13,7 @@ from ..documents import DocumentStore
 from ..encode import Corpus, EncodedCorpus, as_document_store, check_encoder, encode_passages
 from ..similarity import check_finite, normalize
 from .fingerprint import SAME_MODEL_COSINE, ModelFingerprint
+from .model_name import model_name
 
 
 class FromEmbeddingsMixin:
@@ -51,8 +52,9 @@ class FromEmbeddingsMixin:
                 sentence. By default they stand in the order of the passages.
             factory (`str`, *optional*, defaults to `"Flat"`): FAISS factory string.
             num_checked (`int`, *optional*, defaults to 4): Passages that are embedded again.
-            model_id (`str`, *optional*): Name of the model, stored with the index.
-            revision (`str`, *optional*): Its revision, stored with the index.
+            model_id (`str`, *optional*): Name of the model, stored with the index; by default the repository that it
+                was loaded from.
+            revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
 
         Returns:
             [`PassageIndex`]
@@ -88,7 +90,8 @@ class FromEmbeddingsMixin:
                     "order or `ids`, and the same templates (`tokens=`); or build the index with `PassageIndex.build`."
                 )
         encoded = EncodedCorpus(vectors, owners, np.arange(len(owners)) - starts[owners], truncated=0)
-        return cls.from_encoded(store, encoded, ModelFingerprint.of(model, tokenizer), factory, model_id, revision)
+        fingerprint = ModelFingerprint.of(model, tokenizer)
+        return cls.from_encoded(store, encoded, fingerprint, factory, *model_name(model, model_id, revision))
 
 
 def _embeddings_per_passage(store: DocumentStore, granularity: str) -> np.ndarray:

@@ -22,6 +22,7 @@ from .distinct import search_distinct
 from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, write_faiss
 from .fingerprint import ModelFingerprint
 from .from_embeddings import FromEmbeddingsMixin
+from .model_name import model_name
 from .passage_table import PassageTable, write_passages
 from .search_parameters import SearchParametersMixin
 from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, write_directory
@@ -117,8 +118,9 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             checkpoint_dir (`str` or path, *optional*): Makes the encoding resumable: call again after an interruption.
                 [`~PassageIndex.save`] deletes it.
             show_progress (`bool`, *optional*, defaults to `True`)
-            model_id (`str`, *optional*): Name of the model, stored with the index.
-            revision (`str`, *optional*): Its revision, stored with the index.
+            model_id (`str`, *optional*): Name of the model, stored with the index; by default the repository that it
+                was loaded from.
+            revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -138,7 +140,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             show_progress=show_progress,
             **encode_kwargs,
         )
-        index = cls.from_encoded(store, encoded, fingerprint, factory, model_id, revision)
+        index = cls.from_encoded(store, encoded, fingerprint, factory, *model_name(model, model_id, revision))
         index._checkpoint_dir = checkpoint_dir
         return index
 

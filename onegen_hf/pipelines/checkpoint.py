@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import posixpath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import snapshot_download
@@ -10,6 +11,7 @@ from huggingface_hub import snapshot_download
 from ..auto import OneGenForCausalLM, class_under, convert
 from ..configuration import OneGenConfig
 from ..index import PassageIndex
+from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
 from ..presets import unknown_tokens, with_tokens
 from ..tokens import RetrievalTokens
 
@@ -68,7 +70,8 @@ def default_index(model: Any) -> str:
     checkpoint's weights (on the Hub too), else a directory or a Hub repository.
 
     Raises:
-        `ValueError`: If the checkpoint names none, or a folder outside of itself.
+        `ValueError`: If the checkpoint names none, or a folder outside of itself; or if one of the Hub names a
+            directory of this machine.
     """
     location = model.onegen_config.default_index
     if location is None:
@@ -76,14 +79,25 @@ def default_index(model: Any) -> str:
             "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
             "directory or a Hub repository"
         )
-    if not location.startswith("./"):
-        return str(location)
     checkpoint = Path(model.name_or_path).resolve()
+    if not location.startswith("./"):
+        if model.origin and _leads_elsewhere(location):
+            raise ValueError(
+                f"default_index={location!r} leads out of the repository {model.origin[0]!r}, which can't know what "
+                "lies on this machine: pass `index=...`"
+            )
+        return str(location)
     if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
-        commit = getattr(model.config, "_commit_hash", None)
-        subfolder = f"{location.removeprefix('./').rstrip('/')}/*"
-        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=subfolder)).resolve()
+        commit = model.origin[1] if model.origin else None
+        wanted = [posixpath.normpath(f"{location}/{name}") for name in (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)]
+        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=wanted)).resolve()
     folder = (checkpoint / location).resolve()
     if not folder.is_relative_to(checkpoint):
         raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")
     return str(folder)
+
+
+def _leads_elsewhere(location: str) -> bool:
+    """Whether it is a path that the name of a repository can't be."""
+    paths = (PurePosixPath(location), PureWindowsPath(location))
+    return location.startswith("~") or any(path.anchor or ".." in path.parts for path in paths)

@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
                     files[value["path"]] = self.server.objects[value["oid"]]
                 elif operation["key"] == "deletedFile":
                     files.pop(value["path"], None)
-            commit = _commit_hash(files)
+            commit = commit_hash(files)
             repository[revision] = files
             repository[commit] = dict(files)
         self._json({"commitUrl": f"{self.server.url}/{key}/commit/{commit}", "commitOid": commit})
@@ -179,14 +179,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json(found)
         siblings = [{"rfilename": p} for p in files]
         private = f"{kind}/{owner}/{name}" in self.server.private
-        about = {"id": f"{owner}/{name}", "sha": _commit_hash(files), "siblings": siblings, "private": private}
+        about = {"id": f"{owner}/{name}", "sha": commit_hash(files), "siblings": siblings, "private": private}
         return self._json({**about, "tags": [], "downloads": 0})
 
     def _resolve(self, path: str, body: bytes) -> None:
         kind = "datasets" if path.startswith("datasets/") else "models"
         owner, name, _, revision, file = path.removeprefix("datasets/").split("/", 4)
         files = self._files(f"{kind}/{owner}/{name}", revision)
-        commit = {"X-Repo-Commit": _commit_hash(files)}
+        commit = {"X-Repo-Commit": commit_hash(files)}
         if file not in files:
             return self._json({}, 404, {"X-Error-Code": "EntryNotFound", **commit})
         content, headers = files[file], {**commit, "Accept-Ranges": "bytes", "ETag": f'"{_etag(file, files[file])}"'}
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _files(self, key: str, revision: str) -> dict[str, bytes]:
         repository = self._repository(key)
-        by_commit = {_commit_hash(files): files for files in repository.values()}
+        by_commit = {commit_hash(files): files for files in repository.values()}
         if revision not in repository and revision not in by_commit:
             self._stop(404, "RevisionNotFound")
         return repository.get(revision) or by_commit.get(revision) or {}
@@ -289,5 +289,5 @@ def _git_hash(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def _commit_hash(files: dict[str, bytes]) -> str:
+def commit_hash(files: dict[str, bytes]) -> str:
     return _git_hash(json.dumps({path: _git_hash(content) for path, content in sorted(files.items())}).encode())

@@ -31,6 +31,7 @@ def adapter(base_tokenizer: Any, tmp_path: Path) -> Path:
     tiny_backbone().save_pretrained(tmp_path / "base")
     tokenizer = copy.deepcopy(base_tokenizer)
     model = OneGenForCausalLM.from_backbone(str(tmp_path / "base"), tokenizer, onegen_config=OneGenConfig())
+    torch.manual_seed(0)  # not every random model writes long enough to ask twice
     config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     save_adapter(add_adapter(model, tokenizer, config), tokenizer, tmp_path / "adapter")
     return tmp_path / "adapter"
@@ -65,20 +66,23 @@ def test_found_and_merged_from_a_repository(adapter: Path, monkeypatch: pytest.M
 ASK_ADAPTER = """
 import onegen_hf
 from onegen_hf import OneGenForCausalLM
-assert type(OneGenForCausalLM.from_pretrained("org/adapter", revision="main")).__name__ == "OneGenLlamaForCausalLM"
+model = OneGenForCausalLM.from_pretrained("org/adapter", revision="main")
+assert type(model).__name__ == "OneGenLlamaForCausalLM"
+assert model.origin[0] == "org/adapter" and f"snapshots/{model.origin[1]}" in model.name_or_path
 print(json.dumps(ask(pipeline("onegen-rag", model="org/adapter"))))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folder", ["index", "towns"])
 def test_a_pipeline_finds_tokenizer_base_and_index_on_the_hub(
-    adapter: Path, base_tokenizer: Any, documents: Any, hub: LoopbackHub, tmp_path: Path
+    folder: str, adapter: Path, base_tokenizer: Any, documents: Any, hub: LoopbackHub, tmp_path: Path
 ) -> None:
     """transformers looks for tokenizer and revision in the repository of the base, which has neither."""
     model, tokenizer = OneGenForCausalLM.from_pretrained(adapter), load_tokenizer(adapter)
-    PassageIndex.build(model, tokenizer, documents, show_progress=False).save(adapter / "index")
+    PassageIndex.build(model, tokenizer, documents, show_progress=False).save(adapter / folder)
     content = json.loads((adapter / "config.json").read_text())
-    content["onegen"]["default_index"] = "./index"
+    content["onegen"]["default_index"] = f"./{folder}"
     (adapter / "config.json").write_text(json.dumps(content))
     expected = answers(adapter)
     content = json.loads((adapter / "adapter_config.json").read_text())
@@ -89,8 +93,15 @@ def test_a_pipeline_finds_tokenizer_base_and_index_on_the_hub(
     assert json.loads(run(hub, tmp_path / "loader", "-c", ASK + ASK_ADAPTER)) == expected
 
 
-def test_pushed_merged(adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pushed_merged(
+    adapter: Path, documents: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (adapter / "trainer_state.json").write_text(json.dumps({"global_step": 7, "log_history": []}))
+    content = json.loads((adapter / "config.json").read_text())
+    content["onegen"]["default_index"] = "./our/towns"
+    (adapter / "config.json").write_text(json.dumps(content))
+    model, tokenizer = OneGenForCausalLM.from_pretrained(adapter), load_tokenizer(adapter)
+    PassageIndex.build(model, tokenizer, documents, show_progress=False).save(adapter / "our/towns")
     pushed: list[Any] = []
 
     def send(upload: Any, *options: Any) -> Any:
@@ -103,6 +114,7 @@ def test_pushed_merged(adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().out.endswith("a-commit\n")
     model, files = pushed[0]
     assert not any(name.startswith("adapter_") for name in files) and "model.safetensors" in files
+    assert {f"our/towns/{name}" for name in ("index.faiss", "index.json", "passages.parquet")} <= set(files)
     expected = OneGenForCausalLM.from_pretrained(adapter)
     for name, value in expected.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
@@ -116,11 +128,22 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
         return str(tmp_path)
 
     monkeypatch.setattr(checkpoint, "snapshot_download", download)
-    config = SimpleNamespace(_commit_hash="abc")
     settings = OneGenConfig(default_index="./index")
-    model = SimpleNamespace(name_or_path="org/model", config=config, onegen_config=settings)
+    model = SimpleNamespace(name_or_path="org/model", origin=("org/model", "abc"), onegen_config=settings)
     assert checkpoint.default_index(model) == str((tmp_path / "index").resolve())
-    assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": "index/*"}
+    wanted = ["index/index.faiss", "index/passages.parquet", "index/index.json"]
+    assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": wanted}
     settings.default_index = "./../elsewhere"
     with pytest.raises(ValueError, match="leads out of the checkpoint"):
         checkpoint.default_index(model)
+
+
+@pytest.mark.parametrize("location", ["{here}", "../elsewhere", "org/../../elsewhere", "~/index", "C:\\index"])
+def test_default_index_on_this_machine(location: str, tmp_path: Path) -> None:
+    """A checkpoint of this machine may name one; a downloaded one can only mean to look around."""
+    settings = OneGenConfig(default_index=location.format(here=tmp_path))
+    model = SimpleNamespace(name_or_path="org/model", origin=("org/model", "abc"), onegen_config=settings)
+    with pytest.raises(ValueError, match="leads out of the repository 'org/model'.*pass `index="):
+        checkpoint.default_index(model)
+    model.origin = None
+    assert checkpoint.default_index(model) == settings.default_index

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from asking import ASK, answers
-from loopback import LoopbackHub
+from loopback import LoopbackHub, commit_hash
 from processes import TOKEN, run
+from tiny_models import tiny_model
+
+from onegen_hf import OneGenConfig, PassageIndex
 
 PUSH = """
 import json, sys
@@ -32,10 +37,13 @@ remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True))
 
 import onegen_hf
 from onegen_hf import OneGenForCausalLM, PassageIndex
+from onegen_hf.auto import load_tokenizer
 assert isinstance(trusted, OneGenForCausalLM) and type(trusted.config).__name__ == "LlamaConfig"
 assert type(OneGenForCausalLM.from_pretrained("org/model")) is type(trusted)
 imported = ask(pipeline("onegen-rag", model="org/model"))
 index = PassageIndex.load("org/towns", revision="trial")
+built = PassageIndex.build(trusted, load_tokenizer("org/model"), ["Tin Boat is a film."], show_progress=False)
+assert (built.model_id, built.revision) == trusted.origin and trusted.origin[1] == sys.argv[1]
 given = ask(pipeline("onegen-rag", model="org/model", index="org/towns-main"))
 print(json.dumps({"remote": remote, "imported": imported, "given": given, "passages": len(index)}))
 """
@@ -54,8 +62,38 @@ def test_model_and_index_four_ways(hub: LoopbackHub, checkpoint: Path, tmp_path:
     assert any(request.startswith("PUT storage/") for request in hub.requests)
     hub.repositories["datasets/org/towns"]["trial"]["notes.bin"] = b"not needed"
 
-    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + FOUR_WAYS))
+    commit = next(revision for revision in hub.repositories["models/org/model"] if revision != "main")
+    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + FOUR_WAYS, commit))
     assert found == {"remote": expected, "imported": expected, "given": expected, "passages": 12}
     assert not any("notes.bin" in request for request in hub.requests)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
+
+
+PINNED = """
+import sys
+if sys.argv[1] == "imported":
+    import onegen_hf
+options = {"trust_remote_code": True} if sys.argv[1] == "remote" else {}
+print(json.dumps([ask(pipeline("onegen-rag", model="org/model", revision=r, **options)) for r in sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("way", ["imported", pytest.param("remote", marks=pytest.mark.slow)])
+def test_the_index_is_of_the_commit_of_the_model(
+    way: str, hub: LoopbackHub, checkpoint: Path, tokenizer: Any, documents: Any, tmp_path: Path
+) -> None:
+    """Also when the main branch has gone on to other weights and other passages."""
+    expected = answers(checkpoint)
+    hub.add("models/org/model", checkpoint)
+    repository = hub.repositories["models/org/model"]
+    repository["v1"] = repository.pop("main")
+    newer = tiny_model(tokenizer, onegen_config=OneGenConfig(default_index="./index"), seed=5)
+    newer.save_pretrained(tmp_path / "newer")
+    tokenizer.save_pretrained(tmp_path / "newer")
+    PassageIndex.build(newer, tokenizer, documents[:5], show_progress=False).save(tmp_path / "newer/index")
+    hub.add("models/org/model", tmp_path / "newer")
+    hub.repositories["models/org/model"]["v1"] = repository["v1"]
+    commit = commit_hash(repository["v1"])
+    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + PINNED, way, "v1", commit, "main"))
+    assert found == [expected, expected, answers(tmp_path / "newer")]

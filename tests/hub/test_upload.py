@@ -227,6 +227,9 @@ def test_a_model_in_memory(saved: Path, tokenizer: Any, monkeypatch: pytest.Monk
         def create_repo(self, *args: Any, **kwargs: Any) -> None:
             pass
 
+        def list_repo_files(self, *args: Any, **kwargs: Any) -> list[str]:
+            return []
+
         def create_commit(self, repo_id: str, operations: Any, **kwargs: Any) -> str:
             files = {operation.path_in_repo: operation.path_or_fileobj for operation in operations}
             texts = {name: text.decode() for name, text in files.items() if isinstance(text, bytes)}
@@ -277,12 +280,22 @@ CARDS = """
 import sys
 from huggingface_hub import DatasetCard, ModelCard
 from onegen_hf import OneGenForCausalLM, PassageIndex
+from onegen_hf.auto import load_tokenizer
 
 checkpoint = sys.argv[1]
-OneGenForCausalLM.from_pretrained(checkpoint).push_to_hub("org/model")
+OneGenForCausalLM.from_pretrained(checkpoint).push_to_hub("org/model", tokenizer=load_tokenizer(checkpoint))
 PassageIndex.load(f"{checkpoint}/index").push_to_hub("org/towns")
 for card in (ModelCard.load("org/model"), DatasetCard.load("org/towns")):
     card.validate()
+"""
+RUN_AS_PRINTED = """
+import re, sys
+from huggingface_hub import DatasetCard, ModelCard
+
+card = {"model": ModelCard, "dataset": DatasetCard}[sys.argv[1]].load(sys.argv[2])
+namespace = {}
+exec(compile(re.search(r"```python\\n(.*?)```", card.content, re.DOTALL)[1], "card", "exec"), namespace)
+print(sorted(namespace.keys() & {"rag", "found", "index"}))
 """
 
 
@@ -290,6 +303,9 @@ for card in (ModelCard.load("org/model"), DatasetCard.load("org/towns")):
 def test_cards_on_a_hub_that_validates_them(hub: LoopbackHub, saved: Path, tmp_path: Path) -> None:
     run(hub, tmp_path / "pusher", "-c", CARDS, str(saved))
     assert hub.requests.count("POST api/validate-yaml") == 4  # the client asks before each commit, and `validate` does
+    for arguments, made in ((("model", "org/model"), ["found", "rag"]), (("dataset", "org/towns"), ["index"])):
+        printed = run(hub, tmp_path / arguments[0], "-c", RUN_AS_PRINTED, *arguments)
+        assert printed.splitlines()[-1] == str(made)
     for repository, code in (("models/org/model", "onegen-rag"), ("datasets/org/towns", "PassageIndex.load")):
         card = hub.repositories[repository]["main"]["README.md"].decode()
         assert code in card and "- onegen" in card

@@ -13,6 +13,7 @@ from index_fixtures import make_corpus, make_model, make_tokenizer
 
 from onegen_hf.index import PassageIndex
 from onegen_hf.index.checksum import BLOCK, MOST_BLOCKS, sampled_sha256
+from onegen_hf.index.faiss_backend import import_faiss
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,30 @@ def test_descriptions_that_mean_no_good(change: Any, message: str, twins: tuple[
     (copy / "index.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(ValueError, match=message.replace("\\", r"\\").replace("..", r"\.\.")):
         PassageIndex.load(copy)
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("exists", [True, False])
+def test_lists_in_another_file(mmap: bool, exists: bool, twins: tuple[Path, Path], tmp_path: Path) -> None:
+    """FAISS would open the file that is named, to read and to write, and search what it holds."""
+    copy, other = Path(shutil.copytree(twins[0], tmp_path / "copy")), tmp_path / "of-this-machine"
+    faiss = import_faiss()
+    vectors = faiss.read_index(str(copy / "index.faiss")).reconstruct_n(0, 6)
+    index = faiss.index_factory(vectors.shape[1], "IVF1,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    lists = faiss.OnDiskInvertedLists(1, index.code_size, str(other))
+    index.replace_invlists(lists)
+    index.add(vectors)
+    faiss.write_index(index, str(copy / "index.faiss"))
+    del index, lists
+    if not exists:
+        other.unlink()
+    content = json.loads((copy / "index.json").read_text())
+    content["files"]["index.faiss"] = (copy / "index.faiss").stat().st_size
+    del content["checksums"]
+    (copy / "index.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="index.faiss keeps its lists in another file.*don't use this index"):
+        PassageIndex.load(copy, mmap=mmap)
 
 
 def test_without_checksums_it_loads_as_before(twins: tuple[Path, Path], tmp_path: Path) -> None:
