@@ -34,6 +34,8 @@ class PipelineArguments:
         dtype (`str`, *optional*, defaults to `"auto"`)
         int8 (`bool`, *optional*, defaults to `False`): Quantise the linear layers, for speed on a CPU; see
             [`quantize_for_cpu`].
+        prompt_lookup_num_tokens (`int`, *optional*): Tokens drafted from the text per forward, for speed where few
+            questions are decoded together; see [`OnePassDecoder`].
     """
 
     model: str | None = field(
@@ -51,6 +53,9 @@ class PipelineArguments:
     device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:0."})
     dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
     int8: bool = field(default=False, metadata={"help": "Quantise the linear layers, for speed on a CPU."})
+    prompt_lookup_num_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens drafted from the text per forward, for speed; such as 6."}
+    )
 
     def load(self) -> Any:
         """The pipeline."""
@@ -63,7 +68,10 @@ class PipelineArguments:
 
     def call_options(self) -> dict[str, Any]:
         """Arguments of a call of the pipeline."""
-        return {"k": self.k, "max_hops": self.max_hops, "max_new_tokens": self.max_new_tokens}
+        options = {"k": self.k, "max_hops": self.max_hops, "max_new_tokens": self.max_new_tokens}
+        if self.prompt_lookup_num_tokens is not None:
+            options["prompt_lookup_num_tokens"] = self.prompt_lookup_num_tokens
+        return options
 
 
 @dataclass

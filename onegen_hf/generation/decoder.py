@@ -14,6 +14,7 @@ from ..auto import OneGenForCausalLM, context_length
 from ..configuration import OneGenConfig
 from ..passages import Passage, PassageEncoder
 from .choice import TokenChooser
+from .drafts import Drafter
 from .memory import Memory, memory_for
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
@@ -41,6 +42,10 @@ class OnePassDecoder:
     generated tokens (but the last) and its inserted passages, each position once, whatever the number of hops.
 
     Rows of a batch go their own ways: each retrieves when it wants to, and its result equals that of a batch of one.
+
+    With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads so many drafted tokens
+    (shared by the rows), and those that the model would have written are kept: the same text from fewer forwards,
+    which pays where few rows run. Drafts in vain are counted in `usage.rejected_tokens`.
 
     Args:
         index ([`PassageIndex`])
@@ -106,6 +111,7 @@ class OnePassDecoder:
             for number, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True))
         ]
         pad_token_id = _pad_token_id(generation_config)
+        end_tokens = _as_set(generation_config.eos_token_id)
         width = input_ids.shape[1]
         run = _Run(
             decoder=self,
@@ -113,7 +119,8 @@ class OnePassDecoder:
             chooser=TokenChooser(
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             ),
-            end_tokens=_as_set(generation_config.eos_token_id),
+            drafter=Drafter.from_config(generation_config, {self.query_token, *end_tokens}),
+            end_tokens=end_tokens,
             max_new_tokens=generation_config.max_length - width,
             context=context_length(model),
             streamer=streamer,
@@ -152,6 +159,7 @@ class _Run:
         decoder: OnePassDecoder,
         model: Any,
         chooser: TokenChooser,
+        drafter: Drafter | None,
         end_tokens: set[int],
         max_new_tokens: int,
         context: int | None,
@@ -160,6 +168,7 @@ class _Run:
         self.decoder = decoder
         self.model = model
         self.chooser = chooser
+        self.drafter = drafter
         self.end_tokens = end_tokens
         self.max_new_tokens = max_new_tokens
         self.context = context
@@ -178,15 +187,37 @@ class _Run:
 
     def _advance(self, memory: Memory, rows: list[RowState]) -> None:
         asked = [row for row in rows if row.pending == [self.decoder.query_token] and row.usage.generated_tokens > 0]
-        output = memory.feed([row.number for row in rows], [row.pending for row in rows])
-        for row in rows:
-            row.count_forward()
+        drafts = self._drafts(memory, rows, asked)
+        chunks = [[*row.pending, *draft] for row, draft in zip(rows, drafts, strict=True)]
+        output = memory.feed([row.number for row in rows], chunks, drafts=[len(draft) for draft in drafts])
+        for row, draft in zip(rows, drafts, strict=True):
+            row.count_forward(len(draft))
         if asked:
             places = [place for place, row in enumerate(rows) if row in asked]
             self._insert(asked, output.hidden[places])
         others = [(place, row) for place, row in enumerate(rows) if row not in asked]
         if others:
             self._choose([row for _, row in others], output.logits[[place for place, _ in others]])
+        for row, draft, logits in zip(rows, drafts, output.drafted, strict=True):
+            self._judge(memory, row, draft, logits)
+
+    def _drafts(self, memory: Memory, rows: list[RowState], asked: list[RowState]) -> list[list[int]]:
+        """What each row may write next; nothing where a passage comes next."""
+        if self.drafter is None or not memory.can_forget:
+            return [[] for _ in rows]
+        return [[] if row in asked else self.drafter.draft(row, len(rows), self._room_to_write(row)) for row in rows]
+
+    def _judge(self, memory: Memory, row: RowState, draft: list[int], logits: Tensor) -> None:
+        """Keep a draft as far as the row chooses those very tokens."""
+        accepted = 0
+        while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
+            row.pending = []
+            self._choose([row], logits[accepted : accepted + 1])
+            accepted += 1
+        rejected = len(draft) - accepted
+        if rejected:
+            row.usage.rejected_tokens += rejected
+            memory.forget(row.number, rejected)
 
     def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
         found = self.decoder.retrieve(rows, embeddings)
@@ -208,6 +239,12 @@ class _Run:
 
     def _room(self, row: RowState) -> int | None:
         return None if self.context is None else self.context - len(row.ids)
+
+    def _room_to_write(self, row: RowState) -> int:
+        """Tokens that may still be generated before the last one."""
+        left = self.max_new_tokens - row.usage.generated_tokens
+        room = self._room(row)
+        return (left if room is None else min(left, room)) - 1
 
     def _banned(self, row: RowState) -> list[int]:
         room = self._room(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -22,27 +22,44 @@ class StepOutput:
     Result of feeding tokens to some rows.
 
     Attributes:
-        logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token.
-        hidden (`Tensor` of shape `(rows, hidden)`): Last hidden state at each row's last token.
+        logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token that is no draft.
+        hidden (`Tensor` of shape `(rows, hidden)`): Last hidden state at that token.
         states (`list[Tensor]`): For each row, of shape `(len(positions), hidden)`: last hidden states at the further
             positions that were asked for.
+        drafted (`list[Tensor]`): For each row, of shape `(drafts, vocab)`, float32: the logits after each draft.
     """
 
     logits: Tensor
     hidden: Tensor
     states: list[Tensor]
+    drafted: list[Tensor] = field(default_factory=list)
 
 
 class Memory(Protocol):
-    """Keys and values of a batch."""
+    """
+    Keys and values of a batch.
+
+    Attributes:
+        can_forget (`bool`): Whether the last tokens of a row can be taken back; no drafts without it.
+    """
+
+    can_forget: bool
 
     def feed(
-        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+        self,
+        rows: list[int],
+        chunks: list[list[int]],
+        positions: Sequence[Sequence[int]] | None = None,
+        drafts: Sequence[int] | None = None,
     ) -> StepOutput:
         """
         Append `chunks[i]` (at least one token) to row `rows[i]`; `positions[i]` are places in that chunk whose hidden
-        states are wanted beside that of its last token.
+        states are wanted beside that of its last token. The last `drafts[i]` tokens of a chunk are drafts: there is
+        another token before them.
         """
+
+    def forget(self, row: int, tokens: int) -> None:
+        """Take the last tokens of a row back."""
 
     def hold(self, rows: list[int]) -> None:
         """Hold just these rows: forget all others, whose places go to rows that are new."""
@@ -64,13 +81,19 @@ def memory_for(model: Any, rows: list[int]) -> Memory:
 class PackedMemory:
     """All rows in one [`RaggedCache`]; what several rows add goes through the model in one forward without padding."""
 
+    can_forget = True
+
     def __init__(self, model: Any, rows: list[int]) -> None:
         self.model = model
         self.slot_of = {row: slot for slot, row in enumerate(rows)}
         self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
 
     def feed(
-        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+        self,
+        rows: list[int],
+        chunks: list[list[int]],
+        positions: Sequence[Sequence[int]] | None = None,
+        drafts: Sequence[int] | None = None,
     ) -> StepOutput:
         order = sorted(range(len(rows)), key=lambda place: self.slot_of[rows[place]])
         slots = [self.slot_of[rows[place]] for place in order]
@@ -79,8 +102,10 @@ class PackedMemory:
         position_ids = self.cache.extend(slots, sizes)
         device = position_ids.device
         begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
-        wanted = positions or [[]] * len(rows)
-        ends = [begins[place] + len(chunk) - 1 for place, chunk in enumerate(chunks)]
+        wanted, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
+        lasts = [begins[place] + len(chunk) for place, chunk in enumerate(chunks)]
+        ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
+        drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
         others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
         with packed_attention(self.model, groups):
             output = self.model(
@@ -88,11 +113,17 @@ class PackedMemory:
                 position_ids=position_ids.unsqueeze(0),
                 past_key_values=self.cache,
                 use_cache=True,
-                logits_to_keep=torch.tensor([ends], device=device),
+                logits_to_keep=torch.tensor([ends + drafted_at], device=device),
                 retrieval_positions=torch.tensor([ends + others], device=device),
             )
         hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
-        return StepOutput(output.logits[0].float(), hidden, list(states.split([len(own) for own in wanted])))
+        logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
+        return StepOutput(
+            logits, hidden, list(states.split([len(own) for own in wanted])), list(after_drafts.split(list(drafted)))
+        )
+
+    def forget(self, row: int, tokens: int) -> None:
+        self.cache.lengths[self.slot_of[row]] -= tokens
 
     def hold(self, rows: list[int]) -> None:
         new = [row for row in rows if row not in self.slot_of]
@@ -109,21 +140,32 @@ class PackedMemory:
 class SequentialMemory:
     """One cache of the model's own kind and one forward per row: no padding, so no assumption about layers."""
 
+    can_forget = False
+
     def __init__(self, model: Any, rows: list[int]) -> None:
         self.model = model
         self.caches: dict[int, Any] = {}
         self.lengths = dict.fromkeys(rows, 0)
 
     def feed(
-        self, rows: list[int], chunks: list[list[int]], positions: Sequence[Sequence[int]] | None = None
+        self,
+        rows: list[int],
+        chunks: list[list[int]],
+        positions: Sequence[Sequence[int]] | None = None,
+        drafts: Sequence[int] | None = None,
     ) -> StepOutput:
+        assert not any(drafts or []), "recurrent states can't be taken back"
         wanted = positions or [[]] * len(rows)
         outputs = [self._feed_row(*own) for own in zip(rows, chunks, wanted, strict=True)]
         return StepOutput(
             torch.cat([o.logits for o in outputs]),
             torch.cat([o.hidden for o in outputs]),
             [o.states[0] for o in outputs],
+            [o.logits[:0] for o in outputs],
         )
+
+    def forget(self, row: int, tokens: int) -> None:
+        raise NotImplementedError("recurrent states can't be taken back")
 
     def _feed_row(self, row: int, chunk: list[int], positions: Sequence[int]) -> StepOutput:
         if row not in self.caches:

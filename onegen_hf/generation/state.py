@@ -53,6 +53,8 @@ class Usage:
         retrieved_tokens (`int`): Inserted passages with their tags.
         forwarded_tokens (`int`): Positions that went through the decoder, padding aside.
         forward_calls (`int`): Forwards in which the row took part.
+        rejected_tokens (`int`): Drafted tokens that were forwarded in vain. All that a row forwards is its prompt, the
+            retrieved tokens, the generated ones but the last, and these.
     """
 
     prompt_tokens: int = 0
@@ -60,6 +62,7 @@ class Usage:
     retrieved_tokens: int = 0
     forwarded_tokens: int = 0
     forward_calls: int = 0
+    rejected_tokens: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """As a plain dict."""
@@ -107,9 +110,9 @@ class RowState:
         self.pending = list(tokens)
         self.usage.retrieved_tokens += len(tokens)
 
-    def count_forward(self) -> None:
-        """Note that `pending` went through the decoder."""
-        self.usage.forwarded_tokens += len(self.pending)
+    def count_forward(self, drafts: int = 0) -> None:
+        """Note that `pending` went through the decoder, and so many drafts behind it."""
+        self.usage.forwarded_tokens += len(self.pending) + drafts
         self.usage.forward_calls += 1
         self.pending = []
 

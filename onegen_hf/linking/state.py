@@ -50,8 +50,8 @@ class LinkingRow(RowState):
             self.query_positions.append(len(self.pending))
         self.pending.append(token)
 
-    def count_forward(self) -> None:
-        super().count_forward()
+    def count_forward(self, drafts: int = 0) -> None:
+        super().count_forward(drafts)
         self.query_positions = []
 
     def finish(self) -> None:

@@ -52,6 +52,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
         streamer (`BaseStreamer`, *optional*): Single questions only.
+        prompt_lookup_num_tokens (`int`, *optional*): Tokens drafted from the text per forward: faster where few
+            questions are decoded together, with the same text (see [`OnePassDecoder`]).
         generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
 
     Returns of a call: `dict` (a list of them for several questions) with `answer`, `text` (all that was generated,
