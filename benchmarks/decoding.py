@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import time
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import write_result
+from benchmarks.report import spread, write_result
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.generation import OnePassDecoder
@@ -77,11 +76,6 @@ def timed(model: Any, tokenizer: Any, loop: str, batch_size: int, tokens: int) -
         **own,
     )
     return time.perf_counter() - start, ids[:, inputs["input_ids"].shape[1] :].tolist()
-
-
-def spread(values: list[float]) -> list[float]:
-    """The least, the median and the greatest."""
-    return [round(value, 3) for value in (min(values), statistics.median(values), max(values))]
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from sentence_transformers.models import Pooling, Transformer
 
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import write_result
+from benchmarks.report import spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenForCausalLM, Passage
 from onegen_hf.backbones import SMOLLM2, load_backbone
@@ -82,11 +81,6 @@ def unit(embeddings: Any) -> np.ndarray:
     """Of unit length, in float32."""
     values = np.asarray(embeddings, np.float32)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-
-def spread(values: Sequence[float]) -> list[float]:
-    """Least, median and greatest."""
-    return [round(value, 3) for value in (min(values), statistics.median(values), max(values))]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

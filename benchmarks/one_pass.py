@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +32,7 @@ from benchmarks.alternatives.components import load_components, tiny_components
 from benchmarks.alternatives.meters import Clock, PeakMemory, counted_tokens
 from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
-from benchmarks.report import RESULTS, machine, write_result
+from benchmarks.report import RESULTS, machine, spread, write_result
 from data_builders.facts.split import load_demo_questions
 from onegen_hf.files import write_text_atomically
 from onegen_hf.rendering import render_prompt
@@ -100,11 +99,6 @@ def run(alternative: Alternative, task: Task, models: Mapping[str, torch.nn.Modu
     if task.script is not None and any(answer != task.script.ids for answer in answers):
         raise RuntimeError(f"{type(alternative).__name__} did not write the script")
     return Run(seconds, processor_seconds, {name: sum(count) for name, count in counts.items() if count})
-
-
-def spread(values: Sequence[float], digits: int) -> list[float]:
-    """The least, the median and the greatest."""
-    return [round(value, digits) for value in (min(values), statistics.median(values), max(values))]
 
 
 def compare(components: Components, alternatives: dict[str, Alternative], cell: Cell, repeats: int) -> dict[str, Any]:

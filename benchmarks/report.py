@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def spread(values: Sequence[float], digits: int = 3) -> list[float]:
+    """The least, the median and the greatest."""
+    return [round(value, digits) for value in (min(values), statistics.median(values), max(values))]
 
 
 def machine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
-from benchmarks.report import write_result
+from benchmarks.report import spread, write_result
 from onegen_hf.cli.demo import demo_questions
 
 
@@ -54,9 +54,7 @@ def main() -> None:
         ratios = [one / other for one, other in zip(seconds[alone], seconds[size], strict=True)]
         rows[size] = {
             "questions_per_second": round(len(questions) / statistics.median(seconds[size]), 3),
-            f"times_batch_{alone}": [
-                round(value, 2) for value in (min(ratios), statistics.median(ratios), max(ratios))
-            ],
+            f"times_batch_{alone}": spread(ratios, 2),
             "same_texts": texts[size] == texts[alone],
         }
     write_result(

@@ -23,7 +23,6 @@ each batch, in changing order, and ratios are taken per batch:
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import write_result
+from benchmarks.report import spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM
 from onegen_hf.auto import class_under
@@ -179,11 +178,6 @@ def peak_of(kind: str, arguments: Sequence[str]) -> int:
     """Peak memory of a process that makes one kind of step only."""
     command = [sys.executable, "-m", "benchmarks.training", *arguments, "--kinds", kind, "--peak"]
     return round(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]))
-
-
-def spread(values: Sequence[float]) -> list[float]:
-    """Least, median and greatest."""
-    return [round(value, 3) for value in (min(values), statistics.median(values), max(values))]
 
 
 def summary(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
