@@ -3,6 +3,7 @@
 #   make test PYTHON=python3.12                another interpreter
 #   make test VENV=/somewhere/venv             another (or an existing) virtual environment
 #   make test PYTEST_ARGS="-k losses -x"       arguments for pytest
+#   make test WORKERS=0                        in one process; by default one per processor
 #   make demo DEMO_ARGS="--help"               arguments for the demo
 #   make test PIP_ARGS="--index-url ..."       arguments for every `pip install`
 
@@ -15,6 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= auto
 DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -35,7 +37,7 @@ demo: install-demo  ## set up what is missing, then run the demo
 	$(BIN)/onegen-hf demo $(DEMO_ARGS)
 
 test: install-dev  ## set up what is missing, then run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-slow: install-dev  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

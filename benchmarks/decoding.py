@@ -119,8 +119,9 @@ def main() -> None:
             }
             for (kind, loop), own in seconds.items()
         }
+    name = "decoding_quick" if options.quick else "decoding"
     write_result(
-        "decoding",
+        name,
         {
             "question": "How fast does one-pass decoding write where nothing is retrieved, against model.generate?",
             "model": "tiny random" if options.quick else options.model.rpartition("/")[2],
@@ -133,7 +134,7 @@ def main() -> None:
         name: {f"batch {size}": rows[name]["ms_per_step"] for size, rows in result.items()}
         for name in next(iter(result.values()))
     }
-    plot_bars("decoding", Panel("Decoding without retrieval", "rows together", "ms per step", series))
+    plot_bars(name, Panel("Decoding without retrieval", "rows together", "ms per step", series))
 
 
 if __name__ == "__main__":

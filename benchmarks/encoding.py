@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars

@@ -123,6 +123,17 @@ def summary(results: dict[str, RunResult]) -> dict[str, dict[str, list[float]]]:
     }
 
 
+def made_up_rows(entities: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A labelled sentence for every two entities, in ELEVANT's layout."""
+    rows = []
+    for (one, first), (other, second) in zip(entities[::2], entities[1::2], strict=True):
+        text = f"{first} is larger than {second}."
+        spans = {one: [0, len(first)], other: [len(text) - 1 - len(second), len(text) - 1]}
+        labels = [{"span": span, "entity_id": entity, "name": entity} for entity, span in spans.items()]
+        rows.append({"id": len(rows), "title": "", "text": text, "labels": labels})
+    return rows
+
+
 def compare_decoding(linker: Any, documents: Sequence[LinkingDocument]) -> dict[str, dict[str, float]]:
     """Constrained copying against free rewriting, each text in turns."""
     seconds: dict[str, list[float]] = {"constrained": [], "free": []}
@@ -162,18 +173,24 @@ def format_table(results: dict[str, dict[str, dict[str, list[float]]]]) -> str:
 def main() -> None:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", default=None, help="Default: the built-in linker.")
     parser.add_argument("--index", default=None, help="Entity catalogue; default: the model's own.")
     parser.add_argument("--catalog", default=None, help="Records with aliases; default: the names in the index.")
-    parser.add_argument("--data", nargs="+", required=True, help="[GROUP=]PATH[:SPLIT], as `onegen-hf evaluate`.")
+    parser.add_argument("--data", nargs="+", help="[GROUP=]PATH[:SPLIT], as `onegen-hf evaluate`.")
     parser.add_argument("--encoder", default=None, help="Sentence encoder; default: all-MiniLM-L6-v2.")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--texts", type=int, default=20, help="Of each data set, to compare decoding; 0 for none.")
     parser.add_argument("--name", default="entity_linking", help="Name of the result file.")
+    parser.add_argument("--quick", action="store_true", help="Two made-up sentences; free decoding is left out.")
     options = parser.parse_args()
-    rows = {one.name: load_linking_rows(one.source, one.split) for one in parse_data_sets(options.data)}
+    if not options.quick and not options.data:
+        parser.error("--data is missing: texts with labelled mentions")
     linker = pipeline("onegen-entity-linking", model=options.model, index=options.index, dtype=options.dtype)
+    rows = {one.name: load_linking_rows(one.source, one.split) for one in parse_data_sets(options.data or [])}
+    if options.quick:
+        options.texts, options.name = 0, "entity_linking_quick"
+        rows = {"made_up": made_up_rows([(linker.index[row].id, linker.index[row].title) for row in range(4)])}
     entities = [(one.id, one.title, one.text) for one in linker.index]
     names: list[tuple[str, list[str]]] = [(entity, [title]) for entity, title, _ in entities]
     if options.catalog is not None:

@@ -104,7 +104,10 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=4)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--quick", action="store_true", help="one short text")
     options = parser.parse_args()
+    if options.quick:
+        options.texts, options.sentences = 1, 1
     backbone, tokenizer = load_backbone(SMOLLM2, dtype=options.dtype)
     tokens = RetrievalTokens.entity_linking()
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, tokens=tokens).to(options.device).eval()
@@ -129,7 +132,7 @@ def main() -> None:
         forwarded.append([rows[way].usage.forwarded_tokens for way in (True, False)])
         mentions.append(len(spans))
     write_result(
-        "forced_tokens",
+        "forced_tokens_quick" if options.quick else "forced_tokens",
         {
             "question": "What does it save to feed forced tokens together?",
             "model": SMOLLM2,

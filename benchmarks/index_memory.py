@@ -76,7 +76,9 @@ def make_index(directory: Path, number: int, factory: str) -> None:
 
 def load_model() -> tuple[Any, Any]:
     """The model and the tokenizer that come with the package."""
-    return OneGenForCausalLM.from_pretrained(DEFAULT_CHECKPOINT).eval(), load_tokenizer(DEFAULT_CHECKPOINT)
+    return OneGenForCausalLM.from_pretrained(DEFAULT_CHECKPOINT, dtype="float32").eval(), load_tokenizer(
+        DEFAULT_CHECKPOINT
+    )
 
 
 def memory() -> dict[str, float]:
@@ -136,7 +138,10 @@ def main() -> None:
     parser.add_argument("--factory", default="IVF256,PQ64")
     parser.add_argument("--directory", type=Path, help="keeps the index here, and measures one that is here already")
     parser.add_argument("--measure", choices=MEASUREMENTS, help="one measurement of --directory, in this process")
+    parser.add_argument("--quick", action="store_true", help="few vectors")
     options = parser.parse_args()
+    if options.quick:
+        options.vectors, options.factory = 2000, "IVF4,SQ8"
     if options.measure:
         print(json.dumps(measure(options.measure, options.directory)))
         return
@@ -146,7 +151,7 @@ def main() -> None:
             make_index(directory, options.vectors, options.factory)
         description = json.loads((directory / "index.json").read_text(encoding="utf-8"))
         write_result(
-            "index_memory",
+            "index_memory_quick" if options.quick else "index_memory",
             {
                 "question": "How much memory and time does an index take before it is searched, and then?",
                 **{key: description[key] for key in ("passages", "dimension", "factory")},

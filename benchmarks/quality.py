@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trl import TrlParser
 
 from benchmarks.report import write_result
+from benchmarks.study.tiny import tiny_repository
 from onegen_hf.cli.evaluate import EvaluateArguments, evaluate
 from onegen_hf.evaluation import GroupResult, RunResult
+from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 METRICS = {"recall@1": "recall@1_per_hop", "exact_match": "exact_match", "f1": "f1", "as_many_hops": "as_many_hops"}
 """Name in the report → name in the result."""
@@ -32,12 +35,22 @@ class QualityArguments(EvaluateArguments):
 
     Args:
         name (`str`, *optional*, defaults to `"quality"`): Of the result file.
+        quick (`bool`, *optional*, defaults to `False`): Two of the built-in questions, a few passages.
     """
 
     out: str = field(default="outputs/quality", metadata={"help": "Index, answers and report; resumable."})
     batch_size: int = field(default=16, metadata={"help": "Questions decoded together."})
     gold_passages: bool = field(default=True, metadata={"help": "Also answer with the gold passages inserted."})
     name: str = field(default="quality", metadata={"help": "Name of the result file."})
+    data: list[str] = field(default_factory=list, metadata={"help": "Dataset repository."})
+    quick: bool = field(default=False, metadata={"help": "Two of the built-in questions, a few passages."})
+
+    def __post_init__(self) -> None:
+        if self.quick:
+            self.out, self.name, self.limit, self.max_new_tokens = f"{self.out}/quick", "quality_quick", 2, 48
+            self.data = [tiny_repository(Path(self.out))]
+            self.index = str(DEFAULT_CHECKPOINT / "index")
+        super().__post_init__()
 
 
 def by_type(run: RunResult) -> dict[str, dict[str, float]]:

@@ -37,7 +37,10 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--questions", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="two questions, once")
     options = parser.parse_args()
+    if options.quick:
+        options.batch_sizes, options.questions, options.repeats = [1, 2], 2, 1
     rag = pipeline("onegen-rag", model=options.model, dtype=options.dtype)
     known = demo_questions()
     questions = [known[number % len(known)] for number in range(options.questions)]
@@ -58,7 +61,7 @@ def main() -> None:
             "same_texts": texts[size] == texts[alone],
         }
     write_result(
-        "throughput",
+        "throughput_quick" if options.quick else "throughput",
         {
             "question": "How much faster are questions answered together than one by one?",
             "dtype": str(rag.model.dtype).removeprefix("torch."),

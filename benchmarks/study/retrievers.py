@@ -110,7 +110,7 @@ def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, s
         seed (`int`): Of the examples' order, as [`train_variant`]'s.
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     args = SentenceTransformerTrainingArguments(
         str(output_dir), num_train_epochs=1, per_device_train_batch_size=16, learning_rate=5e-5, warmup_steps=0.1,

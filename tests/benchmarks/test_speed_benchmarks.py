@@ -82,7 +82,6 @@ def test_training_is_compared_with_joint(capsys: pytest.CaptureFixture[str]) -> 
     assert result["largest_difference_of_losses"] == {"recipe": 0.5}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["training", "encoding", "index_types"])
 def test_quick(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quick(name, tmp_path, monkeypatch)

@@ -141,7 +141,6 @@ def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
         finished_training(path, 8, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "options"),
     [
