@@ -90,6 +90,18 @@ def test_ask_streams(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "Question  Where is it?" in capsys.readouterr().out
 
 
+def test_ask_with_drafts(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def asked(*options: str) -> dict[str, Any]:
+        main(["ask", "Where is Fern Bay?", "--model", str(checkpoint), "--json", "true", *options])
+        return json.loads(capsys.readouterr().out)
+
+    plain, drafted = asked(), asked("--prompt_lookup_num_tokens", "4")
+    assert (drafted["text"], drafted["answer"]) == (plain["text"], plain["answer"])
+    assert plain["usage"]["rejected_tokens"] == 0
+    fewer = plain["usage"]["forward_calls"] - drafted["usage"]["forward_calls"]
+    assert drafted["usage"]["rejected_tokens"] + fewer > 0
+
+
 def test_questions_come_before_options() -> None:
     assert split_questions(["a", "b c", "--k", "2"]) == (["a", "b c"], ["--k", "2"])
     assert split_questions([]) == ([], [])
