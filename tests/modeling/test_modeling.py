@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import ARCHITECTURES, MIXTURES, tiny_model
+from tiny_models import MIXTURES
 
-from onegen_hf import OneGenDataCollator, OneGenForCausalLM
+from onegen_hf import OneGenDataCollator
 from onegen_hf.losses import BPRLoss, InfoNCELoss
 from onegen_hf.losses.causal_lm import predicting_positions
 from onegen_hf.modeling import _groups_of_similar_length
@@ -20,44 +20,6 @@ from onegen_hf.outputs import OneGenOutput
 
 JOINT = ("retrieval_positions", "passage_input_ids", "passage_attention_mask", "passage_retrieval_positions",
          "passage_keys", "retrieval_targets")  # fmt: skip
-
-
-def plain_copy(model: Any) -> Any:
-    """The backbone's own class with the same weights."""
-    backbone = next(c for c in type(model).__mro__ if not issubclass(c, OneGenForCausalLM.__mro__[1]))
-    plain = backbone(copy.deepcopy(model.config)).to(model.dtype)
-    plain.load_state_dict(model.state_dict())
-    return plain.train(model.training)
-
-
-@pytest.fixture(scope="module")
-def make(base_tokenizer: Any) -> Any:
-    """architecture → tokenizer, model, plain backbone and a batch; made once."""
-    made: dict[str, SimpleNamespace] = {}
-
-    def build(architecture: str) -> SimpleNamespace:
-        if architecture not in made:
-            tokenizer = copy.deepcopy(base_tokenizer)
-            model = tiny_model(tokenizer, architecture)
-            batch = OneGenDataCollator(tokenizer, DOCUMENTS)(EXAMPLES[:4])
-            made[architecture] = SimpleNamespace(
-                tokenizer=tokenizer, model=model, plain=plain_copy(model), batch=batch
-            )
-        kept = made[architecture]
-        model = copy.deepcopy(kept.model)
-        return SimpleNamespace(tokenizer=kept.tokenizer, model=model, plain=kept.plain, batch=dict(kept.batch))
-
-    return build
-
-
-@pytest.fixture(params=ARCHITECTURES)
-def tiny(request: Any, make: Any) -> SimpleNamespace:
-    return make(request.param)
-
-
-@pytest.fixture
-def llama(make: Any) -> SimpleNamespace:
-    return make("llama_tied")
 
 
 def text_part(batch: dict[str, Any]) -> dict[str, Any]:
@@ -364,70 +326,11 @@ def test_scale_comes_from_the_checkpoint(llama: SimpleNamespace) -> None:
     assert not [name for name in llama.model.state_dict() if "contrastive" in name]
 
 
-# embed()
-
-
-@pytest.mark.parametrize("architecture", ["llama_tied", "mistral", "gemma2", "gpt2", "mixtral"])
-@pytest.mark.parametrize("lengths", [[3, 3, 4, 9, 10, 30, 31], [31, 2, 17, 2], [5]])
-def test_embed_in_groups_equals_one_by_one(architecture: str, lengths: list[int], make: Any) -> None:
-    model = make(architecture).model
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(4, 400, (len(lengths), max(lengths)), generator=generator)
-    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    positions = torch.tensor([[length - 1, length // 2] for length in lengths])
-    with torch.no_grad():
-        together = model.embed(ids, mask, positions)
-        alone = [model.embed(ids[n : n + 1, :length], None, positions[n : n + 1]) for n, length in enumerate(lengths)]
-        hidden = [full(model, {"input_ids": ids[n : n + 1, :length], "attention_mask": None}).hidden_states[-1]
-                  for n, length in enumerate(lengths)]  # fmt: skip
-    assert together.shape == (len(lengths), 2, 32)
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
-    expected = torch.stack([h[0, p] for h, p in zip(hidden, positions, strict=True)])
-    torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_embed_runs_no_head(llama: SimpleNamespace) -> None:
-    sizes = []
-    llama.model.lm_head.register_forward_hook(lambda module, args, output: sizes.append(args[0].numel()))
-    llama.model.embed(
-        llama.batch["passage_input_ids"],
-        llama.batch["passage_attention_mask"],
-        llama.batch["passage_retrieval_positions"],
-    )
-    assert sum(sizes) == 0
-
-
 def test_head_runs_only_where_a_label_counts(llama: SimpleNamespace) -> None:
     sizes = []
     llama.model.lm_head.register_forward_hook(lambda module, args, output: sizes.append(args[0].numel() // 32))
     llama.model(**llama.batch)
     assert sum(sizes) == int((llama.batch["labels"][:, 1:] != -100).sum())
-
-
-@pytest.mark.parametrize(
-    ("lengths", "groups"),
-    [
-        ([], []),
-        ([7], [(0, 1, 7)]),
-        ([5, 5, 5], [(0, 3, 5)]),
-        ([1, 100], [(0, 1, 1), (1, 2, 100)]),
-        ([90, 100], [(0, 2, 100)]),
-        ([10, 10, 100, 100], [(0, 2, 10), (2, 4, 100)]),
-    ],
-)
-def test_groups(lengths: list[int], groups: list[tuple[int, int, int]]) -> None:
-    assert _groups_of_similar_length(lengths) == groups
-
-
-def test_groups_cover_all_rows_with_little_padding() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        lengths = sorted(torch.randint(1, 200, (50,), generator=generator).tolist())
-        groups = _groups_of_similar_length(lengths)
-        assert [row for start, stop, _ in groups for row in range(start, stop)] == list(range(50))
-        for start, stop, longest in groups:
-            assert longest == max(lengths[start:stop])
-            assert sum(lengths[start:stop]) >= 0.85 * longest * (stop - start)
 
 
 # Concurrency
