@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration import OneGenConfig
+from .forward_lock import running
 from .losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates
 from .losses.causal_lm import predicting_positions, shifted_targets
 from .losses.contrastive import in_batch_accuracy
@@ -133,7 +134,8 @@ class OneGenMixin:
             **kwargs,
         }
         if labels is None and retrieval_positions is None and passage_input_ids is None:
-            return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
+            with running(self):
+                return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
 
         if labels is not None:
             logits_to_keep = predicting_positions(labels)
@@ -225,15 +227,16 @@ class OneGenMixin:
         Args:
             inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
         """
-        rows = packed_rows(self, inputs)
-        if rows is not None:
-            inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
-        _capture.wanted = True
-        try:
-            output = super().forward(**inputs)  # type: ignore[misc]
-            return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
-        finally:
-            _capture.wanted, _capture.hidden = False, None
+        with running(self):
+            rows = packed_rows(self, inputs)
+            if rows is not None:
+                inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
+            _capture.wanted = True
+            try:
+                output = super().forward(**inputs)  # type: ignore[misc]
+                return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
+            finally:
+                _capture.wanted, _capture.hidden = False, None
 
     def _contrast(
         self,

@@ -9,20 +9,19 @@ whatever mixture of prompts, passages and single tokens the rows add; attention 
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from ..forward_lock import lock_of
 from .cache import part_of, rows_apart
 
 NAME = "onegen_packed"
@@ -118,14 +117,6 @@ class _Packed:
 
 
 _current: ContextVar[_Packed] = ContextVar("packed rows of the running forward")
-# While one thread's forward runs packed, the model's configuration says so to all others: they wait for its end.
-_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
-_locks_lock = threading.Lock()
-
-
-def _lock_of(model: Any) -> threading.Lock:
-    with _locks_lock:
-        return _locks.setdefault(model, threading.Lock())
 
 
 @contextmanager
@@ -135,7 +126,7 @@ def packed_attention(model: Any, groups: list[RowGroup]) -> Iterator[None]:
     decode with one model, each with a tokenizer of its own; their forwards take turns.
     """
     config = model.config.get_text_config()
-    with _lock_of(model):
+    with lock_of(model).alone():  # the configuration says to all threads that this forward is packed
         implementation = config._attn_implementation
         token = _current.set(_Packed(groups, implementation))
         config._attn_implementation = NAME
@@ -148,7 +139,7 @@ def packed_attention(model: Any, groups: list[RowGroup]) -> Iterator[None]:
 
 def can_be_packed(model: Any) -> bool:
     """Whether packed attention may take the place of the model's own."""
-    with _lock_of(model):  # while it is held, the configuration names another thread's packed forward
+    with lock_of(model).shared():  # while another thread holds it alone, the configuration names its packed forward
         known = model.config.get_text_config()._attn_implementation in IMPLEMENTATIONS
     return known and bool(getattr(model, "_supports_attention_backend", False))
 

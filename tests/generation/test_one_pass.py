@@ -187,6 +187,23 @@ def test_half_precision(setup_for: Any) -> None:
     assert torch.cosine_similarity(found.float(), whole.float()).min() > 0.999
 
 
+def test_passages_may_be_embedded_while_another_thread_decodes(setup_for: Any) -> None:
+    setup: Setup = setup_for("llama_tied")
+    ids = torch.tensor([setup.ids("Fern Bay lies by the sea.")])
+    positions = torch.tensor([[ids.shape[1] - 1]])
+    expected = setup.run(PROMPTS[1:2]).rows[0].ids
+    with torch.no_grad():
+        embedding, logits = setup.model.embed(ids, None, positions), setup.model(input_ids=ids).logits
+    with ThreadPoolExecutor(1) as thread:
+        for _ in range(3):
+            decoding = thread.submit(lambda: setup.run(PROMPTS[1:2], max_new_tokens=40).rows[0].ids)
+            with torch.no_grad():
+                while not decoding.done():
+                    torch.testing.assert_close(setup.model.embed(ids, None, positions), embedding)
+                    torch.testing.assert_close(setup.model(input_ids=ids).logits, logits)
+            assert decoding.result()[: len(expected)] == expected
+
+
 def test_threads_may_share_a_model(setup_for: Any) -> None:
     setup: Setup = setup_for("llama_tied")
     expected = {prompt: setup.run([prompt]).rows[0].ids for prompt in PROMPTS}
