@@ -13,7 +13,7 @@ model. Differences are paired by question, with 95 % intervals. Models that `ben
 are taken from `--out`.
 
 With `--model` nothing but the encoder is trained: the checkpoint answers with its own retrieval, and with that of each
-retriever in its place.
+retriever in its place; the result is called by it.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def main() -> None:
     setup, data, settings = variants.load(options)
     if options.model is not None:
         settings["model"] = Path(options.model).name
+        name = f"{name}_{settings['model']}"
     runs = {str(seed): one_seed(seed, setup, data, options) for seed in options.seeds}
     write_result(
         name,
