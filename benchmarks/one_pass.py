@@ -242,6 +242,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--truncate-queries", action="store_true", help="the encoder reads the last 256 word pieces of a query only"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which loads all models anew")
+    parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument(
         "--quick", action="store_true", help="tiny random models and few settings, to see that it runs"
     )
@@ -249,6 +250,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.quick:
         options.lengths, options.hops, options.at_hops, options.at_length = [32, 256], [1, 2], 2, 256
         options.batch_sizes, options.repeats, options.questions = [1, 2], 2, 2
+        options.name = f"{NAME}_quick"
     return options
 
 
@@ -258,7 +260,7 @@ def main() -> None:
     setting = Setting(options.quick, options.dtype, options.device, options.truncate_queries, torch.get_num_threads())
     components = setting.load()
     alternatives = {name: ALTERNATIVES[name](components) for name in [next(iter(ALTERNATIVES)), *options.alternatives]}
-    name = f"{NAME}_quick" if options.quick else NAME
+    name = options.name
     known = {**asdict(setting), "alternatives": list(alternatives), "repeats": options.repeats, "machine": machine()}
     finished = FinishedCells(RESULTS / f"{name}.partial.json", known)
     results = []
