@@ -3,7 +3,7 @@
 #   make test PYTHON=python3.12                another interpreter
 #   make test VENV=/somewhere/venv             another (or an existing) virtual environment
 #   make test PYTEST_ARGS="-k losses -x"       arguments for pytest
-#   make test WORKERS=0                        in one process; by default one per processor
+#   make test WORKERS=0                        in one process; by default one per processor, four at most
 #   make demo DEMO_ARGS="--help"               arguments for the demo
 #   make test PIP_ARGS="--index-url ..."       arguments for every `pip install`
 
@@ -37,7 +37,7 @@ demo: install-demo  ## set up what is missing, then run the demo
 	$(BIN)/onegen-hf demo $(DEMO_ARGS)
 
 test: install-dev  ## set up what is missing, then run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 $(PYTEST_ARGS)
 
 test-slow: install-dev  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
