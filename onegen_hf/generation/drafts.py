@@ -12,7 +12,7 @@ from transformers.generation.candidate_generator import PromptLookupCandidateGen
 from .state import RowState
 
 MATCHED_NGRAM = 2
-"""Words that must agree before what followed them is drafted, unless `max_matching_ngram_size` says otherwise."""
+"""Tokens that must agree before what followed them is drafted, unless `max_matching_ngram_size` says otherwise."""
 
 
 class Drafter:
