@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
 
     path = RESULTS / f"{name}.svg"
     with rc_context(_STYLE):
-        figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+        width = 4.2 * len(panels)
+        figure = Figure(figsize=(width, 3.4), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(axes, panel)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
@@ -96,7 +97,7 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
             figure.legend(
                 *figure.axes[0].get_legend_handles_labels(),
                 loc="outside lower center",
-                ncols=3 * len(panels),
+                ncols=_columns(panels[0].series, width),
                 frameon=False,
             )
         else:
@@ -105,6 +106,11 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
         RESULTS.mkdir(exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
     return path
+
+
+def _columns(labels: Iterable[str], width: float) -> int:
+    """As many columns of a legend as a picture of that width in inches has room for."""
+    return max(1, int(width / (0.075 * max(map(len, labels)) + 0.5)))
 
 
 def _lines(axes: Any, panel: Panel) -> None:
