@@ -73,12 +73,8 @@ class Writing:
 
 
 def pieces_of(row: RowState) -> list[Piece]:
-    """The pieces of an answer."""
-    pieces, start = [], row.usage.prompt_tokens
-    for retrieval in row.retrievals:
-        pieces.append(Piece(row.ids[:start], row.ids[start : retrieval.position + 1]))
-        start = retrieval.position + 1 + retrieval.inserted
-    return [*pieces, Piece(row.ids[:start], row.ids[start:])]
+    """The pieces of an answer, each with the query token that ends it."""
+    return [Piece(row.ids[:start], row.ids[start : stop + 1]) for start, stop in row.written_spans()]
 
 
 def write(model: Any, tokenizer: Any, contender: Contender, piece: Piece) -> Writing:

@@ -138,8 +138,7 @@ class OneGenForCausalLM(OneGenMixin):
         name = pretrained_model_name_or_path
         if issubclass(cls, PreTrainedModel):
             loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
-            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
-            model.origin = (str(name), _commit(str(name), kwargs)) if hub_id(str(name)) else None
+            _model_of(loaded).origin = (str(name), _commit(str(name), kwargs)) if hub_id(str(name)) else None
         elif is_adapter(name, **kwargs):
             loaded = load_adapter(name, **kwargs)
         else:
@@ -150,7 +149,7 @@ class OneGenForCausalLM(OneGenMixin):
                 raise ValueError(unknown_tokens(name, _tokenizer_if_any(name, kwargs)))
             loaded = _load_concrete(name, *args, config=config, **kwargs)
         if tokens is not None:
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model = _model_of(loaded)
             model.set_onegen_config(with_tokens(model.onegen_config, tokens))
         return loaded
 
@@ -299,6 +298,11 @@ def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str
 def _load_config(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedConfig:
     wanted = {key: options[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in options}
     return AutoConfig.from_pretrained(name_or_path, **wanted)
+
+
+def _model_of(loaded: Any) -> Any:
+    """What `from_pretrained` returned, without what `output_loading_info=True` adds."""
+    return loaded[0] if isinstance(loaded, tuple) else loaded
 
 
 def _commit(repo_id: str, options: dict[str, Any]) -> str | None:

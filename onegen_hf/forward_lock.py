@@ -65,7 +65,10 @@ _locks_lock = threading.Lock()
 def lock_of(model: Any) -> ForwardLock:
     """The lock of a model (`nn.Module`)."""
     with _locks_lock:
-        return _locks.setdefault(model, ForwardLock())
+        lock = _locks.get(model)
+        if lock is None:
+            lock = _locks[model] = ForwardLock()
+        return lock
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +79,25 @@ class Setup:
 
     def ids(self, prompt: str) -> list[int]:
         return self.tokenizer(prompt)["input_ids"]
+
+
+@contextmanager
+def tokens_fed(model: Any) -> Iterator[list[Tensor]]:
+    """The ids of each forward within, flat, as the embedding layer sees them."""
+    fed: list[Tensor] = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, args, __: fed.append(args[0].flatten()))
+    try:
+        yield fed
+    finally:
+        hook.remove()
+
+
+def assert_same_row(one: Any, other: Any) -> None:
+    """Two rows with the same ids, ends and hits, and all but the same query embeddings."""
+    assert (one.ids, one.stop_reason, one.retrieval_stopped) == (other.ids, other.stop_reason, other.retrieval_stopped)
+    for own, reference in zip(one.retrievals, other.retrievals, strict=True):
+        assert [hit.row for hit in own.hits] == [hit.row for hit in reference.hits]
+        torch.testing.assert_close(own.embedding, reference.embedding, rtol=1e-4, atol=1e-4)
 
 
 @dataclass

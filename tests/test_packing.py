@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,16 +148,12 @@ def test_threads_do_not_disturb_each_other(made: SimpleNamespace) -> None:
     positions = [mask.sum(dim=1, keepdim=True) - 1 for _, mask in batches]
     with torch.no_grad():
         expected = [model.embed(*batch, where) for batch, where in zip(batches, positions, strict=True)]
-    found: dict[int, list[torch.Tensor]] = {}
 
-    def run(number: int) -> None:
+    def run(number: int) -> list[torch.Tensor]:
         with torch.no_grad():
-            found[number] = [model.embed(*batches[number], positions[number]) for _ in range(20)]
+            return [model.embed(*batches[number], positions[number]) for _ in range(20)]
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(run, range(2), timeout=60))
     for number in range(2):
         assert all(torch.equal(embedding, expected[number]) for embedding in found[number])

@@ -91,10 +91,8 @@ def pipeline_decoder(retriever: Retriever) -> type[OnePassDecoder]:
 
 def written_since(row: RowState) -> list[int]:
     """What the model has written since the last passage, without the query token."""
-    if not row.retrievals:
-        return row.ids[row.usage.prompt_tokens : -1]
-    last = row.retrievals[-1]
-    return row.ids[last.position + 1 + last.inserted : -1]
+    start, _ = row.written_spans()[-1]
+    return row.ids[start:-1]
 
 
 def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, seed: int) -> Any:

@@ -98,6 +98,17 @@ class RowState:
         """A row before its first forward."""
         return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)))
 
+    def written_spans(self) -> list[tuple[int, int]]:
+        """
+        Where the ids lie that the model wrote: before the first insertion, between insertions, and after the last.
+
+        Returns:
+            `list[tuple[int, int]]`: One pair (start, stop) per hop, without the query token, and one for the rest.
+        """
+        starts = [self.usage.prompt_tokens, *(one.position + 1 + one.inserted for one in self.retrievals)]
+        stops = [*(one.position for one in self.retrievals), len(self.ids)]
+        return list(zip(starts, stops, strict=True))
+
     def generate(self, token: int) -> None:
         """Append a token that the model chose."""
         self.ids.append(token)

@@ -136,20 +136,17 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         """The result of one row, as text and plain types."""
         settings = self.model.onegen_config
         text = self._text(row.ids[row.usage.prompt_tokens :])
-        generated, start = [], row.usage.prompt_tokens
+        written = [self._text(row.ids[start:stop]) for start, stop in row.written_spans()]
         retrievals = []
-        for retrieval in row.retrievals:
-            generated.append(self._text(row.ids[start : retrieval.position]))
-            start = retrieval.position + 1 + retrieval.inserted
+        for retrieval, before in zip(row.retrievals, written, strict=False):  # the last piece asks for nothing
             passages = [
                 {"id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text, "score": hit.score}
                 for hit in retrieval.hits
             ]
-            query = generated[-1].strip().rpartition("\n")[2]
+            query = before.strip().rpartition("\n")[2]
             retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
-        generated.append(self._text(row.ids[start:]))
         return {
-            "answer": extract_answer("".join(generated), settings),
+            "answer": extract_answer("".join(written), settings),
             "text": text,
             "retrievals": retrievals,
             "usage": row.usage.to_dict(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_setup import PROMPTS, Setup
+from decoding_setup import PROMPTS, Setup, assert_same_row, tokens_fed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES
@@ -16,17 +16,6 @@ from transformers import GenerationConfig
 from onegen_hf.generation.drafts import Drafter
 from onegen_hf.generation.memory import SequentialMemory
 from onegen_hf.generation.state import RowState
-
-TOLERANCE = dict(rtol=1e-4, atol=1e-4)
-
-
-def same(one: Any, other: Any) -> None:
-    assert (one.ids, one.stop_reason, one.retrieval_stopped) == (other.ids, other.stop_reason, other.retrieval_stopped)
-    assert [[hit.row for hit in own.hits] for own in one.retrievals] == [
-        [hit.row for hit in own.hits] for own in other.retrievals
-    ]
-    for own, reference in zip(one.retrievals, other.retrievals, strict=True):
-        torch.testing.assert_close(own.embedding, reference.embedding, **TOLERANCE)
 
 
 def counts_add_up(row: Any) -> None:
@@ -44,7 +33,7 @@ def test_the_text_is_the_same(setup_for: Any, architecture: str) -> None:
         setup.run(PROMPTS, max_new_tokens=24).rows,
         strict=True,
     ):
-        same(one, other)
+        assert_same_row(one, other)
         counts_add_up(one)
         counts_add_up(other)
         assert other.usage.rejected_tokens == 0
@@ -74,7 +63,7 @@ def test_whatever_is_drafted(
         max_matching_ngram_size=ngram,
     ).rows  # fmt: skip
     for one, other in zip(drafted, plain, strict=True):
-        same(one, other)
+        assert_same_row(one, other)
         counts_add_up(one)
         assert one.usage.forward_calls <= other.usage.forward_calls
 
@@ -97,16 +86,12 @@ class Repeating:
 def test_accepted_drafts_save_forwards(llama: Setup, do_sample: bool) -> None:
     period = llama.ids("abcdefgh")
     assert len(set(period)) == len(period) > 3
-    fed: list[int] = []
-    hook = llama.model.get_input_embeddings().register_forward_hook(lambda _, args, __: fed.append(args[0].numel()))
-    try:
+    with tokens_fed(llama.model) as fed:
         (row,) = llama.run(
             ["abcdefgh"], script=Repeating(period), max_new_tokens=24, prompt_lookup_num_tokens=5, do_sample=do_sample
         ).rows
-    finally:
-        hook.remove()
     assert row.ids == [period[number % len(period)] for number in range(len(row.ids))]
-    assert (row.usage.forward_calls, row.usage.forwarded_tokens) == (len(fed), sum(fed))
+    assert (row.usage.forward_calls, row.usage.forwarded_tokens) == (len(fed), sum(map(len, fed)))
     assert row.usage.generated_tokens == 24
     # The first forward has seen nothing twice yet; five tokens and the next one from then on.
     assert row.usage.forward_calls <= 1 + len(period) + 24 // 6
@@ -118,18 +103,14 @@ def test_sampling_takes_the_same_path(llama: Setup) -> None:
         torch.manual_seed(3)
         return llama.run(PROMPTS[1:2], do_sample=True, temperature=0.3, max_new_tokens=40, **options).rows[0]
 
-    same(sampled(prompt_lookup_num_tokens=4), sampled())
+    assert_same_row(sampled(prompt_lookup_num_tokens=4), sampled())
 
 
 def test_several_rows_share_the_drafts(llama: Setup) -> None:
-    fed: list[int] = []
-    hook = llama.model.get_input_embeddings().register_forward_hook(lambda _, args, __: fed.append(args[0].numel()))
-    try:
+    with tokens_fed(llama.model) as fed:
         rows = llama.run(["abcabcabcabc"] * 4, hops=0, max_new_tokens=20, prompt_lookup_num_tokens=3).rows
-    finally:
-        hook.remove()
     assert all(row.usage.rejected_tokens == 0 for row in rows)
-    assert max(fed[1:]) == 4
+    assert max(map(len, fed[1:])) == 4
 
 
 def test_end_and_limits_within_a_draft(llama: Setup) -> None:
@@ -158,14 +139,14 @@ def test_processors_see_every_token(llama: Setup) -> None:
         llama.run(PROMPTS, **options).rows,
         strict=True,
     ):
-        same(one, other)
+        assert_same_row(one, other)
 
 
 def test_states_that_cannot_be_taken_back_are_not_drafted_for(llama: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = llama.run(PROMPTS).rows
     monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", SequentialMemory)
     for one, other in zip(llama.run(PROMPTS, prompt_lookup_num_tokens=12).rows, plain, strict=True):
-        same(one, other)
+        assert_same_row(one, other)
         assert one.usage.rejected_tokens == 0
 
 
@@ -178,7 +159,7 @@ def test_a_full_context(setup_for: Any) -> None:
         setup.run(["abc" * 4] * 2, max_new_tokens=60).rows,
         strict=True,
     ):
-        same(one, other)
+        assert_same_row(one, other)
         assert one.stop_reason == "context_full"
         counts_add_up(one)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_setup import PROMPTS, Setup, recompute
+from decoding_setup import PROMPTS, Setup, assert_same_row, recompute, tokens_fed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES
@@ -52,32 +52,20 @@ def test_states_and_logits_equal_one_forward_over_the_final_ids(setup_for: Any, 
 
 @pytest.mark.parametrize("hops", range(6))
 def test_forwarded_tokens_are_counted_by_the_embedding_layer(llama: Setup, hops: int) -> None:
-    positions: list[int] = []
-    hook = llama.model.get_input_embeddings().register_forward_hook(
-        lambda module, args, output: positions.append(args[0].numel())
-    )
-    try:
+    with tokens_fed(llama.model) as fed:
         (row,) = llama.run(PROMPTS[2:3], hops=hops, max_new_tokens=30).rows
-    finally:
-        hook.remove()
     usage = row.usage
     assert len(row.retrievals) == hops
-    assert usage.forwarded_tokens == sum(positions)
-    assert usage.forward_calls == len(positions)
+    assert usage.forwarded_tokens == sum(map(len, fed))
+    assert usage.forward_calls == len(fed)
     # The last token is chosen and never fed.
     assert usage.forwarded_tokens == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens - 1
     assert len(row.ids) == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens
 
 
 def test_in_a_batch_only_padding_is_fed_besides(llama: Setup) -> None:
-    fed: list[torch.Tensor] = []
-    hook = llama.model.get_input_embeddings().register_forward_hook(
-        lambda module, args, output: fed.append(args[0].flatten())
-    )
-    try:
+    with tokens_fed(llama.model) as fed:
         rows = llama.run(PROMPTS, hops=2).rows
-    finally:
-        hook.remove()
     padding = llama.tokenizer.pad_token_id
     assert all(padding not in row.ids for row in rows)
     assert sum(row.usage.forwarded_tokens for row in rows) == int((torch.cat(fed) != padding).sum())
@@ -99,16 +87,11 @@ def test_a_batch_equals_its_rows(
     together = llama.run(prompts, max_rows=max_rows, **options).rows
     for prompt, row in zip(prompts, together, strict=True):
         (alone,) = llama.run([prompt], **options).rows
-        assert (row.ids, row.stop_reason, row.retrieval_stopped) == (
-            alone.ids, alone.stop_reason, alone.retrieval_stopped
-        )  # fmt: skip
+        assert_same_row(row, alone)
         assert row.usage == alone.usage
         usage = row.usage
         assert usage.forwarded_tokens == usage.prompt_tokens + usage.generated_tokens + usage.retrieved_tokens - 1
         assert len(row.retrievals) <= min(hops, max_hops)
-        for one, other in zip(row.retrievals, alone.retrievals, strict=True):
-            assert [hit.row for hit in one.hits] == [hit.row for hit in other.hits]
-            torch.testing.assert_close(one.embedding, other.embedding, **TOLERANCE)
 
 
 @pytest.mark.parametrize("memory", [PackedMemory, SequentialMemory])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -348,19 +349,15 @@ def test_two_threads_do_not_mix_their_hidden_states(llama: SimpleNamespace) -> N
         barrier.wait()
 
     model.lm_head.register_forward_pre_hook(meet)  # both have caught their decoder's output before either reads it
-    found: dict[int, Any] = {}
 
-    def run(number: int) -> None:
+    def run(number: int) -> Any:
         with torch.no_grad():
-            found[number] = [
+            return [
                 model(input_ids=inputs[number], retrieval_positions=positions).retrieval_embeddings for _ in range(3)
             ]
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(run, range(2), timeout=60))
     for number in range(2):
         for embedding in found[number]:
             torch.testing.assert_close(embedding, expected[number])
