@@ -17,6 +17,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from .auto import HUB_OPTIONS, OneGenForCausalLM, load_tokenizer
 from .backbones import SMOLLM2, load_backbone, packaged_smollm2
 from .configuration import OneGenConfig
+from .origin import Origin
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def load_adapter(
         `FileNotFoundError`: If config.json is missing.
         `ValueError`: If it has no `onegen` section.
     """
-    is_local = os.path.isdir(name_or_path)
+    is_local, options = os.path.isdir(name_or_path), dict(kwargs)
     path = Path(name_or_path) if is_local else _download(str(name_or_path), kwargs)
     for name in ("revision", "force_download"):
         kwargs.pop(name, None)
@@ -117,7 +118,8 @@ def load_adapter(
     # Where a relative `default_index` is looked for, and what an index names as its model.
     merged.name_or_path = str(path)
     merged.adapter_base = name
-    merged.origin = None if is_local else (str(name_or_path), path.name)  # a snapshot is called by its commit
+    # A snapshot is called by its commit.
+    merged.origin = None if is_local else Origin.of(str(name_or_path), path.name, options)
     merged.other_base_weights = name == SMOLLM2 and packaged_smollm2() is None
     return merged
 

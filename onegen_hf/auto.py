@@ -25,6 +25,7 @@ from transformers.utils import CONFIG_NAME
 from .configuration import OneGenConfig
 from .files import write_text_atomically
 from .modeling import OneGenMixin
+from .origin import Origin
 from .presets import unknown_tokens, with_tokens
 from .public_names import hub_id
 from .remote_code import without_shim, write_shim
@@ -138,7 +139,8 @@ class OneGenForCausalLM(OneGenMixin):
         name = pretrained_model_name_or_path
         if issubclass(cls, PreTrainedModel):
             loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
-            _model_of(loaded).origin = (str(name), _commit(str(name), kwargs)) if hub_id(str(name)) else None
+            known = hub_id(str(name))
+            _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
         elif is_adapter(name, **kwargs):
             loaded = load_adapter(name, **kwargs)
         else:

@@ -15,6 +15,7 @@ from .forward_lock import running
 from .losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates
 from .losses.causal_lm import predicting_positions, shifted_targets
 from .losses.contrastive import in_batch_accuracy
+from .origin import Origin
 from .outputs import OneGenOutput
 from .packing import packed_rows, packs_rows
 from .positions import gather_hidden, pad_positions
@@ -43,8 +44,8 @@ class OneGenMixin:
     contrastive_loss: ContrastiveLoss | None = None
     other_base_weights: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
-    origin: tuple[str, str | None] | None = None
-    """The Hub's repository, and the commit, that the model was loaded from and has not been trained since."""
+    origin: Origin | None = None
+    """The Hub's repository that the model was loaded from and has not been trained since."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]

@@ -20,7 +20,7 @@ def model_name(model: Any, model_id: str | None, revision: str | None) -> tuple[
         `tuple[str | None, str | None]`: Those that are given; for what is not given, repository and commit that the
         model was loaded from.
     """
-    origin, commit = model.origin or (None, None)
+    origin, commit = (model.origin.repository, model.origin.commit) if model.origin else (None, None)
     if model_id is None and revision is None:
         return origin, commit
     return public_name(model_id), commit if revision is None and model_id == origin else revision

@@ -12,6 +12,7 @@ from ..auto import OneGenForCausalLM, class_under, convert
 from ..configuration import OneGenConfig
 from ..index import PassageIndex
 from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
+from ..origin import access_of
 from ..presets import unknown_tokens, with_tokens
 from ..tokens import RetrievalTokens
 
@@ -52,14 +53,15 @@ def prepare_checkpoint(model: Any, tokenizer: Any, tokens: str | RetrievalTokens
 
 def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     """
-    The index to search: the one given, loaded if it is a name, else [`default_index`].
+    The index to search: the one given, loaded if it is a name, else [`default_index`]. A repository is reached as the
+    model's was (with the same token and cache).
 
     Raises:
         `ValueError`: If there is none, or it is of another model.
     """
     if index is None:
         index = default_index(model)
-    opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
+    opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index, **access_of(model))
     opened.check_model(model, tokenizer)
     return opened
 
@@ -83,14 +85,15 @@ def default_index(model: Any) -> str:
     if not location.startswith("./"):
         if model.origin and _leads_elsewhere(location):
             raise ValueError(
-                f"default_index={location!r} leads out of the repository {model.origin[0]!r}, which can't know what "
-                "lies on this machine: pass `index=...`"
+                f"default_index={location!r} leads out of the repository {model.origin.repository!r}, which can't "
+                "know what lies on this machine: pass `index=...`"
             )
         return str(location)
     if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
-        commit = model.origin[1] if model.origin else None
+        commit = model.origin.commit if model.origin else None
         wanted = [posixpath.normpath(f"{location}/{name}") for name in (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)]
-        checkpoint = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=wanted)).resolve()
+        found = snapshot_download(model.name_or_path, revision=commit, allow_patterns=wanted, **access_of(model))
+        checkpoint = Path(found).resolve()
     folder = (checkpoint / location).resolve()
     if not folder.is_relative_to(checkpoint):
         raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")

@@ -21,6 +21,7 @@ from onegen_hf.adapters import is_adapter, save_adapter
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.cli import push
 from onegen_hf.cli.main import main
+from onegen_hf.origin import Origin
 from onegen_hf.pipelines import checkpoint
 from onegen_hf.trainer import add_adapter
 
@@ -68,7 +69,7 @@ import onegen_hf
 from onegen_hf import OneGenForCausalLM
 model = OneGenForCausalLM.from_pretrained("org/adapter", revision="main")
 assert type(model).__name__ == "OneGenLlamaForCausalLM"
-assert model.origin[0] == "org/adapter" and f"snapshots/{model.origin[1]}" in model.name_or_path
+assert model.origin.repository == "org/adapter" and f"snapshots/{model.origin.commit}" in model.name_or_path
 print(json.dumps(ask(pipeline("onegen-rag", model="org/adapter"))))
 """
 
@@ -129,7 +130,7 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(checkpoint, "snapshot_download", download)
     settings = OneGenConfig(default_index="./index")
-    model = SimpleNamespace(name_or_path="org/model", origin=("org/model", "abc"), onegen_config=settings)
+    model = SimpleNamespace(name_or_path="org/model", origin=Origin("org/model", "abc"), onegen_config=settings)
     assert checkpoint.default_index(model) == str((tmp_path / "index").resolve())
     wanted = ["index/index.faiss", "index/passages.parquet", "index/index.json"]
     assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": wanted}
@@ -142,7 +143,7 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
 def test_default_index_on_this_machine(location: str, tmp_path: Path) -> None:
     """A checkpoint of this machine may name one; a downloaded one can only mean to look around."""
     settings = OneGenConfig(default_index=location.format(here=tmp_path))
-    model = SimpleNamespace(name_or_path="org/model", origin=("org/model", "abc"), onegen_config=settings)
+    model = SimpleNamespace(name_or_path="org/model", origin=Origin("org/model", "abc"), onegen_config=settings)
     with pytest.raises(ValueError, match="leads out of the repository 'org/model'.*pass `index="):
         checkpoint.default_index(model)
     model.origin = None

@@ -43,7 +43,8 @@ assert type(OneGenForCausalLM.from_pretrained("org/model")) is type(trusted)
 imported = ask(pipeline("onegen-rag", model="org/model"))
 index = PassageIndex.load("org/towns", revision="trial")
 built = PassageIndex.build(trusted, load_tokenizer("org/model"), ["Tin Boat is a film."], show_progress=False)
-assert (built.model_id, built.revision) == trusted.origin and trusted.origin[1] == sys.argv[1]
+origin = trusted.origin
+assert (built.model_id, built.revision) == (origin.repository, origin.commit) == ("org/model", sys.argv[1])
 given = ask(pipeline("onegen-rag", model="org/model", index="org/towns-main"))
 print(json.dumps({"remote": remote, "imported": imported, "given": given, "passages": len(index)}))
 """
@@ -97,3 +98,25 @@ def test_the_index_is_of_the_commit_of_the_model(
     commit = commit_hash(repository["v1"])
     found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + PINNED, way, "v1", commit, "main"))
     assert found == [expected, expected, answers(tmp_path / "newer")]
+
+
+PRIVATE = """
+import onegen_hf
+token, cache, location = sys.argv[1:]
+options = {} if location == "given" else {"index": "org/towns"}
+rag = pipeline("onegen-rag", model="org/model", token=token, model_kwargs={"cache_dir": cache}, **options)
+print(json.dumps(ask(rag)))
+"""
+
+
+@pytest.mark.parametrize("location", ["given", pytest.param("elsewhere", marks=pytest.mark.slow)])
+def test_token_and_cache_of_the_model_reach_the_index(
+    location: str, hub: LoopbackHub, checkpoint: Path, tmp_path: Path
+) -> None:
+    hub.add("models/org/model", checkpoint)
+    hub.add("datasets/org/towns", checkpoint / "index")
+    hub.private |= set(hub.repositories)
+    arguments = [TOKEN, str(tmp_path / "cache"), location]
+    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + PRIVATE, *arguments, HF_TOKEN=""))
+    assert found == answers(checkpoint)
+    assert list((tmp_path / "cache").rglob("index.faiss")) and not list((tmp_path / "loader").rglob("index.faiss"))

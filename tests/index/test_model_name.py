@@ -13,16 +13,17 @@ from tiny_models import tiny_backbone
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.cli.main import main
 from onegen_hf.index import PassageIndex
+from onegen_hf.origin import Origin
 
 
 @pytest.mark.parametrize(
     ("origin", "given", "expected"),
     [
         (None, (None, None), (None, None)),
-        (("org/m", "abc"), (None, None), ("org/m", "abc")),
-        (("org/m", "abc"), ("org/m", None), ("org/m", "abc")),
-        (("org/m", "abc"), ("org/m", "v1"), ("org/m", "v1")),
-        (("org/m", "abc"), ("our-model", None), ("our-model", None)),
+        (Origin("org/m", "abc"), (None, None), ("org/m", "abc")),
+        (Origin("org/m", "abc"), ("org/m", None), ("org/m", "abc")),
+        (Origin("org/m", "abc"), ("org/m", "v1"), ("org/m", "v1")),
+        (Origin("org/m", "abc"), ("our-model", None), ("our-model", None)),
         (None, ("{here}/films", None), ("films", None)),
     ],
 )
@@ -41,10 +42,10 @@ def test_what_is_not_given(origin: Any, given: Any, expected: Any, tmp_path: Pat
 def test_a_trained_model_is_no_longer_that_of_its_repository() -> None:
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
-    model.origin = ("org/m", "abc")
-    assert model.eval().origin == ("org/m", "abc")
+    model.origin = Origin("org/m", "abc")
+    assert model.eval().origin == Origin("org/m", "abc")
     assert model.train().eval().origin is None
-    model.origin = ("org/m", "abc")
+    model.origin = Origin("org/m", "abc")
     assert OneGenForCausalLM.from_backbone(model, tokenizer).origin is None
     assert OneGenForCausalLM.from_backbone(tiny_backbone(), tokenizer).origin is None
 
