@@ -60,7 +60,13 @@ def build_fact_corpus(
 
     Returns:
         `FactCorpus`: Passages, questions and held-out titles.
+
+    Raises:
+        `ValueError`: If a split is to have no question.
     """
+    for name, size in (("train_size", train_size), ("dev_size", dev_size)):
+        if size < 1:
+            raise ValueError(f"{name}={size} must be at least 1 question")
     facts = FactBase()
     store = DocumentStore()
     for entity in facts.entities.values():

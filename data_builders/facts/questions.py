@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def draw_questions(
     Returns:
         `list[dict[str, Any]]`: The records.
     """
+    counts = share_out(size)
     pools: dict[str, dict[str, list[Chain | Compared]]] = {name: {} for name in SHARES}
     for chain in chains(facts):
         if starts(chain.start) and usable(chain.steps, facts, passes):
@@ -62,17 +64,26 @@ def draw_questions(
             starts,
             passes,
             # Templates that run dry leave their turns to the others, so each gets more than its even share.
-            limit=2 * round(size * SHARES[kind] / 3),
+            limit=2 * math.ceil(counts[kind] / 3),
             seed=seed,
         )
         pools[kind][comparison.template] = list(pool)
     drawn: list[tuple[str, Chain | Compared, str]] = []
-    for kind, share in SHARES.items():
-        drawn += [(kind, item, word) for item, word in _draw(pools[kind], round(size * share), seed)]
+    for kind, wanted in counts.items():
+        drawn += [(kind, item, word) for item, word in _draw(pools[kind], wanted, seed)]
     records = []
     for number, (kind, item, word) in enumerate(shuffled(drawn, seed, "order", split)):
         records.append(_record(f"facts-{split}-{number:05d}", kind, item, word, facts, neighbours, passes))
     return records
+
+
+def share_out(size: int) -> dict[str, int]:
+    """So many questions of each type that they add up to `size`: what rounding leaves goes to the largest rests."""
+    counts = {kind: math.floor(size * share) for kind, share in SHARES.items()}
+    by_rest = sorted(SHARES, key=lambda kind: counts[kind] - size * SHARES[kind])
+    for kind in by_rest[: size - sum(counts.values())]:
+        counts[kind] += 1
+    return counts
 
 
 def _draw(pools: dict[str, list[Chain | Compared]], wanted: int, seed: int) -> list[tuple[Chain | Compared, str]]:

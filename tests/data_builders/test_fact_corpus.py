@@ -140,6 +140,18 @@ def test_examples_are_valid() -> None:
     assert report["train"]["examples"] == 200 and report["dev"]["hops_without_negatives"] == 0
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_small_splits_are_as_large_as_asked(size: int) -> None:
+    _, tables, report = build_facts(size, size)
+    assert [len(table) for table in tables.values()] == [size, size] == [report[split]["examples"] for split in tables]
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (5, -1)])
+def test_a_split_without_questions_is_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="_size=.* must be at least 1"):
+        build_facts(*sizes)
+
+
 def test_same_seed_same_bytes_other_seed_other_questions(tmp_path: Path) -> None:
     for out, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_facts(tmp_path / out, 120, 30, seed)
