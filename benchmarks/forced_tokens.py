@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from benchmarks.report import write_result
+from benchmarks.study.tiny import tiny_backbone
 from data_builders.entity_linking.converter import INSTRUCTION
 from onegen_hf import OneGenForCausalLM, RetrievalTokens
 from onegen_hf.backbones import SMOLLM2, load_backbone
@@ -104,11 +107,13 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=4)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--quick", action="store_true", help="one short text")
+    parser.add_argument("--quick", action="store_true", help="one short text, a tiny random model")
     options = parser.parse_args()
     if options.quick:
         options.texts, options.sentences = 1, 1
-    backbone, tokenizer = load_backbone(SMOLLM2, dtype=options.dtype)
+    with tempfile.TemporaryDirectory() as directory:
+        source = tiny_backbone(Path(directory)) if options.quick else SMOLLM2
+        backbone, tokenizer = load_backbone(source, dtype=options.dtype)
     tokens = RetrievalTokens.entity_linking()
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, tokens=tokens).to(options.device).eval()
     markup = MentionMarkup(tokenizer, model.onegen_config)  # type: ignore[arg-type]
@@ -135,7 +140,7 @@ def main() -> None:
         "forced_tokens_quick" if options.quick else "forced_tokens",
         {
             "question": "What does it save to feed forced tokens together?",
-            "model": SMOLLM2,
+            "model": "tiny random" if options.quick else SMOLLM2,
             "dtype": options.dtype,
             "texts": options.texts,
             "mentions_per_text": mentions,

@@ -12,6 +12,7 @@ measurement is taken in a process of its own, which has imported the package and
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import subprocess
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.alternatives.components import tiny_components
 from benchmarks.report import write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
 from onegen_hf.auto import load_tokenizer
@@ -61,9 +63,9 @@ def random_vectors(number: int, dimension: int) -> Iterator[np.ndarray]:
         yield block / np.linalg.norm(block, axis=1, keepdims=True)
 
 
-def make_index(directory: Path, number: int, factory: str) -> None:
+def make_index(directory: Path, number: int, factory: str, quick: bool) -> None:
     """Write an index that is trained on the first block of its vectors."""
-    model, tokenizer = load_model()
+    model, tokenizer = load_model(quick)
     blocks = random_vectors(number, model.config.hidden_size)
     first = next(blocks)
     faiss_index = build_faiss(first, factory)
@@ -74,8 +76,11 @@ def make_index(directory: Path, number: int, factory: str) -> None:
     PassageIndex(RandomPassages(number), faiss_index, counts, fingerprint, factory).save(directory)
 
 
-def load_model() -> tuple[Any, Any]:
-    """The model and the tokenizer that come with the package."""
+def load_model(quick: bool) -> tuple[Any, Any]:
+    """The model and the tokenizer that come with the package; random and tiny with `--quick`."""
+    if quick:
+        components = tiny_components("float32", "cpu")
+        return components.model, components.tokenizer
     return OneGenForCausalLM.from_pretrained(DEFAULT_CHECKPOINT, dtype="float32").eval(), load_tokenizer(
         DEFAULT_CHECKPOINT
     )
@@ -107,9 +112,9 @@ class Meter:
         return result
 
 
-def measure(name: str, directory: Path) -> dict[str, dict[str, float]]:
+def measure(name: str, directory: Path, quick: bool = False) -> dict[str, dict[str, float]]:
     """One of the measurements, in this process."""
-    model, tokenizer = load_model() if name == "update" else (None, None)
+    model, tokenizer = load_model(quick) if name == "update" else (None, None)
     meter = Meter()
     index = meter.step("load", lambda: PassageIndex.load(directory))
     if name == "read":
@@ -135,21 +140,21 @@ def main() -> None:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=int, default=1_000_000)
-    parser.add_argument("--factory", default="IVF256,PQ64")
+    parser.add_argument("--factory", default="IVF256,PQ64np")
     parser.add_argument("--directory", type=Path, help="keeps the index here, and measures one that is here already")
     parser.add_argument("--measure", choices=MEASUREMENTS, help="one measurement of --directory, in this process")
-    parser.add_argument("--quick", action="store_true", help="few vectors, all in this process")
+    parser.add_argument("--quick", action="store_true", help="few vectors, a tiny random model, all in this process")
     options = parser.parse_args()
     if options.quick:
         options.vectors, options.factory = 2000, "IVF4,SQ8"
     if options.measure:
         print(json.dumps(measure(options.measure, options.directory)))
         return
-    measured = measure if options.quick else in_fresh_process
+    measured = functools.partial(measure, quick=True) if options.quick else in_fresh_process
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
         if not (directory / "index.json").is_file():
-            make_index(directory, options.vectors, options.factory)
+            make_index(directory, options.vectors, options.factory, options.quick)
         description = json.loads((directory / "index.json").read_text(encoding="utf-8"))
         write_result(
             "index_memory_quick" if options.quick else "index_memory",

@@ -39,7 +39,7 @@ def factory_of(kind: str, vectors: int, dimension: int) -> str:
     """FAISS's name for a kind of index, with as many clusters as its documentation advises for that many vectors."""
     if kind == "IVF-PQ":
         clusters = 2 ** round(np.log2(4 * sqrt(vectors)))
-        return f"IVF{clusters},PQ{dimension // 9}"
+        return f"IVF{clusters},PQ{dimension // 9}np"
     return {"Flat": "Flat", "HNSW": "HNSW32"}[kind]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors: threads only cost, and FAISS has its own
 
 from typing import Any
 
@@ -21,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from onegen_hf import PassageIndex, RetrievalTokens
 
-torch.set_num_threads(1)  # tiny tensors: threads only cost
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

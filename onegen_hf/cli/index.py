@@ -43,7 +43,7 @@ class IndexArguments:
         metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
     )
     split: str = field(default="train", metadata={"help": "Split of the repository."})
-    factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64, ..."})
+    factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
     device: str = field(default="auto", metadata={"help": "Such as cpu or cuda:0."})
     dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})

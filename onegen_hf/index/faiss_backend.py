@@ -33,8 +33,9 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
 
     Args:
         embeddings (`np.ndarray` of shape `(n, hidden)`, float32): Of unit length: the inner product is the cosine.
-        factory (`str`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32"` (clusters, compressed), or another
-            string of `faiss.index_factory`.
+        factory (`str`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32np"` (clusters, compressed), or another
+            string of `faiss.index_factory`. Without `np` (no polysemous training) FAISS spends more than a second per
+            code byte on sorting codes for a filter (`ht`) that is off.
 
     Returns:
         `faiss.Index`: An index with clusters probes a sixteenth of them, at least 8; FAISS's own default of 1 finds
@@ -51,12 +52,12 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
     except RuntimeError as error:
         raise ValueError(
             f"factory={factory!r} is no index of {dimension} dimensions that FAISS knows ({_last_line(error)}). "
-            "Take 'Flat', 'HNSW32' or, for millions of passages, 'IVF4096,PQ64'; a PQ must divide the dimension."
+            "Take 'Flat', 'HNSW32' or, for millions of passages, 'IVF4096,PQ64np'; a PQ must divide the dimension."
         ) from error
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError(
             f"factory={factory!r}: FAISS makes this kind of index for the L2 distance, whatever it is asked for, and "
-            "its scores would be no cosines. Take 'HNSW32_SQ8' in place of an HNSW over PQ, or 'IVF4096,PQ64'."
+            "its scores would be no cosines. Take 'HNSW32_SQ8' in place of an HNSW over PQ, or 'IVF4096,PQ64np'."
         )
     try:
         if not index.is_trained:

@@ -114,7 +114,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
                 [`Passage`]s.
             batch_size (`int`, *optional*, defaults to 32): Most passages per batch.
             factory (`str`, *optional*, defaults to `"Flat"`): FAISS factory string. `"Flat"` is exact; `"HNSW32"` is
-                faster and `"IVF4096,PQ64"` also smaller, both approximate.
+                faster and `"IVF4096,PQ64np"` also smaller, both approximate.
             checkpoint_dir (`str` or path, *optional*): Makes the encoding resumable: call again after an interruption.
                 [`~PassageIndex.save`] deletes it.
             show_progress (`bool`, *optional*, defaults to `True`)

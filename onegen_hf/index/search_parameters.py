@@ -25,7 +25,7 @@ class SearchParametersMixin:
         Args:
             parameters: `nprobe` (clusters of an IVF index to look into), `efSearch` (candidates in an HNSW graph),
                 `quantizer_efSearch` (of the graph over clusters), `k_factor_rf` (how many times more than wanted are
-                refined), `ht` and `max_codes`, as in FAISS.
+                refined), `ht` (a filter that wants a PQ made without `np`) and `max_codes`, as in FAISS.
 
         Raises:
             `ValueError`: If this kind of index has no such parameter.

@@ -34,8 +34,6 @@ def test_short_version(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     for module in (report, plot, variants):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
-    if name == "index_memory":  # its measurements run in processes of their own
-        monkeypatch.setenv("PYTHONPATH", str(DIRECTORY.parent))
     options = ["--quick", "true"] if name == "quality" else ["--quick"]
     main(["benchmark", name, *options, *OPTIONS[name]])
     result = json.loads((tmp_path / f"{name}_quick.json").read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ def test_index_types_find_what_flat_finds(capsys: pytest.CaptureFixture[str]) ->
     assert rows["HNSW"]["recall_at_1"] > 0.9
     assert rows["Flat"]["bytes_per_vector"] == pytest.approx(4 * 72, rel=0.01)
     assert rows["HNSW"]["bytes_per_vector"] > rows["Flat"]["bytes_per_vector"]
-    assert index_types.factory_of("IVF-PQ", 1_000_000, 576) == "IVF4096,PQ64"
+    assert index_types.factory_of("IVF-PQ", 1_000_000, 576) == "IVF4096,PQ64np"
     for arguments, message in (("--dimension 50", "must be a multiple of 9"), ("--kinds HNSW", "Flat comes first")):
         with pytest.raises(SystemExit):
             index_types.parse(arguments.split())
