@@ -31,7 +31,7 @@ def render_answer(
         passages (`Sequence[Document]`):
             The passage of each hop.
         comparison (`str`, *optional*):
-            The line that comes before the answer.
+            The line or lines that come before the answer.
         answer (`str`):
             The final answer.
         query_token (`str`):

@@ -98,6 +98,7 @@ def build_facts(
     *,
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
+    write_order: bool = False,
 ) -> tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]:
     """
     Build the two dataset configs over the fact corpus.
@@ -113,6 +114,8 @@ def build_facts(
             The most hard negatives per hop.
         query_token (`str`, *optional*, defaults to `"[RQ]"`):
             The token that asks for a retrieval.
+        write_order (`bool`, *optional*, defaults to `False`):
+            Below a comparison of dates also write which of the two is later and which is earlier.
 
     Returns:
         `tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]`: The documents, the examples of each split and
@@ -126,7 +129,9 @@ def build_facts(
     tables = {}
     for split, records in corpus.questions.items():
         rows = [
-            record_to_example(record, store, num_negatives=num_negatives, query_token=query_token)
+            record_to_example(
+                record, store, num_negatives=num_negatives, query_token=query_token, write_order=write_order
+            )
             for record in records
         ]
         tables[split] = Dataset.from_list(rows, features=EXAMPLES_FEATURES)
@@ -165,6 +170,7 @@ def write_facts(
     *,
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
+    write_order: bool = False,
 ) -> dict[str, dict[str, int]]:
     """
     Build the fact corpus and write it as a dataset repository.
@@ -172,14 +178,14 @@ def write_facts(
     Args:
         out_dir (`str` or `PathLike`):
             The folder of the repository.
-        train_size, dev_size, seed, num_negatives, query_token:
+        train_size, dev_size, seed, num_negatives, query_token, write_order:
             As in [`build_facts`].
 
     Returns:
         `dict[str, dict[str, int]]`: The report of counts.
     """
     documents, tables, report = build_facts(
-        train_size, dev_size, seed, num_negatives=num_negatives, query_token=query_token
+        train_size, dev_size, seed, num_negatives=num_negatives, query_token=query_token, write_order=write_order
     )
     write_repository(
         out_dir,

@@ -1,4 +1,4 @@
-"""The line that spells a comparison out before the answer, e.g. `Compare: 1927 < 1960`."""
+"""The lines that spell a comparison out before the answer, e.g. `Compare: 1927 < 1960`."""
 
 from __future__ import annotations
 
@@ -108,6 +108,37 @@ def comparison_line(question_type: str | None, sub_answers: Sequence[str | None]
         shown = left, right
         contradicts = gold == ("no" if same else "yes")
     return None if contradicts else f"Compare: {shown[0]} {line_operator} {shown[1]}"
+
+
+def order_lines(line: str | None, titles: Sequence[str], answer: str) -> list[str]:
+    """
+    Say which of two things is later and which is earlier, e.g. `Later: Metropolis` and `Earlier: Nosferatu`.
+
+    What the question asks for ("born first", "newer") and what the line says (`<` or `>`) decide the answer together,
+    each alone says nothing. A small language model does not learn that from examples; from these lines it can copy.
+
+    Args:
+        line (`str`, *optional*):
+            What [`comparison_line`] gave.
+        titles (`Sequence[str]`):
+            Of the hops' passages in hop order; the first two are of what is compared.
+        answer (`str`):
+            The gold answer, one of the two; written in place of the title that it equals but for case.
+
+    Returns:
+        `list[str]`: Two lines without line breaks; none where the line orders nothing, or the answer is neither title.
+    """
+    operator = line.split(" ")[2] if line is not None and line.count(" ") == 3 else None
+    names = [answer.strip() if _same(title, answer) else title for title in titles[:2]]
+    if operator not in ("<", ">") or len(names) < 2 or [_same(name, answer) for name in names].count(True) != 1:
+        return []
+    first, second = names
+    later, earlier = (first, second) if operator == ">" else (second, first)
+    return [f"Later: {later}", f"Earlier: {earlier}"]
+
+
+def _same(left: str, right: str) -> bool:
+    return left.strip().casefold() == right.strip().casefold()
 
 
 def _order(left: int | datetime.date, right: int | datetime.date) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from data_builders.documents import Document, DocumentStore, read_context
 from data_builders.errors import RecordError
-from data_builders.multi_hop.comparison import comparison_line
+from data_builders.multi_hop.comparison import comparison_line, order_lines
 from data_builders.multi_hop.decomposition import Decomposition, decompose
 from data_builders.multi_hop.fields import match_title, read_answers, required_text, supporting_titles
 from data_builders.multi_hop.llm import LlmDecomposer
@@ -126,6 +126,7 @@ def make_example(
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
     neighbours: Neighbours | None = None,
+    write_order: bool = False,
     meta: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
@@ -148,6 +149,8 @@ def make_example(
         neighbours (`Callable[[str], Sequence[str]]`, *optional*):
             Further hard negatives of a positive by its id, such as [`TitleNeighbours`]; those that are gold are left
             out.
+        write_order (`bool`, *optional*, defaults to `False`):
+            Write the lines of [`order_lines`] below a comparison.
         meta (`Mapping[str, Any]`, *optional*):
             What else goes into `meta`.
 
@@ -165,13 +168,15 @@ def make_example(
         for passage, own in zip(passages, negatives, strict=True):
             own += [other for other in neighbours(passage.id) if other not in read.gold and other not in own]
     line = comparison_line(record.get("type"), [hop.answer for hop in hops], answers[0])
+    order = order_lines(line, [passage.title for passage in passages], answers[0]) if write_order else []
+    comparison = None if line is None else "\n".join([line, *order])
     described = {"decomposition": read.decomposition.origin, "comparison": line is not None}
     described.update({key: record[key] for key in ("type", "template", "level") if isinstance(record.get(key), str)})
     return {
         "id": example_id,
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": render_answer(hops, passages, line, answers[0], query_token)},
+            {"role": "assistant", "content": render_answer(hops, passages, comparison, answers[0], query_token)},
         ],
         "positives": [[passage.id] for passage in passages],
         "negatives": negatives,
@@ -187,6 +192,7 @@ def record_to_example(
     *,
     num_negatives: int = 5,
     query_token: str = DEFAULT_QUERY_TOKEN,
+    write_order: bool = False,
     default_id: str = "",
 ) -> dict[str, Any]:
     """
@@ -205,6 +211,7 @@ def record_to_example(
         answers=read_answers(record),
         num_negatives=num_negatives,
         query_token=query_token,
+        write_order=write_order,
     )
     validate_example(example, store, query_token)
     return example

@@ -49,6 +49,9 @@ class MultiHopConverter(Converter):
         num_title_negatives (`int`, *optional*, defaults to 0):
             Further ones, the passages with the most similar titles. Compares all titles with each other: for corpora
             of up to some 50,000 passages.
+        write_order (`bool`, *optional*, defaults to `False`):
+            Below a comparison of dates also write which of the two is later and which is earlier, from which a small
+            model can copy the answer.
         decompositions (`str`, *optional*):
             A file of decompositions by question id, see [`SideFile`].
         entity_aliases (`str`, *optional*):
@@ -69,6 +72,7 @@ class MultiHopConverter(Converter):
     """
 
     num_title_negatives: int = 0
+    write_order: bool = False
     decompositions: str | None = None
     entity_aliases: str | None = None
     llm_url: str | None = None
@@ -175,6 +179,7 @@ class MultiHopConverter(Converter):
             num_negatives=self.num_negatives,
             query_token=self.query_token,
             neighbours=self._neighbours,
+            write_order=self.write_order,
             meta=_kept(record, read.decomposition.failure),
         )
 

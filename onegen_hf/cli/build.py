@@ -78,6 +78,8 @@ class FactsArguments:
         seed (`int`, *optional*, defaults to 0)
         num_negatives (`int`, *optional*, defaults to 5): The most hard negatives per query token.
         query_token (`str`, *optional*, defaults to `"[RQ]"`)
+        write_order (`bool`, *optional*, defaults to `False`): Below a comparison of dates also write which of the two
+            is later and which is earlier, from which a small model can copy the answer.
     """
 
     out: str = field(metadata={"help": "Folder of the repository."})
@@ -86,6 +88,9 @@ class FactsArguments:
     seed: int = field(default=0, metadata={"help": "Chooses wordings, the split and the questions."})
     num_negatives: int = field(default=5, metadata={"help": "The most hard negatives per query token."})
     query_token: str = field(default="[RQ]", metadata={"help": "The token that asks for a retrieval."})
+    write_order: bool = field(
+        default=False, metadata={"help": "Below a comparison of dates also write which one is later, which earlier."}
+    )
 
 
 def usage() -> str:
@@ -117,6 +122,7 @@ def main(arguments: Sequence[str]) -> None:
             facts.seed,
             num_negatives=facts.num_negatives,
             query_token=facts.query_token,
+            write_order=facts.write_order,
         )
     else:
         converter_type = converter_class(name)

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from data_builders.multi_hop.comparison import comparison_line, parse_date
+from data_builders.multi_hop.comparison import comparison_line, order_lines, parse_date
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,21 @@ def test_other_types_and_other_numbers_of_hops_have_no_line() -> None:
     assert comparison_line(None, ("1927", "1960"), "A") is None
     # Who lived longer: the last two answers are the birth and the death of one person.
     assert comparison_line("comparison", ("1900", "1980", "1910", "1950"), "A") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "titles", "answer", "lines"),
+    [
+        ("Compare: 1927 < 1960", ("Old", "New"), "Old", ["Later: New", "Earlier: Old"]),
+        ("Compare: 1960 > 1927", ("New", "Old"), "Old", ["Later: New", "Earlier: Old"]),
+        ("Compare: 1960 > 1927", ("New", "Old", "Someone", "Other"), "new ", ["Later: new", "Earlier: Old"]),
+        ("Compare: 1960 > 1927", ("New", "Old"), "Older", []),
+        ("Compare: 1960 > 1927", ("New", "new"), "new", []),
+        ("Compare: 1960 > 1927", ("New",), "New", []),
+        ("Compare: 1927 = 1927", ("Old", "New"), "Old", []),
+        ("Compare: French != German", ("Old", "New"), "no", []),
+        (None, ("Old", "New"), "Old", []),
+    ],
+)
+def test_order(line: str | None, titles: tuple[str, ...], answer: str, lines: list[str]) -> None:
+    assert order_lines(line, titles, answer) == lines

@@ -160,6 +160,14 @@ def test_comparison_line_stands_before_the_answer(tmp_path: Path) -> None:
     assert built.counts["meta"]["comparison"] == {"True": 1}
 
 
+def test_order_below_the_comparison_line(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [bridge_comparison()])
+    built = build(tmp_path / "out", path, converter=MultiHopConverter(write_order=True))
+    other = bridge_comparison()["decomposition"][1]["title"]
+    expected = f"\nCompare: 1950-05-04 < 1950-06-07\nLater: {other}\nEarlier: The Tin Boat\nAnswer: The Tin Boat"
+    assert assistant(built.examples[0]).endswith(expected)
+
+
 def test_another_query_token(tmp_path: Path) -> None:
     converter = MultiHopConverter(query_token="<find>")
     built = build(tmp_path / "out", write_lines(tmp_path / "a.jsonl", [record()]), converter=converter)

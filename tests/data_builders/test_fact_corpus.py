@@ -140,6 +140,18 @@ def test_examples_are_valid() -> None:
     assert report["train"]["examples"] == 200 and report["dev"]["hops_without_negatives"] == 0
 
 
+def test_every_comparison_in_order_can_say_which_is_later() -> None:
+    _, tables, _ = build_facts(200, 40, write_order=True)
+    answers = [row["messages"][-1]["content"] for table in tables.values() for row in table]
+    ordered = [text for text in answers if " < " in text or " > " in text]
+    assert len(ordered) > 20
+    for text in ordered:
+        line, later, earlier, answer = text.splitlines()[-4:]
+        assert line.startswith("Compare: ") and answer.removeprefix("Answer: ") in (later[7:], earlier[9:])
+        assert later.startswith("Later: ") and earlier.startswith("Earlier: ")
+    assert not any("Later: " in text for text in answers if text not in ordered)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_small_splits_are_as_large_as_asked(size: int) -> None:
     _, tables, report = build_facts(size, size)
