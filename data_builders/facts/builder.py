@@ -115,7 +115,7 @@ def build_facts(
         query_token (`str`, *optional*, defaults to `"[RQ]"`):
             The token that asks for a retrieval.
         write_order (`bool`, *optional*, defaults to `False`):
-            Below a comparison of dates also write which of the two is later and which is earlier.
+            Below a comparison of dates also write which of the two is later and which is earlier, see [`order_lines`].
 
     Returns:
         `tuple[Dataset, dict[str, Dataset], dict[str, dict[str, int]]]`: The documents, the examples of each split and

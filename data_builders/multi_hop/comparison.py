@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from data_builders.multi_hop.fields import without_parenthesis
+
 # How many hops a comparison of each type has when its last two hops hold the compared values. A comparison with other
 # numbers of hops (who lived longer: two births, two deaths) compares something else than the last two answers.
 COMPARED_HOPS = {"comparison": 2, "bridge_comparison": 4}
@@ -110,35 +112,42 @@ def comparison_line(question_type: str | None, sub_answers: Sequence[str | None]
     return None if contradicts else f"Compare: {shown[0]} {line_operator} {shown[1]}"
 
 
-def order_lines(line: str | None, titles: Sequence[str], answer: str) -> list[str]:
+def order_lines(line: str | None, titles: Sequence[str], question: str, answer: str) -> list[str]:
     """
-    Say which of two things is later and which is earlier, e.g. `Later: Metropolis` and `Earlier: Nosferatu`.
+    Say which of two things is later and which is earlier, and once more the one that is asked for, e.g.
+    `Later: Metropolis`, `Earlier: Nosferatu`, `Earlier: Nosferatu`.
 
-    What the question asks for ("born first", "newer") and what the line says (`<` or `>`) decide the answer together,
-    each alone says nothing. A small language model does not learn that from examples; from these lines it can copy.
+    What the question asks for ("born first", "newer") and what the comparison says (`<` or `>`) decide the answer
+    together; each alone tells nothing, and a small language model does not learn that from a thousand examples. Here
+    each line follows from one of them, and the third begins like the one that it copies.
 
     Args:
         line (`str`, *optional*):
             What [`comparison_line`] gave.
         titles (`Sequence[str]`):
             Of the hops' passages in hop order; the first two are of what is compared.
+        question (`str`):
+            A title's qualifier, such as `(1987 film)`, is left out unless it stands here.
         answer (`str`):
-            The gold answer, one of the two; written in place of the title that it equals but for case.
+            The gold answer, one of the two; written in place of the title that it equals but for case and qualifier.
 
     Returns:
-        `list[str]`: Two lines without line breaks; none where the line orders nothing, or the answer is neither title.
+        `list[str]`: Three lines without line breaks; none where the comparison orders nothing, or the answer is
+        neither title.
     """
     operator = line.split(" ")[2] if line is not None and line.count(" ") == 3 else None
-    names = [answer.strip() if _same(title, answer) else title for title in titles[:2]]
+    asked = [title if title.casefold() in question.casefold() else without_parenthesis(title) for title in titles[:2]]
+    names = [answer.strip() if _same(title, answer) else title for title in asked]
     if operator not in ("<", ">") or len(names) < 2 or [_same(name, answer) for name in names].count(True) != 1:
         return []
     first, second = names
     later, earlier = (first, second) if operator == ">" else (second, first)
-    return [f"Later: {later}", f"Earlier: {earlier}"]
+    lines = [f"Later: {later}", f"Earlier: {earlier}"]
+    return [*lines, lines[0] if _same(later, answer) else lines[1]]
 
 
 def _same(left: str, right: str) -> bool:
-    return left.strip().casefold() == right.strip().casefold()
+    return without_parenthesis(left.strip()).casefold() == without_parenthesis(right.strip()).casefold()
 
 
 def _order(left: int | datetime.date, right: int | datetime.date) -> str:

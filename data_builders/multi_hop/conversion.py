@@ -168,7 +168,7 @@ def make_example(
         for passage, own in zip(passages, negatives, strict=True):
             own += [other for other in neighbours(passage.id) if other not in read.gold and other not in own]
     line = comparison_line(record.get("type"), [hop.answer for hop in hops], answers[0])
-    order = order_lines(line, [passage.title for passage in passages], answers[0]) if write_order else []
+    order = order_lines(line, [p.title for p in passages], question, answers[0]) if write_order else []
     comparison = None if line is None else "\n".join([line, *order])
     described = {"decomposition": read.decomposition.origin, "comparison": line is not None}
     described.update({key: record[key] for key in ("type", "template", "level") if isinstance(record.get(key), str)})

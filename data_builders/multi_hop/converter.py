@@ -50,8 +50,8 @@ class MultiHopConverter(Converter):
             Further ones, the passages with the most similar titles. Compares all titles with each other: for corpora
             of up to some 50,000 passages.
         write_order (`bool`, *optional*, defaults to `False`):
-            Below a comparison of dates also write which of the two is later and which is earlier, from which a small
-            model can copy the answer.
+            Below a comparison of dates also write which of the two is later, which is earlier, and the one of these
+            lines that is asked for, from which a small model can copy the answer.
         decompositions (`str`, *optional*):
             A file of decompositions by question id, see [`SideFile`].
         entity_aliases (`str`, *optional*):

@@ -62,19 +62,26 @@ def test_other_types_and_other_numbers_of_hops_have_no_line() -> None:
     assert comparison_line("comparison", ("1900", "1980", "1910", "1950"), "A") is None
 
 
+LINE = "Compare: 1960 > 1927"
+OLD = ["Later: New", "Earlier: Old", "Earlier: Old"]
+
+
 @pytest.mark.parametrize(
     ("line", "titles", "answer", "lines"),
     [
-        ("Compare: 1927 < 1960", ("Old", "New"), "Old", ["Later: New", "Earlier: Old"]),
-        ("Compare: 1960 > 1927", ("New", "Old"), "Old", ["Later: New", "Earlier: Old"]),
-        ("Compare: 1960 > 1927", ("New", "Old", "Someone", "Other"), "new ", ["Later: new", "Earlier: Old"]),
-        ("Compare: 1960 > 1927", ("New", "Old"), "Older", []),
-        ("Compare: 1960 > 1927", ("New", "new"), "new", []),
-        ("Compare: 1960 > 1927", ("New",), "New", []),
+        (LINE, ("New", "Old"), "Old", OLD),
+        ("Compare: 1927 < 1960", ("Old", "New"), "Old", OLD),
+        (LINE, ("New", "Old", "Someone", "Other"), "new ", ["Later: new", "Earlier: Old", "Later: new"]),
+        (LINE, ("New (1960 film)", "Old (film)"), "Old", OLD),
+        (LINE, ("New", "Old (2)"), "Old (2)", ["Later: New", "Earlier: Old (2)", "Earlier: Old (2)"]),
+        (LINE, ("New (as asked)", "Old"), "Old", ["Later: New (as asked)", *OLD[1:]]),
+        (LINE, ("New", "Old"), "Older", []),
+        (LINE, ("New", "new"), "new", []),
+        (LINE, ("New",), "New", []),
         ("Compare: 1927 = 1927", ("Old", "New"), "Old", []),
         ("Compare: French != German", ("Old", "New"), "no", []),
         (None, ("Old", "New"), "Old", []),
     ],
 )
 def test_order(line: str | None, titles: tuple[str, ...], answer: str, lines: list[str]) -> None:
-    assert order_lines(line, titles, answer) == lines
+    assert order_lines(line, titles, "Which is older, New (as asked) or Old?", answer) == lines

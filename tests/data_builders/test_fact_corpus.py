@@ -146,9 +146,9 @@ def test_every_comparison_in_order_can_say_which_is_later() -> None:
     ordered = [text for text in answers if " < " in text or " > " in text]
     assert len(ordered) > 20
     for text in ordered:
-        line, later, earlier, answer = text.splitlines()[-4:]
-        assert line.startswith("Compare: ") and answer.removeprefix("Answer: ") in (later[7:], earlier[9:])
-        assert later.startswith("Later: ") and earlier.startswith("Earlier: ")
+        line, later, earlier, asked, answer = text.splitlines()[-5:]
+        assert line.startswith("Compare: ") and later.startswith("Later: ") and earlier.startswith("Earlier: ")
+        assert asked in (later, earlier) and asked.endswith(answer.removeprefix("Answer"))
     assert not any("Later: " in text for text in answers if text not in ordered)
 
 
