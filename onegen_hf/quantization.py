@@ -122,7 +122,7 @@ class Int8Config(QuantizationConfigMixin):
     """Names the method in what transformers says about a quantised model."""
 
     def __init__(self) -> None:
-        self.quant_method = "int8 of onegen_hf.quantize_for_cpu"
+        self.quant_method = "int8 of onegen_hf"
 
 
 class Int8Quantizer(HfQuantizer):

@@ -18,6 +18,7 @@ from ..evaluation.run_directory import RunDirectory
 from ..evaluation.settings import sample_digest
 from ..index import PassageIndex
 from ..pipelines import DEFAULT_CHECKPOINT, OneGenRagPipeline
+from ..quantization import quantize_for_cpu
 from .linking_evaluation import LinkingArguments, evaluate_linking
 
 DEFAULT_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
@@ -52,6 +53,7 @@ class EvaluateArguments:
         level (`float`, *optional*, defaults to 0.95): Of the confidence intervals.
         device (`str`, *optional*, defaults to `"auto"`): As `device_map`.
         dtype (`str`, *optional*, defaults to `"auto"`)
+        int8 (`bool`, *optional*, defaults to `False`): Quantise the linear layers, see [`quantize_for_cpu`].
     """
 
     data: list[str] = field(
@@ -79,6 +81,7 @@ class EvaluateArguments:
     level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
     device: str = field(default="auto", metadata={"help": "Such as cpu or cuda:0."})
     dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
+    int8: bool = field(default=False, metadata={"help": "Quantise the linear layers, on a CPU."})
 
     def __post_init__(self) -> None:
         self.data = [self.data] if isinstance(self.data, str) else list(self.data)
@@ -96,9 +99,9 @@ class EvaluateArguments:
 
     def load_model(self, name: str) -> Any:
         """The model, ready to be evaluated."""
-        return OneGenForCausalLM.from_pretrained(
-            name, tokens=self.tokens, dtype=self.dtype, device_map=self.device
-        ).eval()
+        device = "cpu" if self.int8 and self.device == "auto" else self.device
+        model = OneGenForCausalLM.from_pretrained(name, tokens=self.tokens, dtype=self.dtype, device_map=device).eval()
+        return quantize_for_cpu(model) if self.int8 else model
 
 
 def evaluate(options: EvaluateArguments) -> EvaluationReport:

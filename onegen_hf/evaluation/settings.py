@@ -35,9 +35,11 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
         tokenizer (`PreTrainedTokenizerBase`)
     """
     generation = model.generation_config.to_diff_dict()
+    quantizer = getattr(model, "hf_quantizer", None)
+    dtype = str(model.dtype) if quantizer is None else str(quantizer.quantization_config.quant_method)
     return {
         "weights": weights_checksum(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": dtype.removeprefix("torch."),
         "device": model.device.type,
         "attention": getattr(model.config, "_attn_implementation", None),
         "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name not in _UNRELATED},

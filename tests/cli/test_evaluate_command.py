@@ -17,6 +17,7 @@ from sample_corpus import DOCUMENTS
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main
+from onegen_hf.quantization import has_integer_products
 
 
 def options(out: Path, *more: str) -> list[str]:
@@ -48,6 +49,14 @@ def test_retrieval_with_an_index_that_is_there(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "index").exists()
     with pytest.raises(ValueError, match="k was 100 and is now 5"):
         main(options(tmp_path, "--task", "retrieval", "--k", "5", "--index", str(checkpoint() / "index")))
+
+
+@pytest.mark.skipif(not has_integer_products(), reason="this torch has no integer products")
+def test_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(options(tmp_path, "--int8"))
+    assert "12 passages searched, k=1, int8 of onegen_hf;" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="dtype was 'int8 of onegen_hf' and is now 'float32'"):
+        main(options(tmp_path))
 
 
 def test_killed_from_outside(tmp_path: Path) -> None:
