@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from data_builders.multi_hop.fields import without_parenthesis
+from data_builders.multi_hop.fields import match_title, title_key, without_parenthesis
 
 # How many hops a comparison of each type has when its last two hops hold the compared values. A comparison with other
 # numbers of hops (who lived longer: two births, two deaths) compares something else than the last two answers.
@@ -136,18 +136,16 @@ def order_lines(line: str | None, titles: Sequence[str], question: str, answer: 
         neither title.
     """
     operator = line.split(" ")[2] if line is not None and line.count(" ") == 3 else None
-    asked = [title if title.casefold() in question.casefold() else without_parenthesis(title) for title in titles[:2]]
-    names = [answer.strip() if _same(title, answer) else title for title in asked]
-    if operator not in ("<", ">") or len(names) < 2 or [_same(name, answer) for name in names].count(True) != 1:
+    names = [title if title.casefold() in question.casefold() else without_parenthesis(title) for title in titles[:2]]
+    asked = match_title(answer.strip(), names)
+    if operator not in ("<", ">") or asked is None or len(set(map(title_key, names))) < 2:
         return []
-    first, second = names
-    later, earlier = (first, second) if operator == ">" else (second, first)
-    lines = [f"Later: {later}", f"Earlier: {earlier}"]
-    return [*lines, lines[0] if _same(later, answer) else lines[1]]
-
-
-def _same(left: str, right: str) -> bool:
-    return without_parenthesis(left.strip()).casefold() == without_parenthesis(right.strip()).casefold()
+    later, earlier = names if operator == ">" else reversed(names)
+    lines = {
+        name: f"{label}: {answer.strip() if name == asked else name}"
+        for label, name in (("Later", later), ("Earlier", earlier))
+    }
+    return [*lines.values(), lines[asked]]
 
 
 def _order(left: int | datetime.date, right: int | datetime.date) -> str:
