@@ -35,17 +35,24 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
         tokenizer (`PreTrainedTokenizerBase`)
     """
     generation = model.generation_config.to_diff_dict()
-    quantizer = getattr(model, "hf_quantizer", None)
-    dtype = str(model.dtype) if quantizer is None else str(quantizer.quantization_config.quant_method)
     return {
         "weights": weights_checksum(model),
-        "dtype": dtype.removeprefix("torch."),
+        "dtype": _precision(model),
         "device": model.device.type,
         "attention": getattr(model.config, "_attn_implementation", None),
         "onegen": {name: value for name, value in model.onegen_config.to_dict().items() if name not in _UNRELATED},
         "generation": {name: value for name, value in generation.items() if name[0] != "_" and name != _VERSION},
         "tokenizer": digest([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template]),
     }
+
+
+def _precision(model: Any) -> str:
+    """The dtype, or the name of the quantisation."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return str(model.dtype).removeprefix("torch.")
+    method = quantizer.quantization_config.quant_method
+    return str(getattr(method, "value", method))  # transformers' own are members of an enumeration
 
 
 def index_settings(index: PassageIndex) -> dict[str, Any]:
