@@ -249,7 +249,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.lengths, options.hops, options.at_hops, options.at_length = [32, 256], [1, 2], 2, 256
-        options.batch_sizes, options.repeats, options.questions = [1, 2], 2, 2
+        options.batch_sizes, options.repeats, options.questions = [2], 2, 2
         options.name = f"{NAME}_quick"
     return options
 

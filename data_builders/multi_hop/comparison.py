@@ -70,23 +70,46 @@ def _month_number(name: str) -> int:
     return next(number for month, number in _MONTHS.items() if month.startswith(name.lower()))
 
 
-def comparison_line(question_type: str | None, sub_answers: Sequence[str | None], answer: str) -> str | None:
+class Comparison(NamedTuple):
     """
-    Write out the comparison of the last two sub answers.
+    Two values and how they relate.
+
+    Args:
+        left (`str`):
+            The first hop's value: a year, a day (ISO), or any other answer.
+        operator (`str`):
+            `"<"`, `">"` and `"="` between dates, `"="` and `"!="` between other values.
+        right (`str`):
+            The second hop's.
+    """
+
+    left: str
+    operator: str
+    right: str
+
+    @property
+    def line(self) -> str:
+        """As it stands in the text, without line break."""
+        return f"Compare: {self.left} {self.operator} {self.right}"
+
+
+def compare(question_type: str | None, sub_answers: Sequence[str | None], answer: str) -> Comparison | None:
+    """
+    Compare the last two sub answers.
 
     Dates are compared by year, or by day (ISO) when the years are equal and both days are known. Other values are
     compared for equality, ignoring case.
 
     Args:
         question_type (`str`, *optional*):
-            The record's `type`; only `"comparison"` and `"bridge_comparison"` have a line.
+            The record's `type`; only `"comparison"` and `"bridge_comparison"` compare.
         sub_answers (`Sequence[str | None]`):
             The sub answers in hop order.
         answer (`str`):
-            The gold answer. When it is yes or no and the line would say otherwise, there is no line.
+            The gold answer. When it is yes or no and the comparison would say otherwise, there is none.
 
     Returns:
-        `str | None`: The line without line break, or `None`.
+        `Comparison | None`: The comparison, if there is one.
     """
     if question_type is None or COMPARED_HOPS.get(question_type) != len(sub_answers):
         return None
@@ -97,22 +120,19 @@ def comparison_line(question_type: str | None, sub_answers: Sequence[str | None]
     gold = answer.strip().casefold().rstrip(".")
     first, second = parse_date(left), parse_date(right)
     if first and second:
-        line_operator = _order(first.year, second.year)
-        shown = str(first.year), str(second.year)
-        if line_operator == "=" and first.day and second.day:
-            line_operator = _order(first.day, second.day)
-            shown = first.day.isoformat(), second.day.isoformat()
+        found = Comparison(str(first.year), _order(first.year, second.year), str(second.year))
+        if found.operator == "=" and first.day and second.day:
+            found = Comparison(first.day.isoformat(), _order(first.day, second.day), second.day.isoformat())
         # Of dates in order nothing can be said: "Was A born before B?" may be answered either way.
-        contradicts = line_operator == "=" and gold == "no"
+        contradicts = found.operator == "=" and gold == "no"
     else:
         same = left.casefold() == right.casefold()
-        line_operator = "=" if same else "!="
-        shown = left, right
+        found = Comparison(left, "=" if same else "!=", right)
         contradicts = gold == ("no" if same else "yes")
-    return None if contradicts else f"Compare: {shown[0]} {line_operator} {shown[1]}"
+    return None if contradicts else found
 
 
-def order_lines(line: str | None, titles: Sequence[str], question: str, answer: str) -> list[str]:
+def order_lines(comparison: Comparison | None, titles: Sequence[str], question: str, answer: str) -> list[str]:
     """
     Say which of two things is later and which is earlier, and once more the one that is asked for, e.g.
     `Later: Metropolis`, `Earlier: Nosferatu`, `Earlier: Nosferatu`.
@@ -122,8 +142,8 @@ def order_lines(line: str | None, titles: Sequence[str], question: str, answer: 
     each line follows from one of them, and the third begins like the one that it copies.
 
     Args:
-        line (`str`, *optional*):
-            What [`comparison_line`] gave.
+        comparison (`Comparison`, *optional*):
+            What [`compare`] found.
         titles (`Sequence[str]`):
             Of the hops' passages in hop order; the first two are of what is compared.
         question (`str`):
@@ -135,12 +155,13 @@ def order_lines(line: str | None, titles: Sequence[str], question: str, answer: 
         `list[str]`: Three lines without line breaks; none where the comparison orders nothing, or the answer is
         neither title.
     """
-    operator = line.split(" ")[2] if line is not None and line.count(" ") == 3 else None
+    if comparison is None or comparison.operator not in ("<", ">"):
+        return []
     names = [title if title.casefold() in question.casefold() else without_parenthesis(title) for title in titles[:2]]
     asked = match_title(answer.strip(), names)
-    if operator not in ("<", ">") or asked is None or len(set(map(title_key, names))) < 2:
+    if asked is None or len(set(map(title_key, names))) < 2:
         return []
-    later, earlier = names if operator == ">" else reversed(names)
+    later, earlier = names if comparison.operator == ">" else reversed(names)
     lines = {
         name: f"{label}: {answer.strip() if name == asked else name}"
         for label, name in (("Later", later), ("Earlier", earlier))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from data_builders.documents import Document, DocumentStore, read_context
 from data_builders.errors import RecordError
-from data_builders.multi_hop.comparison import comparison_line, order_lines
+from data_builders.multi_hop.comparison import compare, order_lines
 from data_builders.multi_hop.decomposition import Decomposition, decompose
 from data_builders.multi_hop.fields import match_title, read_answers, required_text, supporting_titles
 from data_builders.multi_hop.llm import LlmDecomposer
@@ -167,16 +167,16 @@ def make_example(
     if neighbours is not None:
         for passage, own in zip(passages, negatives, strict=True):
             own += [other for other in neighbours(passage.id) if other not in read.gold and other not in own]
-    line = comparison_line(record.get("type"), [hop.answer for hop in hops], answers[0])
-    order = order_lines(line, [p.title for p in passages], question, answers[0]) if write_order else []
-    comparison = None if line is None else "\n".join([line, *order])
-    described = {"decomposition": read.decomposition.origin, "comparison": line is not None}
+    comparison = compare(record.get("type"), [hop.answer for hop in hops], answers[0])
+    order = order_lines(comparison, [p.title for p in passages], question, answers[0]) if write_order else []
+    lines = None if comparison is None else "\n".join([comparison.line, *order])
+    described = {"decomposition": read.decomposition.origin, "comparison": comparison is not None}
     described.update({key: record[key] for key in ("type", "template", "level") if isinstance(record.get(key), str)})
     return {
         "id": example_id,
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": render_answer(hops, passages, comparison, answers[0], query_token)},
+            {"role": "assistant", "content": render_answer(hops, passages, lines, answers[0], query_token)},
         ],
         "positives": [[passage.id] for passage in passages],
         "negatives": negatives,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_builders.errors import Dropped, RecordError
+from data_builders.text_fields import text_field
 
 # Fields that some copies of the data sets on the Hub hold as the text of a JSON or Python value.
 _NESTED = (
@@ -86,18 +87,8 @@ def rows_of(value: Any, field: str) -> list[Mapping[str, Any]]:
 
 
 def required_text(record: Mapping[str, Any], field: str, prefix: str = "") -> str:
-    """
-    Read a text that must be there, without the white space around it.
-
-    Raises:
-        `RecordError`: If it is missing, empty or no text.
-    """
-    value = record.get(field)
-    if value is None:
-        raise RecordError("missing_field", f"the field `{prefix}{field}` is missing; add it.")
-    if not isinstance(value, str) or not value.strip():
-        raise RecordError("malformed_field", f"the field `{prefix}{field}` must be text and not empty.")
-    return value.strip()
+    """The text of a field that must be there, without the white space around it; see [`text_field`]."""
+    return text_field(record, field, prefix).strip()
 
 
 def read_answers(record: Mapping[str, Any]) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.errors import Dropped
-from data_builders.single_hop.fields import optional_text_field, text_field
 from data_builders.single_hop.passages import as_paragraph, find_passage, keep_passage, refuse_reserved
 from data_builders.single_hop.reflection import Segment, parse_output, plain_text, utility
+from data_builders.text_fields import optional_text_field, text_field
 
 
 @dataclass

@@ -11,10 +11,10 @@ from data_builders.answer_matching import holds_answer
 from data_builders.converter import Converter
 from data_builders.documents import Document, DocumentStore
 from data_builders.errors import RecordError
-from data_builders.single_hop.fields import optional_text_field
 from data_builders.single_hop.passages import as_paragraph, find_passage, keep_passage, refuse_reserved
 from data_builders.single_hop.reflection import RETRIEVAL
 from data_builders.single_hop.self_rag_tasks import METRICS, detect_task, read_answers, read_choices, read_prompt
+from data_builders.text_fields import optional_text_field
 
 _CONTEXT_FIELDS = ("ctxs", "contexts", "top_contexts")
 

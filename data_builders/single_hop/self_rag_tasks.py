@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_builders.errors import RecordError
-from data_builders.single_hop.fields import optional_text_field, text_field
+from data_builders.text_fields import optional_text_field, text_field
 
 METRICS = {"popqa": "match", "triviaqa": "match", "pubhealth": "accuracy", "arc_challenge": "accuracy"}
 """What each task reports (Self-RAG, arXiv 2310.11511, section 4.1)."""

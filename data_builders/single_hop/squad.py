@@ -14,10 +14,10 @@ from data_builders.documents import Document, DocumentStore
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.records import Located
 from data_builders.rendering import Hop, render_answer
-from data_builders.single_hop.fields import optional_text_field, text_field
 from data_builders.single_hop.passages import find_passage, keep_passage
 from data_builders.single_hop.sentences import sentence_at, split_sentences
 from data_builders.single_hop.squad_file import read_questions
+from data_builders.text_fields import optional_text_field, text_field
 
 
 class Answer(NamedTuple):

@@ -54,9 +54,13 @@ def test_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main(["benchmark", "one_pass", "--quick"])
     result = json.loads((tmp_path / "one_pass_quick.json").read_text(encoding="utf-8"))
     assert result["same_ids"] == {"two_pass": "2 of 2", "re_reading": "2 of 2"}
-    peaks = result["peak_mib"]["batch 1"]
+    peaks = result["peak_mib"]["batch 2"]
     assert (peaks["prompt_tokens"], peaks["hops"], set(ALTERNATIVES) - set(peaks)) == (256, 2, set())
-    assert {setting["batch_size"] for setting in result["settings"]} == {1, 2}
+    assert [(setting["prompt_tokens"], setting["hops"]) for setting in result["settings"]] == [
+        (32, 2),
+        (256, 1),
+        (256, 2),
+    ]
     for setting in result["settings"]:
         low, middle, high = setting["times_one_pass"]["re_reading"]
         assert 0 < low <= middle <= high

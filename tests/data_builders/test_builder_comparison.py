@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from data_builders.multi_hop.comparison import comparison_line, order_lines, parse_date
+from data_builders.multi_hop.comparison import Comparison, compare, order_lines, parse_date
 
 
 @pytest.mark.parametrize(
@@ -51,37 +51,37 @@ def test_parse_date(text: str, year: int | None, day: tuple[int, int, int] | Non
     ],
 )
 def test_line(answers: tuple[str | None, str | None], gold: str, line: str | None) -> None:
-    assert comparison_line("comparison", answers, gold) == line
-    assert comparison_line("bridge_comparison", ("a", "b", *answers), gold) == line
+    for found in (compare("comparison", answers, gold), compare("bridge_comparison", ("a", "b", *answers), gold)):
+        assert (found and found.line) == line
 
 
-def test_other_types_and_other_numbers_of_hops_have_no_line() -> None:
-    assert comparison_line("compositional", ("1927", "1960"), "A") is None
-    assert comparison_line(None, ("1927", "1960"), "A") is None
+def test_other_types_and_other_numbers_of_hops_have_no_comparison() -> None:
+    assert compare("compositional", ("1927", "1960"), "A") is None
+    assert compare(None, ("1927", "1960"), "A") is None
     # Who lived longer: the last two answers are the birth and the death of one person.
-    assert comparison_line("comparison", ("1900", "1980", "1910", "1950"), "A") is None
+    assert compare("comparison", ("1900", "1980", "1910", "1950"), "A") is None
 
 
-LINE = "Compare: 1960 > 1927"
+NEW_FIRST = Comparison("1960", ">", "1927")
 OLD = ["Later: New", "Earlier: Old", "Earlier: Old"]
 
 
 @pytest.mark.parametrize(
-    ("line", "titles", "answer", "lines"),
+    ("comparison", "titles", "answer", "lines"),
     [
-        (LINE, ("New", "Old"), "Old", OLD),
-        ("Compare: 1927 < 1960", ("Old", "New"), "Old", OLD),
-        (LINE, ("New", "Old", "Someone", "Other"), "new ", ["Later: new", "Earlier: Old", "Later: new"]),
-        (LINE, ("New (1960 film)", "Old (film)"), "Old", OLD),
-        (LINE, ("New", "Old (2)"), "Old (2)", ["Later: New", "Earlier: Old (2)", "Earlier: Old (2)"]),
-        (LINE, ("New (as asked)", "Old"), "Old", ["Later: New (as asked)", *OLD[1:]]),
-        (LINE, ("New", "Old"), "Older", []),
-        (LINE, ("New", "new"), "new", []),
-        (LINE, ("New",), "New", []),
-        ("Compare: 1927 = 1927", ("Old", "New"), "Old", []),
-        ("Compare: French != German", ("Old", "New"), "no", []),
+        (NEW_FIRST, ("New", "Old"), "Old", OLD),
+        (Comparison("1927", "<", "1960"), ("Old", "New"), "Old", OLD),
+        (NEW_FIRST, ("New", "Old", "Someone", "Other"), "new ", ["Later: new", "Earlier: Old", "Later: new"]),
+        (NEW_FIRST, ("New (1960 film)", "Old (film)"), "Old", OLD),
+        (NEW_FIRST, ("New", "Old (2)"), "Old (2)", ["Later: New", "Earlier: Old (2)", "Earlier: Old (2)"]),
+        (NEW_FIRST, ("New (as asked)", "Old"), "Old", ["Later: New (as asked)", *OLD[1:]]),
+        (NEW_FIRST, ("New", "Old"), "Older", []),
+        (NEW_FIRST, ("New", "new"), "new", []),
+        (NEW_FIRST, ("New",), "New", []),
+        (Comparison("1927", "=", "1927"), ("Old", "New"), "Old", []),
+        (Comparison("French", "!=", "German"), ("Old", "New"), "no", []),
         (None, ("Old", "New"), "Old", []),
     ],
 )
-def test_order(line: str | None, titles: tuple[str, ...], answer: str, lines: list[str]) -> None:
-    assert order_lines(line, titles, "Which is older, New (as asked) or Old?", answer) == lines
+def test_order(comparison: Comparison | None, titles: tuple[str, ...], answer: str, lines: list[str]) -> None:
+    assert order_lines(comparison, titles, "Which is older, New (as asked) or Old?", answer) == lines

@@ -17,7 +17,7 @@ from data_builders.facts.fact_base import FACTS_DIR, FactBase
 from data_builders.facts.passages import passage
 from data_builders.facts.relations import chains, make_step
 from data_builders.facts.split import held_out_titles, load_demo_questions
-from data_builders.multi_hop.comparison import comparison_line
+from data_builders.multi_hop.comparison import compare
 from data_builders.schema import validate_example
 
 
@@ -96,14 +96,13 @@ def test_split_is_disjoint(corpus: FactCorpus) -> None:
         assert all(title in held_out for title, _ in record["supporting_facts"][:starts])
 
 
-def test_comparison_lines_agree_with_the_answers(corpus: FactCorpus) -> None:
+def test_comparisons_agree_with_the_answers(corpus: FactCorpus) -> None:
     for record in corpus.questions["train"]:
         if "comparison" in record["type"]:
-            line = comparison_line(record["type"], [s["answer"] for s in record["decomposition"]], record["answer"])
-            assert line is not None
-            operator = line.split()[-2] if "<" in line or ">" in line else None
-            if operator:
-                earlier = record["supporting_facts"]["<>".index(operator)][0]
+            found = compare(record["type"], [s["answer"] for s in record["decomposition"]], record["answer"])
+            assert found is not None
+            if found.operator in ("<", ">"):
+                earlier = record["supporting_facts"]["<>".index(found.operator)][0]
                 assert (earlier == record["answer"]) == record["template"].endswith("1")
 
 

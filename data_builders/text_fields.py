@@ -8,7 +8,7 @@ from typing import Any
 from data_builders.errors import RecordError
 
 
-def text_field(record: Mapping[str, Any], field: str) -> str:
+def text_field(record: Mapping[str, Any], field: str, prefix: str = "") -> str:
     """
     Read a field that must hold text.
 
@@ -17,6 +17,8 @@ def text_field(record: Mapping[str, Any], field: str) -> str:
             The record.
         field (`str`):
             Its name.
+        prefix (`str`, *optional*, defaults to `""`):
+            Where the record stands in a larger one, such as `"paragraphs[2]."`; errors name the field with it.
 
     Returns:
         `str`: The text as it is.
@@ -26,9 +28,11 @@ def text_field(record: Mapping[str, Any], field: str) -> str:
     """
     value = record.get(field)
     if value is None:
-        raise RecordError("missing_field", f"the field `{field}` is missing; add it.")
+        raise RecordError("missing_field", f"the field `{prefix}{field}` is missing; add it.")
     if not isinstance(value, str) or not value.strip():
-        raise RecordError("malformed_field", f"the field `{field}` must be text and not empty, got {value!r:.60}.")
+        raise RecordError(
+            "malformed_field", f"the field `{prefix}{field}` must be text and not empty, got {value!r:.60}."
+        )
     return value
 
 
