@@ -63,7 +63,7 @@ def answer(
     rag: OneGenRagPipeline, data: StudyData, out: Path, decoder: type[OnePassDecoder], gold: bool, batch_size: int
 ) -> tuple[dict[str, Any], list[float]]:
     """Scores of a contender, and the F1 of each question."""
-    kept: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": 96, "show_progress": False}
+    kept: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": 192, "show_progress": False}
     report = evaluate_rag(rag, data.questions, out, gold_passages=gold, decoder_class=decoder, **kept)
     scores: dict[str, Any] = {"retrieved": intervals(report.results["retrieved"], METRICS)}
     if gold:

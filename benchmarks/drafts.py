@@ -145,7 +145,7 @@ def main() -> None:
     pieces: list[Piece] = []
     for question in demo_questions()[: options.questions]:
         output = rag.model.generate(
-            **rag.preprocess(question), custom_generate=decoder, max_new_tokens=96, do_sample=False,
+            **rag.preprocess(question), custom_generate=decoder, max_new_tokens=192, do_sample=False,
             return_dict_in_generate=True, pad_token_id=rag.tokenizer.pad_token_id,
         )  # fmt: skip
         pieces += pieces_of(output.rows[0])

