@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from onegen_hf.files import write_text_atomically
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -36,7 +38,5 @@ def write_result(name: str, result: dict[str, Any]) -> None:
     """Print a result and keep it as `results/NAME.json`."""
     content = json.dumps({**result, "machine": machine()}, indent=2, ensure_ascii=False)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.with_suffix(".tmp").write_text(content + "\n", encoding="utf-8")
-    path.with_suffix(".tmp").replace(path)
+    write_text_atomically(RESULTS / f"{name}.json", content + "\n")
     print(content)

@@ -1,6 +1,6 @@
 """
-Keeps the comparisons of a data set that put two dates in order, and a few other examples, for a stage of training that is
-about them.
+Keeps the comparisons of a data set that put two dates in order, and a few other examples, for a stage of training
+that is about them.
 
 ```
 onegen-hf build facts --write_order true --train_size 4000 --seed 1 --out data/facts_4000
@@ -37,11 +37,17 @@ def main() -> None:
     for name, wanted, ordered in (("ordered", options.ordered, True), ("others", options.others, False)):
         found = [number for number, example in enumerate(examples) if is_ordered(example) is ordered]
         if len(found) < wanted:
-            raise SystemExit(f"--{name} {wanted}: {options.data} has {len(found)}; build it with a larger --train_size")
+            raise SystemExit(
+                f"--{name} {wanted}: {options.data} has {len(found)}; build it with a larger --train_size"
+            )
         kept.append(examples.select(found[:wanted]))
     documents = load_documents(options.data)
     write_repository(
-        options.out, documents, {"train": concatenate_datasets(kept)}, title="Comparisons of dates", description=__doc__
+        options.out,
+        documents,
+        {"train": concatenate_datasets(kept)},
+        title="Comparisons of dates",
+        description=__doc__,
     )
 
 

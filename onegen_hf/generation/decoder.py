@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..auto import OneGenForCausalLM, context_length
+from ..auto import context_length
 from ..configuration import OneGenConfig
 from ..passages import Passage, PassageEncoder
+from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenChooser
 from .drafts import Drafter
 from .memory import Memory, memory_for
@@ -103,15 +104,10 @@ class OnePassDecoder:
         check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
         if (generation_config.num_beams or 1) > 1:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
-        attention_mask = model_kwargs.get("attention_mask")
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        rows = [
-            RowState.start(number, ids[mask.bool()].tolist())
-            for number, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True))
-        ]
-        pad_token_id = _pad_token_id(generation_config)
-        end_tokens = _as_set(generation_config.eos_token_id)
+        prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
+        rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
+        pad_token_id = padding_id(generation_config)
+        end_tokens = set(end_token_ids(generation_config))
         width = input_ids.shape[1]
         run = _Run(
             decoder=self,
@@ -273,37 +269,6 @@ class _Run:
             self.streamer.put(torch.tensor(tokens))
 
 
-def check_supported(
-    model: Any, generation_config: GenerationConfig, model_kwargs: dict[str, Any], streamer: Any, batch_size: int
-) -> None:
-    """
-    Raises:
-        `TypeError`: If `model` gives no retrieval embeddings.
-        `ValueError`: For settings that one-pass decoding cannot honour: no cache, a cache that was filled
-            elsewhere, scores or attentions in the output, guidance and watermarks (which keep a state of their own per
-            batch), a streamer with several rows.
-    """
-    if not isinstance(model, OneGenForCausalLM):
-        raise TypeError(
-            f"OnePassDecoder needs a OneGenForCausalLM, got {type(model).__name__}: load the model with "
-            "`OneGenForCausalLM.from_pretrained` (and merge adapters)"
-        )
-    if generation_config.use_cache is False:
-        raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
-    past = model_kwargs.get("past_key_values")
-    if past is not None and past.get_seq_length() > 0:
-        raise ValueError("past_key_values: a filled cache cannot be continued here. Pass the whole prompt instead.")
-    for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states"):
-        if getattr(generation_config, name, False):
-            raise ValueError(f"{name}=True is not supported by one-pass decoding: rows differ in their steps")
-    if generation_config.guidance_scale not in (None, 1) or generation_config.watermarking_config is not None:
-        raise ValueError(
-            "guidance_scale and watermarking_config are not supported by one-pass decoding: leave them out"
-        )
-    if streamer is not None and batch_size > 1:
-        raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
-
-
 def _without_ended(active: list[RowState], queue: deque[RowState]) -> list[RowState]:
     """The rows that go on, with the next ones of the queue in the very places of those that ended."""
     going = []
@@ -313,15 +278,3 @@ def _without_ended(active: list[RowState], queue: deque[RowState]) -> list[RowSt
         elif queue:
             going.append(queue.popleft())
     return going
-
-
-def _as_set(token_ids: int | list[int] | None) -> set[int]:
-    if token_ids is None:
-        return set()
-    return {token_ids} if isinstance(token_ids, int) else set(token_ids)
-
-
-def _pad_token_id(generation_config: GenerationConfig) -> int:
-    if generation_config.pad_token_id is not None:
-        return int(generation_config.pad_token_id)
-    return min(_as_set(generation_config.eos_token_id), default=0)

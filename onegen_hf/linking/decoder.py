@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from ..auto import context_length
+from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenChooser
-from ..generation.decoder import check_supported
 from ..generation.memory import memory_for
 from ..generation.state import as_sequences
 from .beams import search_beams
@@ -101,15 +101,14 @@ class LinkingDecoder:
         if len(input_ids) != beams * len(self.texts):
             prompts = len(input_ids) // beams
             raise ValueError(f"there are {prompts} prompts and {len(self.texts)} texts: give one text per prompt")
-        attention_mask = model_kwargs.get("attention_mask")
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        end_tokens = _end_tokens(generation_config)
-        rows = [
-            self._row(number, ids[own.bool()].tolist(), end_tokens)
-            for number, (ids, own) in enumerate(zip(input_ids[::beams], mask[::beams], strict=True))
-        ]
-        pad_token = generation_config.pad_token_id
-        pad_token_id = end_tokens[0] if pad_token is None else int(pad_token)
+        end_tokens = end_token_ids(generation_config)
+        if not end_tokens:
+            raise ValueError(
+                "eos_token_id is missing: the model ends its text with it. Set `generation_config.eos_token_id`"
+            )
+        prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))[::beams]
+        rows = [self._row(number, prompt, end_tokens) for number, prompt in enumerate(prompts)]
+        pad_token_id = padding_id(generation_config)
         if beams > 1:
             search_beams(
                 model, self.markup, rows, input_ids, logits_processor, stopping_criteria, generation_config,
@@ -219,12 +218,3 @@ class _Run:
 
     def _limit(self, row: LinkingRow) -> str:
         return "context_full" if self._room(row) == 0 else "max_new_tokens"
-
-
-def _end_tokens(generation_config: GenerationConfig) -> list[int]:
-    tokens = generation_config.eos_token_id
-    if tokens is None:
-        raise ValueError(
-            "eos_token_id is missing: the model ends its text with it. Set `generation_config.eos_token_id`"
-        )
-    return [int(token) for token in tokens] if isinstance(tokens, (list, tuple)) else [int(tokens)]
