@@ -99,8 +99,8 @@ class LinkingDecoder:
         if streamer is not None:
             raise ValueError("streamer is not supported by LinkingDecoder: leave it out")
         if len(input_ids) != beams * len(self.texts):
-            prompts = len(input_ids) // beams
-            raise ValueError(f"there are {prompts} prompts and {len(self.texts)} texts: give one text per prompt")
+            count = len(input_ids) // beams
+            raise ValueError(f"there are {count} prompts and {len(self.texts)} texts: give one text per prompt")
         end_tokens = end_token_ids(generation_config)
         if not end_tokens:
             raise ValueError(
