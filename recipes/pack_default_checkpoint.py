@@ -2,12 +2,12 @@
 Turns a trained adapter into the checkpoint that comes with the package: bfloat16, with the index of the fact corpus.
 
 ```
-python recipes/pack_default_checkpoint.py outputs/default_checkpoint_4 --documents data/facts
-python -m benchmarks.quality --data data/wiki2hop --dtype bfloat16
+python recipes/pack_default_checkpoint.py outputs/default_checkpoint_5 --documents data/facts
+python -m benchmarks.quality --data data/wiki2hop --dtype float32
 python recipes/pack_default_checkpoint.py --quality benchmarks/results/quality.json   # writes the model card
 ```
 
-The logs of the stages before, training_log_1.txt to training_log_3.txt, are left alone.
+The logs of the stages before, training_log_1.txt to training_log_4.txt, are left alone.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ its training data: who directed, performed, wrote; births, deaths, nationalities
 things, below which it writes which is later and which is earlier. Its answers about anything else, and about anything
 that its passages do not hold, are worth nothing.
 
-Stages 1 to 4 are `recipes/default_checkpoint_1.yaml` to `_4.yaml`; logs: training_log_1.txt to training_log_3.txt and
-trainer_state.json. The table above is stage 4's."""
+Stages 1 to 5 are `recipes/default_checkpoint_1.yaml` to `_5.yaml`; logs: training_log_1.txt to training_log_4.txt and
+trainer_state.json. The table above is stage 5's."""
 
 
 def pack(adapter: Path, documents: Dataset, out: Path) -> None:
