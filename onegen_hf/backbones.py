@@ -58,17 +58,24 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
 
 
 def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
-    source: Path = weights.parent
-    of_model: dict[str, Any] = {"gguf_file": weights.name, "quantization_config": GgufConfig(dequantize=True)}
-    of_tokenizer: dict[str, Any] = {"gguf_file": weights.name}
     try:
-        source, of_model, of_tokenizer = _dequantized(weights), {}, {}
+        folder = _dequantized(weights)
     except OSError as error:
         logger.warning("%s is dequantised anew each time, as its weights can't be kept: %s", weights.name, error)
-    model = AutoModelForCausalLM.from_pretrained(source, **of_model, **kwargs)
+        model, loaded = _read_gguf(weights, tokenizer, **kwargs)
+    else:
+        model, loaded = load_backbone(str(folder), tokenizer, **kwargs)
     # An adapter names its base by this, and must not name a file of this machine.
     model.name_or_path = model.config.name_or_path = SMOLLM2
-    return model, load_tokenizer(source, **of_tokenizer) if tokenizer else None
+    return model, loaded
+
+
+def _read_gguf(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, Any]:
+    """The model is dense then: as plain as one loaded from safetensors."""
+    model = AutoModelForCausalLM.from_pretrained(
+        weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
+    )
+    return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
 
 
 def _dequantized(weights: Path) -> Path:
@@ -82,12 +89,6 @@ def _dequantized(weights: Path) -> Path:
     folder = cached_assets_path("onegen-hf", "backbones", weights.stem) / digest
     if not folder.is_dir():
         with atomic_folder(folder) as temporary:
-            # The model is dense then: as plain as one loaded from safetensors.
-            AutoModelForCausalLM.from_pretrained(
-                weights.parent,
-                gguf_file=weights.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype="float32",
-            ).save_pretrained(temporary)
-            load_tokenizer(weights.parent, gguf_file=weights.name).save_pretrained(temporary)
+            for part in _read_gguf(weights, tokenizer=True, dtype="float32"):
+                part.save_pretrained(temporary)
     return folder
