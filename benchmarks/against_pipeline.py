@@ -135,6 +135,7 @@ def main() -> None:
     setup, data, settings = variants.load(options)
     if options.model is not None:
         settings["model"] = Path(options.model).name
+        del settings["embedded_tokens"], settings["inserted_tokens"]  # the checkpoint has its own
         name = f"{name}_{settings['model']}"
     runs = {str(seed): one_seed(seed, setup, data, options) for seed in options.seeds}
     write_result(

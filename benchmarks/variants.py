@@ -46,6 +46,8 @@ def parse(
     parser.add_argument("--examples-per-step", type=int, default=8)
     parser.add_argument("--questions", type=int, default=200, help="held-out questions")
     parser.add_argument("--passages", type=int, default=1000, help="that are searched")
+    parser.add_argument("--embedded-tokens", type=int, default=64, help="of a passage, for its embedding")
+    parser.add_argument("--inserted-tokens", type=int, default=128, help="of a passage that was found")
     parser.add_argument("--batch-size", type=int, default=16, help="questions answered together")
     parser.add_argument("--out", default="outputs/variants", help="trained models and their answers")
     parser.add_argument("--dtype", default="float32")
@@ -98,7 +100,10 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
     """What the runs have in common, their data, and the settings that the result names."""
     out = Path(options.out)
     source, backbone = (tiny_repository(out), tiny_backbone(out)) if options.quick else (options.data, SMOLLM2)
-    setup = Setup(backbone, options.dtype, options.device, options.examples, options.examples_per_step)
+    setup = Setup(
+        backbone, options.dtype, options.device, options.examples, options.examples_per_step,
+        options.embedded_tokens, options.inserted_tokens,
+    )  # fmt: skip
     data = StudyData.load(source, options.questions, options.passages)
     settings = {
         "data": Path(source).name,
@@ -107,6 +112,8 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
         "examples_per_step": setup.batch_size,
         "questions": len(data.questions),
         "passages": len(data.searched),
+        "embedded_tokens": setup.embedded_tokens,
+        "inserted_tokens": setup.inserted_tokens,
         "dtype": setup.dtype,
     }
     return setup, data, settings

@@ -31,7 +31,6 @@ OPTIONS: dict[str, Any] = {
     "weight_decay": 0.0, "num_hard_negatives": 1, "max_length": 640, "logging_steps": 1,
     "save_steps": 20, "save_total_limit": 1, "report_to": "none", "disable_tqdm": True, "bf16": False,
 }  # fmt: skip
-SETTINGS = OneGenConfig(max_embedded_length=64, max_passage_length=128)
 RANK = 32
 FACTS = "trained.json"
 """Written last, beside the model."""
@@ -50,6 +49,7 @@ class Setup:
         device (`str`)
         examples (`int`): How many `base` sees.
         batch_size (`int`): Examples per step.
+        embedded_tokens, inserted_tokens (`int`): Of a passage, for its embedding and for what is inserted.
     """
 
     backbone: str
@@ -57,12 +57,15 @@ class Setup:
     device: str
     examples: int
     batch_size: int
+    embedded_tokens: int
+    inserted_tokens: int
 
     def untrained(self, variant: Variant, seed: int) -> tuple[Any, Any]:
         """The model that training starts from, and its tokenizer."""
         dense, tokenizer = load_backbone(self.backbone, dtype=self.dtype)
         own = upcycle(dense, variant.experts, seed) if variant.experts else dense
-        model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=copy.deepcopy(SETTINGS))
+        lengths = OneGenConfig(max_embedded_length=self.embedded_tokens, max_passage_length=self.inserted_tokens)
+        model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=lengths)
         return model.to(self.device), tokenizer
 
 
