@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import spread, write_result
+from benchmarks.report import result_name, spread, write_result
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.generation import OnePassDecoder
@@ -119,7 +119,7 @@ def main() -> None:
             }
             for (kind, loop), own in seconds.items()
         }
-    name = "decoding_quick" if options.quick else "decoding"
+    name = result_name("decoding", options.quick)
     write_result(
         name,
         {

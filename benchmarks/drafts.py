@@ -25,7 +25,7 @@ from transformers import pipeline
 import onegen_hf  # noqa: F401  (registers the pipeline)
 from benchmarks.decoding import NoIndex
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import spread, write_result
+from benchmarks.report import result_name, spread, write_result
 from onegen_hf.cli.demo import demo_questions
 from onegen_hf.generation import OnePassDecoder
 from onegen_hf.generation.state import RowState
@@ -161,7 +161,7 @@ def main() -> None:
         *(Contender(dtype, True, drafts) for dtype in ("float32", "int8") for drafts in (0, *options.drafts)),
     ]
     result = compare(models, rag.tokenizer, contenders, pieces, options.repeats)
-    name = "drafts_quick" if options.quick else "drafts"
+    name = result_name("drafts", options.quick)
     write_result(
         name,
         {

@@ -32,7 +32,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import spread, write_result
+from benchmarks.report import result_name, spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenForCausalLM, Passage
 from onegen_hf.backbones import SMOLLM2, load_backbone
@@ -123,7 +123,7 @@ def main() -> None:
             start = time.perf_counter()
             kinds[name]()
             seconds[name].append(time.perf_counter() - start)
-    name = f"{NAME}_quick" if options.quick else NAME
+    name = result_name(NAME, options.quick)
     rates = {kind: spread([len(passages) / second for second in taken]) for kind, taken in seconds.items()}
     write_result(
         name,

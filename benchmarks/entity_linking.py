@@ -27,7 +27,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
-from benchmarks.report import write_result
+from benchmarks.report import result_name, write_result
 from benchmarks.study.tiny import tiny_encoder
 from data_builders.entity_linking.catalogue import entity_document
 from data_builders.records import read_records
@@ -131,7 +131,7 @@ def summary(results: dict[str, RunResult]) -> dict[str, dict[str, list[float]]]:
 
 def made_up_rows(entities: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """A labelled sentence for every two entities, in ELEVANT's layout."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (one, first), (other, second) in zip(entities[::2], entities[1::2], strict=True):
         text = f"{first} is larger than {second}."
         spans = {one: [0, len(first)], other: [len(text) - 1 - len(second), len(text) - 1]}
@@ -197,7 +197,7 @@ def main() -> None:
     linker = pipeline("onegen-entity-linking", model=options.model, index=options.index, dtype=options.dtype)
     rows = {one.name: load_linking_rows(one.source, one.split) for one in parse_data_sets(options.data or [])}
     if options.quick:
-        options.texts, options.name = 0, "entity_linking_quick"
+        options.texts, options.name = 0, result_name(options.name, quick=True)
         with TemporaryDirectory() as directory:
             encoder = tiny_encoder(Path(directory))
         rows = {"made_up": made_up_rows([(linker.index[row].id, linker.index[row].title) for row in range(4)])}

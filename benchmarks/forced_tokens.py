@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from benchmarks.report import write_result
+from benchmarks.report import result_name, write_result
 from benchmarks.study.tiny import tiny_backbone
 from data_builders.entity_linking.converter import INSTRUCTION
 from onegen_hf import OneGenForCausalLM, RetrievalTokens
@@ -137,7 +137,7 @@ def main() -> None:
         forwarded.append([rows[way].usage.forwarded_tokens for way in (True, False)])
         mentions.append(len(spans))
     write_result(
-        "forced_tokens_quick" if options.quick else "forced_tokens",
+        result_name("forced_tokens", options.quick),
         {
             "question": "What does it save to feed forced tokens together?",
             "model": "tiny random" if options.quick else SMOLLM2,

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.alternatives.components import tiny_components
-from benchmarks.report import write_result
+from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.index import ModelFingerprint
@@ -157,7 +157,7 @@ def main() -> None:
             make_index(directory, options.vectors, options.factory, options.quick)
         description = json.loads((directory / "index.json").read_text(encoding="utf-8"))
         write_result(
-            "index_memory_quick" if options.quick else "index_memory",
+            result_name("index_memory", options.quick),
             {
                 "question": "How much memory and time does an index take before it is searched, and then?",
                 **{key: description[key] for key in ("passages", "dimension", "factory")},

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.plot import Panel, plot_lines
-from benchmarks.report import write_result
+from benchmarks.report import result_name, write_result
 from onegen_hf.index.faiss_backend import build_faiss, import_faiss, search_faiss, write_faiss
 from onegen_hf.index.search_parameters import read_parameters
 
@@ -162,7 +162,7 @@ def main() -> None:
     import_faiss().omp_set_num_threads(torch.get_num_threads())
     start = time.perf_counter()
     rows = [row for vectors in sorted(options.sizes) for row in measure(vectors, options)]
-    name = f"{NAME}_quick" if options.quick else NAME
+    name = result_name(NAME, options.quick)
     write_result(
         name,
         {

@@ -32,7 +32,7 @@ from benchmarks.alternatives.components import load_components, tiny_components
 from benchmarks.alternatives.meters import Clock, PeakMemory, counted_tokens
 from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
-from benchmarks.report import RESULTS, machine, spread, write_result
+from benchmarks.report import RESULTS, machine, result_name, spread, write_result
 from data_builders.facts.split import load_demo_questions
 from onegen_hf.files import write_text_atomically
 from onegen_hf.rendering import render_prompt
@@ -250,7 +250,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.quick:
         options.lengths, options.hops, options.at_hops, options.at_length = [32, 256], [1, 2], 2, 256
         options.batch_sizes, options.repeats, options.questions = [2], 2, 2
-        options.name = f"{NAME}_quick"
+        options.name = result_name(options.name, quick=True)
     return options
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from trl import TrlParser
 
-from benchmarks.report import write_result
+from benchmarks.report import result_name, write_result
 from benchmarks.study.tiny import tiny_repository
 from onegen_hf.cli.evaluate import EvaluateArguments, evaluate
 from onegen_hf.evaluation import GroupResult, RunResult
@@ -47,7 +47,8 @@ class QualityArguments(EvaluateArguments):
 
     def __post_init__(self) -> None:
         if self.quick:
-            self.out, self.name, self.limit, self.max_new_tokens = f"{self.out}/quick", "quality_quick", 2, 48
+            self.out, self.name = f"{self.out}/quick", result_name(self.name, quick=True)
+            self.limit, self.max_new_tokens = 2, 48
             self.data = [tiny_repository(Path(self.out))]
             self.index = str(DEFAULT_CHECKPOINT / "index")
         super().__post_init__()

@@ -34,6 +34,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def result_name(name: str, quick: bool) -> str:
+    """A short version keeps its result apart from the real one."""
+    return f"{name}_quick" if quick else name
+
+
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Print a result and keep it as `results/NAME.json`."""
     content = json.dumps({**result, "machine": machine()}, indent=2, ensure_ascii=False)

@@ -18,7 +18,7 @@ from typing import Any
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
-from benchmarks.report import spread, write_result
+from benchmarks.report import result_name, spread, write_result
 from onegen_hf.cli.demo import demo_questions
 
 
@@ -61,7 +61,7 @@ def main() -> None:
             "same_texts": texts[size] == texts[alone],
         }
     write_result(
-        "throughput_quick" if options.quick else "throughput",
+        result_name("throughput", options.quick),
         {
             "question": "How much faster are questions answered together than one by one?",
             "dtype": str(rag.model.dtype).removeprefix("torch."),

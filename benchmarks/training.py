@@ -37,7 +37,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import spread, write_result
+from benchmarks.report import result_name, spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM
 from onegen_hf.auto import class_under
@@ -231,7 +231,7 @@ def main() -> None:
     if options.peak:
         print(peak_memory(options.device))
         return
-    name = f"{NAME}_quick" if options.quick else NAME
+    name = result_name(NAME, options.quick)
     result = {
         "question": "How many more examples per second does joint training take than the paper's recipe?",
         "dtype": options.dtype,

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, result_name, write_result
 from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, score, train_variant
 from benchmarks.study.tiny import tiny_backbone, tiny_repository
 from onegen_hf.backbones import SMOLLM2
@@ -59,7 +59,8 @@ def parse(
     options = parser.parse_args(arguments)
     if options.quick:
         options.examples, options.questions, options.passages, options.dtype = 8, 6, 20, "float32"
-        options.name, options.out, options.device = f"{NAME}_quick", f"{options.out}/quick", "cpu"
+        options.name, options.out = result_name(options.name, quick=True), f"{options.out}/quick"
+        options.device = "cpu"
         shutil.rmtree(options.out, ignore_errors=True)
     elif options.data is None:
         parser.error("--data is missing: a dataset repository with the splits train and dev")

@@ -6,6 +6,7 @@ from typing import Any
 
 from onegen_hf.evaluation.gold_decoder import GoldPassageDecoder
 from onegen_hf.generation import OnePassDecoder
+from onegen_hf.generation.decoder import Searchable
 
 from .components import Components
 from .task import Task, left_padded
@@ -15,7 +16,8 @@ class OnePass:
     """The query embedding is the hidden state of the step that feeds the query token; everything is read once."""
 
     def __init__(self, components: Components) -> None:
-        self.model, self.tokenizer, self.index = components.model, components.tokenizer, components.index
+        self.model, self.tokenizer = components.model, components.tokenizer
+        self.index: Searchable = components.index
 
     def __call__(self, task: Task) -> list[list[int]]:
         """See [`Alternative`]."""

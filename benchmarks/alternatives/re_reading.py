@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onegen_hf.generation.decoder import Searchable
 from onegen_hf.generation.recording import recorded_states
 from onegen_hf.passages import PassageEncoder
 
@@ -55,7 +56,8 @@ class ReReading:
     """
 
     def __init__(self, components: Components) -> None:
-        self.model, self.tokenizer, self.index = components.model, components.tokenizer, components.index
+        self.model, self.tokenizer = components.model, components.tokenizer
+        self.index: Searchable = components.index
         self.passages = PassageEncoder(self.tokenizer, self.model.onegen_config)
         self.query_token = self.passages.ids.query
         end = self.model.generation_config.eos_token_id
