@@ -1,4 +1,4 @@
-# `make demo` and `make test` need only make and Python >= 3.10: each makes its own virtual environment.
+# `make demo` and `make test` need only make and Python >= 3.11: each makes its own virtual environment.
 #
 #   make test PYTHON=python3.12                another interpreter
 #   make test VENV=/somewhere/venv             another (or an existing) virtual environment
@@ -58,9 +58,9 @@ install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests 
 # The interpreter's version is checked before anything is made, and a virtual environment that is there is used.
 $(VENV)/.stamp-base: constraints.txt
 	@if ! [ -x "$(BIN)/python" ]; then \
-	  command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) here: name a Python >= 3.10, as in 'make PYTHON=python3.11 ...'." >&2; exit 1; }; \
-	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	    { echo "$(PYTHON) is older than 3.10: name a newer one, as in 'make PYTHON=python3.11 ...'." >&2; exit 1; }; \
+	  command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) here: name a Python >= 3.11, as in 'make PYTHON=python3.12 ...'." >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11: name a newer one, as in 'make PYTHON=python3.12 ...'." >&2; exit 1; }; \
 	fi
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv "$(VENV)" || \
 	  "$(PYTHON)" -m virtualenv "$(VENV)" || \

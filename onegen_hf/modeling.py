@@ -16,7 +16,7 @@ from .losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_
 from .losses.causal_lm import predicting_positions, shifted_targets
 from .losses.contrastive import in_batch_accuracy
 from .origin import Origin
-from .outputs import OneGenOutput
+from .outputs import CACHE, OneGenOutput
 from .packing import packed_rows, packs_rows
 from .positions import gather_hidden, pad_positions
 
@@ -101,6 +101,7 @@ class OneGenMixin:
         retrieval_targets: Tensor | None = None,
         num_items_in_batch: int | Tensor | None = None,
         num_anchors_in_batch: int | Tensor | None = None,
+        cache: Any = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """
@@ -121,15 +122,21 @@ class OneGenMixin:
                 -1 ignored; the anchors are the retrieval positions, row by row.
             num_items_in_batch (`int` or 0-d `Tensor`, *optional*): Labelled tokens by which `loss_gen` is divided.
             num_anchors_in_batch (`int` or 0-d `Tensor`, *optional*): Anchors by which `loss_ret` is divided.
+            cache (`Cache`, *optional*): What `past_key_values` is called since transformers 5.24; either name will do.
 
         Returns:
             [`OneGenOutput`], or the backbone's own output when nothing of the above is asked for.
+
+        Raises:
+            `ValueError`: If both names of the cache are given, or passages without their document tokens.
         """
+        if cache is not None and past_key_values is not None:
+            raise ValueError("cache and past_key_values are two names of the same argument: give one of them")
         backbone_inputs = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
-            "past_key_values": past_key_values,
+            CACHE: past_key_values if cache is None else cache,
             "inputs_embeds": inputs_embeds,
             "use_cache": use_cache,
             **kwargs,
@@ -173,9 +180,9 @@ class OneGenMixin:
         found |= self._join(found, router_losses)
         return OneGenOutput(
             logits=output.logits,
-            past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
+            **{CACHE: getattr(output, CACHE)},
             **found,
         )
 

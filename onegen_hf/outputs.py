@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+"""What this transformers calls the cache, among the arguments and in the output of a forward (`cache` since 5.24)."""
+
 
 @dataclass
 class OneGenOutput(CausalLMOutputWithPast):

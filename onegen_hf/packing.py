@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-_AS_GIVEN = ("past_key_values", "inputs_embeds", "position_ids", "output_hidden_states", "output_attentions",
+from .outputs import CACHE
+
+_AS_GIVEN = (CACHE, "inputs_embeds", "position_ids", "output_hidden_states", "output_attentions",
              "output_router_logits")  # fmt: skip
 """Inputs that speak of rows as they were given."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from onegen_hf.generation.decoder import Searchable
 from onegen_hf.generation.recording import recorded_states
+from onegen_hf.outputs import CACHE
 from onegen_hf.passages import PassageEncoder
 
 from .components import Components
@@ -134,7 +135,7 @@ class ReReading:
             input_ids=last,
             attention_mask=mask,
             position_ids=mask.sum(dim=1, keepdim=True) - 1,
-            past_key_values=reading.output.past_key_values,
+            cache=getattr(reading.output, CACHE),
             use_cache=True,
             logits_to_keep=torch.zeros_like(last, dtype=torch.bool),
             retrieval_positions=torch.zeros_like(last),

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from ..auto import OneGenForCausalLM
+from ..outputs import CACHE
 
 
 def check_supported(
@@ -27,9 +28,9 @@ def check_supported(
         )
     if generation_config.use_cache is False:
         raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
-    past = model_kwargs.get("past_key_values")
+    past = model_kwargs.get(CACHE)
     if past is not None and past.get_seq_length() > 0:
-        raise ValueError("past_key_values: a filled cache cannot be continued here. Pass the whole prompt instead.")
+        raise ValueError(f"{CACHE}: a filled cache cannot be continued here. Pass the whole prompt instead.")
     for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states"):
         if getattr(generation_config, name, False):
             raise ValueError(f"{name}=True is not supported by one-pass decoding: rows differ in their steps")

@@ -111,7 +111,7 @@ class PackedMemory:
             output = self.model(
                 input_ids=torch.tensor([[token for place in order for token in chunks[place]]], device=device),
                 position_ids=position_ids.unsqueeze(0),
-                past_key_values=self.cache,
+                cache=self.cache,
                 use_cache=True,
                 logits_to_keep=torch.tensor([ends + drafted_at], device=device),
                 retrieval_positions=torch.tensor([ends + others], device=device),
@@ -176,7 +176,7 @@ class SequentialMemory:
             input_ids=torch.tensor([chunk], device=device),
             attention_mask=torch.ones(1, start + len(chunk), dtype=torch.int64, device=device),
             position_ids=torch.arange(start, start + len(chunk), device=device).unsqueeze(0),
-            past_key_values=self.caches[row],
+            cache=self.caches[row],
             use_cache=True,
             logits_to_keep=torch.tensor([[last]], device=device),
             retrieval_positions=torch.tensor([[last, *positions]], device=device),

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from onegen_hf.generation import Hit, OnePassDecoder
+from onegen_hf.outputs import CACHE
 
 
 class Recorder(TextStreamer):
@@ -228,13 +229,13 @@ def test_a_full_context_stops_retrieval_and_never_crashes(llama: Setup, room: in
 
 def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
     filled = DynamicCache(config=llama.model.config)
-    llama.model(input_ids=torch.tensor([[5, 6]]), past_key_values=filled, use_cache=True)
+    llama.model(input_ids=torch.tensor([[5, 6]]), cache=filled, use_cache=True)
     for options, match in [
         (dict(num_beams=2), "num_beams=2: beams cannot retrieve"),
         (dict(use_cache=False), "use_cache=False"),
         (dict(output_scores=True), "output_scores=True is not supported"),
         (dict(guidance_scale=2.0), "guidance_scale"),
-        (dict(past_key_values=filled), "past_key_values: a filled cache"),
+        ({CACHE: filled}, f"{CACHE}: a filled cache"),
     ]:
         with pytest.raises(ValueError, match=match):
             llama.run(PROMPTS[:1], **options)

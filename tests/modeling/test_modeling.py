@@ -12,12 +12,13 @@ import pytest
 import torch
 from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import MIXTURES
+from transformers import DynamicCache
 
 from onegen_hf import OneGenDataCollator
 from onegen_hf.losses import BPRLoss, InfoNCELoss
 from onegen_hf.losses.causal_lm import predicting_positions
 from onegen_hf.modeling import _groups_of_similar_length
-from onegen_hf.outputs import OneGenOutput
+from onegen_hf.outputs import CACHE, OneGenOutput
 
 JOINT = ("retrieval_positions", "passage_input_ids", "passage_attention_mask", "passage_retrieval_positions",
          "passage_keys", "retrieval_targets")  # fmt: skip
@@ -88,7 +89,8 @@ def test_without_its_arguments_it_is_the_backbone(tiny: SimpleNamespace) -> None
     torch.testing.assert_close(last.logits, theirs.logits[:, -1:], rtol=1e-4, atol=1e-5)
 
 
-def test_one_pass_embedding_from_a_cache(tiny: SimpleNamespace) -> None:
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_one_pass_embedding_from_a_cache(tiny: SimpleNamespace, name: str) -> None:
     # The hidden state of the step in which the query token goes through the decoder is that of one run over all.
     ids = tiny.batch["input_ids"][:1]
     position = int(tiny.batch["retrieval_positions"][0, 0])
@@ -98,19 +100,25 @@ def test_one_pass_embedding_from_a_cache(tiny: SimpleNamespace) -> None:
         step = tiny.model(
             input_ids=ids[:, position : position + 1],
             attention_mask=torch.ones_like(ids[:, : position + 1]),
-            past_key_values=start.past_key_values,
             use_cache=True,
             retrieval_positions=torch.tensor([[0]]),
+            **{name: getattr(start, CACHE)},
         )
         rest = tiny.model(
             input_ids=ids[:, position + 1 :],
             attention_mask=torch.ones_like(ids),
-            past_key_values=step.past_key_values,
             use_cache=True,
             retrieval_positions=[[ids.shape[1] - position - 2]],
+            **{name: getattr(step, CACHE)},
         )
     torch.testing.assert_close(step.retrieval_embeddings[0, 0], expected[0, position], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(rest.retrieval_embeddings[0, 0], expected[0, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_one_cache_under_two_names(tiny: SimpleNamespace) -> None:
+    cache = DynamicCache(config=tiny.model.config)
+    with pytest.raises(ValueError, match="cache and past_key_values are two names of the same argument"):
+        tiny.model(**text_part(tiny.batch), cache=cache, past_key_values=cache)
 
 
 def test_greedy_generation_equals_the_backbones(tiny: SimpleNamespace) -> None:
@@ -154,8 +162,8 @@ def test_activation_checkpointing_gives_the_same_gradients(architecture: str, ma
     expected.loss.backward()
     grads = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
-    model.activation_checkpointing_enable()
-    assert model.is_activation_checkpointing
+    # Called so since transformers 5.23.
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     calls = []
     model.get_decoder().register_forward_hook(lambda *_: calls.append(1))
     out = model(**tiny.batch)
