@@ -97,8 +97,8 @@ def written_since(row: RowState) -> list[int]:
 
 def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, seed: int) -> Any:
     """
-    The encoder after one epoch on the pairs (question before a query token, gold passage, hard negative) of the very
-    examples that OneGen sees, with in-batch negatives.
+    The encoder after one epoch on the pairs (question before a query token, gold passage, hard negative if there are
+    any) of the very examples that OneGen sees, with in-batch negatives. No batch holds a passage twice.
 
     Args:
         encoder (`SentenceTransformer`): Changed in place.
@@ -109,10 +109,12 @@ def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, s
     """
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     args = SentenceTransformerTrainingArguments(
         str(output_dir), num_train_epochs=1, per_device_train_batch_size=16, learning_rate=5e-5, warmup_steps=0.1,
         report_to="none", save_strategy="no", disable_tqdm=True, seed=seed, use_cpu=encoder.device.type == "cpu",
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
     )  # fmt: skip
     seen = data.train.shuffle(seed=seed).select(range(examples))
     trainer = SentenceTransformerTrainer(
@@ -123,15 +125,17 @@ def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, s
 
 
 def pairs_of(examples: Dataset, data: StudyData) -> Dataset:
-    """`anchor`, `positive` and `negative` of every query token that has all of them."""
+    """`anchor`, `positive` and, where the examples name any, `negative` of every query token that has all of them."""
     store = data.store()
+    mined = any(negatives for example in examples for negatives in example["negatives"])
     rows = []
     for example in examples:
         written = example["messages"][-1]["content"]
         questions = [part.strip().rpartition("\n")[2] for part in written.split("[RQ]")[:-1]]
         hops = zip(questions, example["positives"], example["negatives"], strict=True)
         for question, positives, negatives in hops:
-            if positives and negatives:
-                texts = [text_of(store[store.resolve(one[0])[0]]) for one in (positives, negatives)]
-                rows.append({"anchor": question, "positive": texts[0], "negative": texts[1]})
+            named = {"positive": positives, **({"negative": negatives} if mined else {})}
+            if all(named.values()):
+                texts = {name: text_of(store[store.resolve(one[0])[0]]) for name, one in named.items()}
+                rows.append({"anchor": question, **texts})
     return Dataset.from_list(rows)

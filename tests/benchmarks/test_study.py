@@ -116,6 +116,13 @@ def test_a_pipeline_is_asked_with_the_question_written_last(tokenizer: Any, data
     assert asked == [retrieval["query"] for retrieval in told] and len(asked) == 2
 
 
+def test_pairs_without_hard_negatives(data: StudyData) -> None:
+    plain = data.train.map(lambda example: {"negatives": [[] for _ in example["negatives"]]})
+    pairs = pairs_of(plain, data)
+    assert set(pairs.column_names) == {"anchor", "positive"}
+    assert pairs["anchor"] == pairs_of(data.train, data)["anchor"]
+
+
 def test_pairs_are_the_questions_with_their_passages(data: StudyData) -> None:
     pairs = pairs_of(data.train, data)
     assert set(pairs.column_names) == {"anchor", "positive", "negative"}
