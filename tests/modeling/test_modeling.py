@@ -162,8 +162,12 @@ def test_activation_checkpointing_gives_the_same_gradients(architecture: str, ma
     expected.loss.backward()
     grads = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
-    # Called so since transformers 5.23.
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    if hasattr(model, "activation_checkpointing_enable"):  # so called since transformers 5.23
+        model.activation_checkpointing_enable()
+        assert model.is_activation_checkpointing
+    else:
+        model.gradient_checkpointing_enable()
+        assert model.is_gradient_checkpointing
     calls = []
     model.get_decoder().register_forward_hook(lambda *_: calls.append(1))
     out = model(**tiny.batch)
