@@ -19,6 +19,7 @@ from .adapters import save_adapter
 from .auto import OneGenForCausalLM
 from .cards import model_card
 from .checkpoint_push import CheckpointPushMixin
+from .checkpoint_weights import CheckpointWeightsMixin
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
 from .files import write_text_atomically
@@ -28,7 +29,7 @@ from .training_args import OneGenTrainingArguments
 from .training_run import TrainingRun, base_model_of
 
 
-class OneGenTrainer(CheckpointPushMixin, Trainer):
+class OneGenTrainer(CheckpointPushMixin, CheckpointWeightsMixin, Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
