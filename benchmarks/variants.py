@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import RESULTS, result_name, write_result
-from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, score, train_variant
+from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, merged_start, score, train_variant
 from benchmarks.study.tiny import tiny_backbone, tiny_repository
 from onegen_hf.backbones import SMOLLM2
 
@@ -40,6 +40,7 @@ def parse(
     """Read the options; `add_options` adds those of another program."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="dataset repository with the splits train and dev")
+    parser.add_argument("--start", help="checkpoint that all runs start from; SmolLM2-135M if not given")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--examples", type=int, default=480, help="that base is trained on")
@@ -101,6 +102,8 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
     """What the runs have in common, their data, and the settings that the result names."""
     out = Path(options.out)
     source, backbone = (tiny_repository(out), tiny_backbone(out)) if options.quick else (options.data, SMOLLM2)
+    if options.start is not None:
+        backbone = merged_start(options.start, out / "start" / Path(options.start).name)
     setup = Setup(
         backbone, options.dtype, options.device, options.examples, options.examples_per_step,
         options.embedded_tokens, options.inserted_tokens,

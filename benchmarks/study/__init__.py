@@ -2,7 +2,17 @@
 
 from .data import StudyData
 from .scores import Scores, score
-from .training import Setup, load_trained, train_variant
+from .training import Setup, load_trained, merged_start, train_variant
 from .variant import VARIANTS, Variant
 
-__all__ = ["VARIANTS", "Scores", "Setup", "StudyData", "Variant", "load_trained", "score", "train_variant"]
+__all__ = [
+    "VARIANTS",
+    "Scores",
+    "Setup",
+    "StudyData",
+    "Variant",
+    "load_trained",
+    "merged_start",
+    "score",
+    "train_variant",
+]

@@ -7,8 +7,8 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.backbones import load_backbone
+from onegen_hf.files import atomic_folder
 
 from .data import StudyData
 from .experts import upcycle
@@ -44,7 +45,7 @@ class Setup:
     What all runs of a study have in common.
 
     Args:
-        backbone (`str`): Hub id or directory.
+        backbone (`str`): Hub id or directory; a OneGen checkpoint brings its tokens and settings.
         dtype (`str`): Of the weights.
         device (`str`)
         examples (`int`): How many `base` sees.
@@ -64,9 +65,21 @@ class Setup:
         """The model that training starts from, and its tokenizer."""
         dense, tokenizer = load_backbone(self.backbone, dtype=self.dtype)
         own = upcycle(dense, variant.experts, seed) if variant.experts else dense
-        lengths = OneGenConfig(max_embedded_length=self.embedded_tokens, max_passage_length=self.inserted_tokens)
-        model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=lengths)
+        settings = replace(
+            OneGenConfig.of(dense.config) or OneGenConfig(), default_index=None,
+            max_embedded_length=self.embedded_tokens, max_passage_length=self.inserted_tokens,
+        )  # fmt: skip
+        model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=settings)
         return model.to(self.device), tokenizer
+
+    def size(self, variant: Variant) -> dict[str, int]:
+        """What a training must agree in to be taken again."""
+        return {
+            "examples": round(self.examples * variant.examples),
+            "examples_per_step": self.batch_size,
+            "embedded_tokens": self.embedded_tokens,
+            "inserted_tokens": self.inserted_tokens,
+        }
 
 
 def train_variant(
@@ -93,12 +106,11 @@ def train_variant(
         `dict[str, Any]`: Steps, minutes, trained parameters, and the mean losses of the last steps.
 
     Raises:
-        ValueError: The folder holds a training on another number of examples.
+        ValueError: The folder holds a training of another size.
     """
-    finished = output_dir / FACTS
-    examples = round(setup.examples * variant.examples)
+    finished, size = output_dir / FACTS, setup.size(variant)
     if finished.is_file():
-        return finished_training(finished, examples, setup.batch_size)
+        return finished_training(finished, size)
     torch.manual_seed(seed)
     model, tokenizer = setup.untrained(variant, seed)
     if variant.frozen_passages:
@@ -108,7 +120,7 @@ def train_variant(
         str(output_dir / "training"), **{**OPTIONS, **variant.options}, num_train_epochs=1, seed=seed,
         per_device_train_batch_size=setup.batch_size, use_cpu=setup.device == "cpu",
     )  # fmt: skip
-    seen = data.train.shuffle(seed=seed).select(range(examples))
+    seen = data.train.shuffle(seed=seed).select(range(size["examples"]))
     trainer = OneGenTrainer(
         model, args, seen, documents=data.store(), processing_class=tokenizer,
         peft_config=lora if variant.adapter else None, callbacks=list(callbacks),
@@ -121,8 +133,7 @@ def train_variant(
     shutil.rmtree(args.output_dir, ignore_errors=True)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry][-LAST_STEPS:]
     facts = {
-        "examples": examples,
-        "examples_per_step": setup.batch_size,
+        **size,
         "steps": trainer.state.global_step,
         "minutes": round(minutes, 2),
         "resumed": last is not None,
@@ -136,16 +147,30 @@ def train_variant(
     return facts
 
 
-def finished_training(path: Path, examples: int, batch_size: int) -> dict[str, Any]:
-    """What is known of a finished training, which must have been of this size."""
+def finished_training(path: Path, size: Mapping[str, int]) -> dict[str, Any]:
+    """What is known of a finished training, which must have been of this [`Setup.size`]."""
     facts = dict(json.loads(path.read_text(encoding="utf-8")))
-    found = (facts["examples"], facts["examples_per_step"])
-    if found != (examples, batch_size):
-        raise ValueError(
-            f"{path.parent} holds a training on {found[0]} examples in steps of {found[1]}, asked for are "
-            f"{examples} in steps of {batch_size}: name another --out"
-        )
+    others = [f"{name} {facts[name]}, not {asked}" for name, asked in size.items() if facts.get(name, asked) != asked]
+    if others:
+        raise ValueError(f"{path.parent} holds a training of another size ({'; '.join(others)}): name another --out")
     return facts
+
+
+def merged_start(start: str, directory: Path) -> str:
+    """
+    A checkpoint to start from, as a directory that [`Setup`] takes as its backbone.
+
+    Args:
+        start (`str`): A OneGen model or adapter, Hub id or directory.
+        directory (`Path`): Receives the merged model, unless it is there.
+    """
+    if not directory.is_dir():
+        model = OneGenForCausalLM.from_pretrained(start, dtype="float32")
+        tokenizer = load_tokenizer(start)
+        with atomic_folder(directory) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    return str(directory)
 
 
 def load_trained(variant: Variant, setup: Setup, path: Path, seed: int) -> tuple[Any, Any]:

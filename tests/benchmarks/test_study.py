@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from tiny_models import tiny_backbone, tiny_model
 from transformers import LlamaForCausalLM
 
 from benchmarks import against_pipeline, interference, plot, report, variants
-from benchmarks.study import VARIANTS, StudyData
+from benchmarks.study import VARIANTS, Setup, StudyData, merged_start
 from benchmarks.study.experts import upcycle
 from benchmarks.study.gradients import GradientCosines, by_layer
 from benchmarks.study.probes import recall_by_layer
 from benchmarks.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
 from benchmarks.study.training import finished_training, freeze_passages
-from onegen_hf import OneGenDataCollator, OneGenRagPipeline, OneGenTrainingArguments, PassageIndex
+from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenRagPipeline, OneGenTrainingArguments, PassageIndex
 from onegen_hf.evaluation import evaluate_retrieval
 
 
@@ -142,10 +143,26 @@ def test_runs_of_other_settings_are_made_anew(tmp_path: Path, monkeypatch: pytes
 
 def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trained.json"
-    path.write_text(json.dumps({"examples": 8, "examples_per_step": 4}))
-    assert finished_training(path, 8, 4) == {"examples": 8, "examples_per_step": 4}
-    with pytest.raises(ValueError, match="8 examples in steps of 4, asked for are 8 in steps of 2: name"):
-        finished_training(path, 8, 2)
+    facts = {"examples": 8, "examples_per_step": 4, "embedded_tokens": 64, "inserted_tokens": 128, "minutes": 3}
+    path.write_text(json.dumps(facts))
+    size = Setup("backbone", "float32", "cpu", 8, 4, 64, 128).size(VARIANTS["base"])
+    assert finished_training(path, size) == facts
+    with pytest.raises(ValueError, match=r"\(examples_per_step 4, not 2; embedded_tokens 64, not 256\): name another"):
+        finished_training(path, size | {"examples_per_step": 2, "embedded_tokens": 256})
+
+
+def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: Any, tmp_path: Path) -> None:
+    settings = OneGenConfig(system_prompt="Look it up.", default_index="./index", max_embedded_length=9)
+    model = tiny_model(tokenizer, onegen_config=settings)
+    model.save_pretrained(tmp_path / "checkpoint")
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    backbone = merged_start(str(tmp_path / "checkpoint"), tmp_path / "start")
+    found, own_tokenizer = Setup(backbone, "float32", "cpu", 8, 4, 20, 30).untrained(VARIANTS["base"], seed=0)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
+    assert own_tokenizer.get_vocab() == tokenizer.get_vocab()
+    expected = replace(settings, default_index=None, max_embedded_length=20, max_passage_length=30)
+    assert found.onegen_config == expected
 
 
 @pytest.mark.parametrize(
