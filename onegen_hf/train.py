@@ -11,7 +11,6 @@ torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/default_checkpoi
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,6 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, TrlParser, get_peft_config
 
 from .adapters import is_adapter, load_adapter
@@ -28,6 +26,7 @@ from .backbones import load_backbone
 from .configuration import OneGenConfig
 from .corpora import join, load_documents, load_examples
 from .presets import PRESET_CHOICES, TOKEN_PRESETS, with_tokens
+from .resuming import last_whole_checkpoint
 from .trainer import OneGenTrainer
 from .training_args import OneGenTrainingArguments
 from .training_run import changed_options
@@ -178,8 +177,8 @@ def run(
         **changed_options(data),
     }
     checkpoint = args.resume_from_checkpoint
-    if checkpoint is None and args.output_dir is not None and os.path.isdir(args.output_dir):
-        checkpoint = get_last_checkpoint(args.output_dir)
+    if checkpoint is None and args.output_dir is not None:
+        checkpoint = last_whole_checkpoint(args.output_dir)
     if checkpoint is not None:
         logger.warning("going on from %s; give another output_dir to start afresh", checkpoint)
     result = trainer.train(resume_from_checkpoint=checkpoint)

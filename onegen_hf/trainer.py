@@ -19,17 +19,17 @@ from .adapters import save_adapter
 from .auto import OneGenForCausalLM
 from .cards import model_card
 from .checkpoint_push import CheckpointPushMixin
-from .checkpoint_weights import CheckpointWeightsMixin
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
 from .files import write_text_atomically
 from .losses.contrastive import POSITIVE, count_anchors
 from .metrics.anchor_ranks import best_positive_ranks, rank_metrics
+from .resuming import ResumingMixin
 from .training_args import OneGenTrainingArguments
 from .training_run import TrainingRun, base_model_of
 
 
-class OneGenTrainer(CheckpointPushMixin, CheckpointWeightsMixin, Trainer):
+class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 

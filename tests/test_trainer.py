@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import MIXTURES, tiny_backbone, tiny_model
+from tiny_models import tiny_backbone, tiny_model
 from training_setup import LEARNING_RATE, QUIET, assert_same_weights, dataset, logged, trainer_for, weights
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
@@ -267,57 +267,7 @@ def test_summarize_evaluation_by_hand() -> None:
     assert summarize_evaluation([], [1]) == {}
 
 
-# Saving, resuming
-
-
-@pytest.mark.parametrize("architecture", ["llama_tied", *MIXTURES])
-def test_resuming_gives_the_weights_of_an_uninterrupted_run(
-    architecture: str, base_tokenizer: Any, tmp_path: Path
-) -> None:
-    kwargs: dict[str, Any] = dict(
-        architecture=architecture, max_steps=6, per_device_train_batch_size=2, train_sampling_strategy="random",
-        optim="adamw_torch", learning_rate=1e-3, num_hard_negatives=1, num_random_negatives=2,
-        save_strategy="steps", save_steps=4,
-    )  # fmt: skip
-    whole = trainer_for(base_tokenizer, tmp_path / "run", **kwargs)
-    whole.train()
-    checkpoint = tmp_path / "run" / "checkpoint-4"
-    resumed = trainer_for(base_tokenizer, tmp_path / "other", **kwargs)
-    resumed.train(resume_from_checkpoint=str(checkpoint))
-    assert resumed.state.global_step == 6
-    assert_same_weights(weights(resumed.model), weights(whole.model), atol=1e-7)
-    for name in ("loss_gen", "loss_ret"):
-        pairs = [[getattr(e, name) for e in logged(t)[-2:]] for t in (whole, resumed)]
-        assert pairs[0] == pytest.approx(pairs[1], rel=1e-5)
-
-
-@pytest.mark.parametrize("architecture", ["llama_tied", *MIXTURES])
-def test_the_best_model_is_loaded_at_the_end(architecture: str, base_tokenizer: Any, tmp_path: Path) -> None:
-    # Here the highest loss counts as the best, so that it is not that of the last checkpoint.
-    trainer = trainer_for(
-        base_tokenizer, tmp_path, architecture=architecture, eval_dataset=dataset(), max_steps=3,
-        save_strategy="steps", save_steps=1, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True,
-        greater_is_better=True,
-    )  # fmt: skip
-    trainer.train()
-    best = tmp_path / "checkpoint-1"
-    assert trainer.state.best_model_checkpoint == str(best)
-    assert_same_weights(weights(trainer.model), weights(OneGenForCausalLM.from_pretrained(best)))
-
-
-@pytest.mark.parametrize("architecture", ["llama_tied", "mixtral"])
-def test_resuming_from_a_checkpoint_in_shards(architecture: str, base_tokenizer: Any, tmp_path: Path) -> None:
-    kwargs: dict[str, Any] = dict(architecture=architecture, max_steps=2, save_strategy="steps", save_steps=1)
-    whole = trainer_for(base_tokenizer, tmp_path, **kwargs)
-    whole.train()
-    checkpoint = tmp_path / "checkpoint-1"
-    model = OneGenForCausalLM.from_pretrained(checkpoint)
-    (checkpoint / "model.safetensors").unlink()
-    model.save_pretrained(checkpoint, max_shard_size="20KB")
-    assert len(list(checkpoint.glob("model-*.safetensors"))) > 1
-    resumed = trainer_for(base_tokenizer, tmp_path / "other", **kwargs)
-    resumed.train(resume_from_checkpoint=str(checkpoint))
-    assert_same_weights(weights(resumed.model), weights(whole.model), atol=1e-7)
+# Saving
 
 
 def test_saved_model_loads_without_the_trainer(base_tokenizer: Any, tmp_path: Path) -> None:

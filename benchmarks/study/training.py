@@ -16,12 +16,12 @@ import torch
 from peft import LoraConfig
 from torch import Tensor
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.backbones import load_backbone
 from onegen_hf.files import atomic_folder
+from onegen_hf.resuming import last_whole_checkpoint
 
 from .data import StudyData
 from .experts import upcycle
@@ -125,7 +125,7 @@ def train_variant(
         model, args, seen, documents=data.store(), processing_class=tokenizer,
         peft_config=lora if variant.adapter else None, callbacks=list(callbacks),
     )  # fmt: skip
-    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    last = last_whole_checkpoint(str(args.output_dir))
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=last)
     minutes = (time.perf_counter() - start) / 60

@@ -78,6 +78,17 @@ def test_an_interrupted_run_goes_on(recipe: Any, tmp_path: Path, caplog: pytest.
     assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4]
 
 
+def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(
+    recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"save_strategy": "steps", "save_steps": 1}
+    main(["train", "--config", recipe(**options)])
+    (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").unlink()
+    main(["train", "--config", recipe(**options)])
+    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in caplog.text
+    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2]
+
+
 def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> None:
     main(["train", "--config", recipe(), "--max_steps", "1", "--tokens", "self-rag"])
     tokens = json.loads((tmp_path / "run" / "config.json").read_text())["onegen"]["tokens"]
