@@ -45,7 +45,9 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
     experts' router loss is averaged over micro-batches and processes.
 
     Args:
-        model (`OneGenForCausalLM`, `PeftModel` over one, or `str`): A string is loaded with `from_pretrained`.
+        model (`OneGenForCausalLM`, `PeftModel` over one, or `str`): A string is loaded with `from_pretrained`. `None`
+            with a `model_init`, which makes one for each training, as `hyperparameter_search` needs it (`lambda_ret`
+            and the other arguments of the objective may be searched).
         args ([`OneGenTrainingArguments`], *optional*)
         train_dataset, eval_dataset (`datasets.Dataset`, *optional*): Rows of the `examples` configuration.
         documents (`DocumentStore` or rows of the `documents` configuration, *optional*): What the examples refer to;
@@ -61,7 +63,7 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
 
     def __init__(
         self,
-        model: Any,
+        model: Any = None,
         args: OneGenTrainingArguments | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -71,33 +73,28 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         data_collator: OneGenDataCollator | None = None,
         **kwargs: Any,
     ) -> None:
-        args = args or OneGenTrainingArguments("onegen-trainer")
-        if isinstance(model, str):
+        self.args = args = args or OneGenTrainingArguments("onegen-trainer")
+        self.processing_class: Any = processing_class
+        self._peft_config, self._first_model = peft_config, None
+        if model is None and kwargs.get("model_init") is not None:
+            self.model_init = kwargs["model_init"]
+            self._first_model = self.call_model_init()
+        elif isinstance(model, str):
             model = OneGenForCausalLM.from_pretrained(model)
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
-        if not isinstance(base, OneGenForCausalLM):
-            raise TypeError(
-                f"model is a {type(base).__name__}, not a OneGenForCausalLM: load it with "
-                "`OneGenForCausalLM.from_backbone` or `.from_pretrained`"
-            )
-        if processing_class is None:
-            raise ValueError("processing_class is missing: pass the tokenizer that holds the retrieval tokens")
-        base.check_tokenizer(processing_class)
-        base.set_loss(**args.loss_options())
+        if model is not None:
+            model = self._prepared(model)
         if data_collator is None:
             if documents is None:
                 raise ValueError("documents is missing: pass the corpus that positives and negatives refer to")
             data_collator = OneGenDataCollator(
                 processing_class,
                 documents,
-                base.onegen_config,
+                _joint_model(model or self._first_model).onegen_config,
                 num_hard_negatives=args.num_hard_negatives,
                 num_random_negatives=args.num_random_negatives,
                 max_length=args.max_length,
                 seed=args.data_seed if args.data_seed is not None else args.seed,
             )
-        if peft_config is not None:
-            model = add_adapter(model, processing_class, peft_config)
         if args.n_gpu > 1:
             # torch's DataParallel splits every tensor along its first axis, which passages and targets do not share.
             args._n_gpu = 1
@@ -116,6 +113,23 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         self._logged_step = 0
         self._anchors_in_batch: Tensor | None = None
         self._evaluation: list[dict[str, Any]] = []
+
+    def _prepared(self, model: Any) -> Any:
+        """The model with its objective, and with its adapter."""
+        base = _joint_model(model)
+        if self.processing_class is None:
+            raise ValueError("processing_class is missing: pass the tokenizer that holds the retrieval tokens")
+        base.check_tokenizer(self.processing_class)
+        base.set_loss(**self.args.loss_options())
+        return model if self._peft_config is None else add_adapter(model, self.processing_class, self._peft_config)
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        model, self._first_model = self._first_model, None
+        return self._prepared(super().call_model_init(trial)) if model is None else model
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        super()._hp_search_setup(trial)
+        _joint_model(self.model).set_loss(**self.args.loss_options())
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
         samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -267,6 +281,16 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             license=license,
         )
         write_text_atomically(directory / "README.md", str(card))
+
+
+def _joint_model(model: Any) -> Any:
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(base, OneGenForCausalLM):
+        raise TypeError(
+            f"model is a {type(base).__name__}, not a OneGenForCausalLM: load it with "
+            "`OneGenForCausalLM.from_backbone` or `.from_pretrained`"
+        )
+    return base
 
 
 def _names(given: str | list[str] | None) -> list[str]:

@@ -71,6 +71,12 @@ class OneGenTrainingArguments(TrainingArguments):
             )
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length={self.max_length} must be at least 2 tokens")
+        if self.accelerator_config.dispatch_batches:
+            raise ValueError(
+                "dispatch_batches=True would cut the passages of a batch by its rows: leave it out of "
+                "accelerator_config; every process then collates its own examples, of a stream too"
+            )
+        self.accelerator_config.dispatch_batches = False  # the default of accelerate for streams is True
 
     def loss_options(self) -> dict[str, Any]:
         """Arguments for [`~OneGenForCausalLM.set_loss`]."""

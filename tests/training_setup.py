@@ -39,9 +39,11 @@ def trainer_for(
     tokenizer = copy.deepcopy(base_tokenizer)
     fresh = tiny_model(tokenizer, architecture, seed=1)
     extra = {name: kwargs.pop(name) for name in ("eval_dataset", "peft_config", "callbacks") if name in kwargs}
+    train = kwargs.pop("train_dataset", None)
     args = OneGenTrainingArguments(str(directory), **{**PLAIN_SGD, **kwargs})
     return OneGenTrainer(
-        model=fresh if model is None else model, args=args, train_dataset=dataset(numbers), documents=DOCUMENTS,
+        model=fresh if model is None else model, args=args,
+        train_dataset=dataset(numbers) if train is None else train, documents=DOCUMENTS,
         processing_class=tokenizer, **extra,
     )  # fmt: skip
 
