@@ -28,6 +28,9 @@ from .resuming import ResumingMixin
 from .training_args import OneGenTrainingArguments
 from .training_run import TrainingRun, base_model_of
 
+UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
+"""Arguments of `Trainer` that this one has no place for."""
+
 
 class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
     """
@@ -55,7 +58,7 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         processing_class (`PreTrainedTokenizerBase`, *optional*): The tokenizer, with the retrieval tokens.
         peft_config (`PeftConfig`, *optional*): Trains an adapter; the retrieval tokens' rows stay trainable.
         data_collator (`OneGenDataCollator`, *optional*)
-        kwargs: As for [`~transformers.Trainer`].
+        kwargs: As for [`~transformers.Trainer`], but for functions that compute metrics or the loss.
     """
 
     # The loss below is already divided by the whole batch's tokens and anchors.
@@ -73,6 +76,12 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         data_collator: OneGenDataCollator | None = None,
         **kwargs: Any,
     ) -> None:
+        for name in UNUSED_OF_TRAINER:
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"{name} would not be called: the loss is the model's (`lambda_ret`, `contrastive_loss`), and "
+                    "evaluation reports losses, recall@k and MRR; use `onegen_hf.evaluation` for answers"
+                )
         self.args = args = args or OneGenTrainingArguments("onegen-trainer")
         self.processing_class: Any = processing_class
         self._peft_config, self._first_model = peft_config, None

@@ -37,7 +37,8 @@ class OneGenTrainingArguments(TrainingArguments):
         eval_recall_at (`list[int]`, *optional*, defaults to `[1, 5]`): The k of recall@k.
 
     Defaults that differ from the parent: `learning_rate=5e-5` stays, `remove_unused_columns=False` (rows hold more
-    than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding).
+    than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding). With `use_liger_kernel`
+    its fused loss stays off, since it replaces the forward.
     """
 
     lambda_gen: float = field(default=1.0, metadata={"help": "Weight of the language-model loss."})
@@ -71,6 +72,18 @@ class OneGenTrainingArguments(TrainingArguments):
             )
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length={self.max_length} must be at least 2 tokens")
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} is no part of the joint objective: leave it out"
+            )
+        if self.use_liger_kernel:
+            kernels: dict[str, Any] = dict(self.liger_kernel_config or {})  # type: ignore[has-type]
+            if kernels.setdefault("fused_linear_cross_entropy", False):
+                raise ValueError(
+                    "liger_kernel_config with fused_linear_cross_entropy=True replaces the forward that computes both "
+                    "losses: leave it out, or set it to False; the other kernels stay"
+                )
+            self.liger_kernel_config = kernels
         if self.accelerator_config.dispatch_batches:
             raise ValueError(
                 "dispatch_batches=True would cut the passages of a batch by its rows: leave it out of "

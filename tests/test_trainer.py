@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel
 from sample_corpus import DOCUMENTS, EXAMPLES
 from tiny_models import tiny_backbone, tiny_model
 from training_setup import (
     LEARNING_RATE,
-    PLAIN_SGD,
     QUIET,
     assert_same_weights,
     dataset,
@@ -22,7 +20,6 @@ from training_setup import (
     trainer_for,
     weights,
 )
-from transformers.trainer_utils import HPSearchBackend
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
 from onegen_hf.documents import DocumentStore
@@ -294,46 +291,6 @@ def test_saved_model_loads_without_the_trainer(base_tokenizer: Any, tmp_path: Pa
     assert_same_weights(weights(again.model), weights(trainer.model))
 
 
-def test_a_model_made_anew_for_each_training(base_tokenizer: Any, tmp_path: Path) -> None:
-    tokenizer = copy.deepcopy(base_tokenizer)
-    made: list[Any] = []
-
-    def model_init() -> Any:
-        made.append(tiny_model(tokenizer, seed=1))
-        return made[-1]
-
-    args = OneGenTrainingArguments(str(tmp_path), **PLAIN_SGD, lambda_ret=0.5)
-    trainer = OneGenTrainer(
-        None, args, dataset(), documents=DOCUMENTS, processing_class=tokenizer, model_init=model_init
-    )
-    trainer.train()
-    first, expected = weights(trainer.model), trainer_for(base_tokenizer, tmp_path, lambda_ret=0.5)
-    expected.train()
-    assert_same_weights(first, weights(expected.model))
-    trainer.train()
-    assert len(made) == 3 and trainer.model is made[-1]  # one for the tokens and settings, and one per training
-    assert_same_weights(weights(trainer.model), first)
-
-
-def test_a_search_sets_the_objective_of_each_trial(base_tokenizer: Any, tmp_path: Path) -> None:
-    tokenizer = copy.deepcopy(base_tokenizer)
-    args = OneGenTrainingArguments(str(tmp_path), **PLAIN_SGD)
-    trainer = OneGenTrainer(
-        None, args, dataset(), documents=DOCUMENTS, processing_class=tokenizer, peft_config=LoraConfig(r=2),
-        model_init=lambda trial: tiny_model(tokenizer, seed=1),
-    )  # fmt: skip
-    trainer.hp_search_backend = HPSearchBackend.RAY  # its trials are dictionaries
-    for weight in (0.25, 3.0):
-        trainer._hp_search_setup({"lambda_ret": weight, "contrastive_scale": 7.0})
-        assert trainer.model.get_base_model().lambda_ret == weight
-        trainer.train()
-        assert isinstance(trainer.model, PeftModel)
-        joint = trainer.model.get_base_model()
-        assert joint.lambda_ret == weight and joint.contrastive_loss.scale == 7.0
-        entry = logged(trainer)[-1]
-        assert entry.loss == pytest.approx(entry.loss_gen + weight * entry.loss_ret, rel=1e-3)
-
-
 # Data
 
 
@@ -344,11 +301,6 @@ def test_a_stream_of_examples_equals_the_rows(base_tokenizer: Any, tmp_path: Pat
     stream = trainer_for(base_tokenizer, tmp_path, train_dataset=dataset().to_iterable_dataset(), **kwargs)
     stream.train()
     assert_same_weights(weights(stream.model), weights(rows.model))
-
-
-def test_batches_can_not_be_cut_by_rows(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="dispatch_batches=True would"):
-        OneGenTrainingArguments(str(tmp_path), use_cpu=True, accelerator_config={"dispatch_batches": True})
 
 
 def test_encode_dataset(tokenizer: Any) -> None:

@@ -53,8 +53,20 @@ def test_from_the_command_line(tmp_path: Path) -> None:
             r"contrastive_loss='triplet' is unknown: choose one of \['bpr', 'info_nce'\]",
         ),
         ({"max_length": 1}, "max_length=1 must be at least 2 tokens"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 is no part of the joint objective"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches=True would cut the passages"),
+        (
+            {"use_liger_kernel": True, "liger_kernel_config": {"fused_linear_cross_entropy": True}},
+            "replaces the forward that computes both losses",
+        ),
     ],
 )
 def test_bad_settings(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         make(tmp_path, **arguments)
+
+
+def test_liger_kernels_leave_the_forward(tmp_path: Path) -> None:
+    assert make(tmp_path).liger_kernel_config is None
+    kernels = make(tmp_path, use_liger_kernel=True, liger_kernel_config={"swiglu": False}).liger_kernel_config
+    assert kernels == {"swiglu": False, "fused_linear_cross_entropy": False}
