@@ -15,15 +15,18 @@ class DocumentStore(Sequence[Passage]):
 
     Args:
         documents (`Iterable`): `documents` rows (`id`, `title`, `sentences`), `{id, title, text}` mappings, strings or
-            [`Passage`]s; a `datasets.Dataset` is read lazily.
+            [`Passage`]s; a `datasets.Dataset` is read lazily, a stream at once.
 
     Raises:
+        `TypeError`: For what would be iterated over in pieces: a single text, a mapping, a data frame.
         `ValueError`: If it is empty, a passage has no text, or two passages share an id.
     """
 
     def __init__(self, documents: Iterable[Passage | Mapping[str, Any] | str]) -> None:
+        check_container(documents)
+        lazy = hasattr(documents, "column_names") and hasattr(documents, "__len__")
         self._rows: Any
-        self._rows = documents if hasattr(documents, "column_names") else list(documents)
+        self._rows = documents if lazy else list(documents)
         if len(self._rows) == 0:
             raise ValueError("documents: the corpus is empty. Give at least one passage.")
         if hasattr(self._rows, "column_names") and "id" in self._rows.column_names:
@@ -69,6 +72,22 @@ class DocumentStore(Sequence[Passage]):
         if int(sentence) >= max(len(self[row].sentences), 1):
             raise ValueError(f"an example refers to {reference!r}, but that document has fewer sentences")
         return row, int(sentence)
+
+
+def check_container(documents: Any) -> None:
+    """Refuse what holds passages, or is one, and is iterated over in other pieces; see [`DocumentStore`]."""
+    if isinstance(documents, (str, bytes)):
+        raise TypeError("passages is a single text: give a list of passages, such as [text]")
+    if isinstance(documents, Mapping):
+        raise TypeError(
+            f"passages is a mapping with the keys {sorted(map(str, documents))[:8]}: give a list of passages, or one "
+            "split of the dataset, such as dataset['train']"
+        )
+    if hasattr(documents, "columns") and hasattr(documents, "dtypes"):
+        raise TypeError(
+            f"passages is a {type(documents).__name__}, whose columns would be read as passages: give "
+            "`datasets.Dataset.from_pandas(frame)` or `.from_polars(frame)`"
+        )
 
 
 def stable_key(identifier: str) -> int:

@@ -167,20 +167,9 @@ def as_document_store(passages: Any) -> DocumentStore:
     A [`DocumentStore`] of whatever holds passages; one that is a store already stays itself.
 
     Raises:
-        `TypeError`: For a single text or mapping, which would be iterated over in pieces.
-        `ValueError`: As [`DocumentStore`].
+        `TypeError` or `ValueError`: As [`DocumentStore`].
     """
-    if isinstance(passages, DocumentStore):
-        return passages
-    if isinstance(passages, (str, bytes)):
-        raise TypeError("passages is a single text: give a list of passages, such as [text]")
-    if isinstance(passages, Mapping):
-        raise TypeError(
-            f"passages is a mapping with the keys {sorted(map(str, passages))[:8]}: give a list of passages, or one "
-            "split of the dataset, such as dataset['train']"
-        )
-    streamed = hasattr(passages, "column_names") and not hasattr(passages, "__len__")
-    return DocumentStore(list(passages) if streamed else passages)
+    return passages if isinstance(passages, DocumentStore) else DocumentStore(passages)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
@@ -21,6 +20,7 @@ from .cards import model_card
 from .checkpoint_push import CheckpointPushMixin
 from .collator import OneGenDataCollator
 from .documents import DocumentStore
+from .encoded_examples import encode_dataset, one_split
 from .files import write_text_atomically
 from .losses.contrastive import POSITIVE, count_anchors
 from .metrics.anchor_ranks import best_positive_ranks, rank_metrics
@@ -111,7 +111,7 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=encode_dataset(train_dataset, data_collator),
+            train_dataset=encode_dataset(one_split(train_dataset), data_collator),
             eval_dataset=encode_dataset(eval_dataset, data_collator),
             processing_class=processing_class,
             **kwargs,
@@ -343,22 +343,6 @@ def add_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, peft_config: Pef
         else:
             peft_config.trainable_token_indices = rows
     return get_peft_model(model, peft_config)
-
-
-def encode_dataset(dataset: Any, collator: OneGenDataCollator) -> Any:
-    """Encode rows of messages once, with a progress bar; other datasets are left to the collator."""
-    if isinstance(dataset, dict):
-        return {name: encode_dataset(part, collator) for name, part in dataset.items()}
-    if not isinstance(dataset, Dataset) or "messages" not in dataset.column_names:
-        return dataset
-    if len(dataset) == 0:
-        raise ValueError("the dataset has no examples")
-    kept = {"input_ids", "labels", "query_positions", "positives", "negatives", "length"}
-    removed = [name for name in dataset.column_names if name not in kept]
-    # Not cached on disk: a cache that a changed template or length does not invalidate is worse than a minute of work.
-    return dataset.map(
-        collator.encode_example, remove_columns=removed, desc="Encoding examples", load_from_cache_file=False
-    )
 
 
 def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]) -> dict[str, float]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from onegen_hf import Passage
 from onegen_hf.documents import DocumentStore, stable_key
 
 
-@pytest.mark.parametrize("kind", ["list", "dataset", "passages", "generator"])
+@pytest.mark.parametrize("kind", ["list", "dataset", "passages", "generator", "stream"])
 def test_same_store_whatever_the_container(kind: str, documents: list[dict[str, Any]]) -> None:
     containers: dict[str, Any] = {
         "list": documents,
         "dataset": Dataset.from_list(documents),
         "passages": [Passage.from_record(row, n) for n, row in enumerate(documents)],
         "generator": iter(documents),
+        "stream": Dataset.from_list(documents).to_iterable_dataset(),
     }
     store = DocumentStore(containers[kind])
     assert len(store) == 12
@@ -55,6 +56,17 @@ def test_unknown_references(reference: str, documents: list[dict[str, Any]]) -> 
 def test_a_sentence_too_many(reference: str, documents: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=f"refers to '{reference}', but that document has fewer sentences"):
         DocumentStore(documents).resolve(reference)
+
+
+def test_containers_that_are_iterated_over_in_other_pieces(documents: list[dict[str, Any]]) -> None:
+    dataset = Dataset.from_list(documents)
+    with pytest.raises(TypeError, match="passages is a single text: give a list"):
+        DocumentStore("One passage.")
+    with pytest.raises(TypeError, match=r"keys \['train'\]: give a list of passages, or one split"):
+        DocumentStore(DatasetDict(train=dataset))
+    with pytest.raises(TypeError, match=r"is a DataFrame, whose columns .* give `datasets.Dataset.from_pandas"):
+        DocumentStore(dataset.to_pandas())
+    assert DocumentStore(Dataset.from_pandas(dataset.to_pandas())).ids == DocumentStore(dataset).ids
 
 
 def test_bad_corpora() -> None:

@@ -23,10 +23,11 @@ from training_setup import (
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
 from onegen_hf.documents import DocumentStore
+from onegen_hf.encoded_examples import encode_dataset
 from onegen_hf.losses import BPRLoss
 from onegen_hf.losses.causal_lm import causal_lm_loss, shifted_targets
 from onegen_hf.passages import PassageEncoder
-from onegen_hf.trainer import encode_dataset, no_passages, summarize_evaluation
+from onegen_hf.trainer import no_passages, summarize_evaluation
 
 
 def gradient(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset, DatasetDict
 from peft import LoraConfig, PeftModel
 from sample_corpus import DOCUMENTS
 from tiny_models import tiny_model
@@ -63,3 +64,22 @@ def test_functions_never_called_are_refused(name: str, model: Any, tokenizer: An
         OneGenTrainer(
             model, args, dataset(), documents=DOCUMENTS, processing_class=tokenizer, **{name: lambda *given: {}}
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (lambda: DatasetDict(train=dataset(), dev=dataset()), TypeError, r"keys \['dev', 'train'\]: give one split"),
+        (lambda: dataset().to_pandas(), TypeError, "the dataset is a DataFrame: give rows"),
+        (lambda: "org/corpus", TypeError, "the dataset is a str: give rows"),
+        (lambda: Dataset.from_list(DOCUMENTS), ValueError, "no `messages`: give rows .* passages go into `documents`"),
+        (lambda: dataset([]), ValueError, "has no examples"),
+    ],
+    ids=["splits", "data frame", "name", "passages", "empty"],
+)
+def test_what_is_no_training_data(
+    given: Any, error: type[Exception], message: str, model: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    args = OneGenTrainingArguments(str(tmp_path), **QUIET)
+    with pytest.raises(error, match=message):
+        OneGenTrainer(model, args, given(), documents=DOCUMENTS, processing_class=tokenizer)
