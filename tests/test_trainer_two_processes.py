@@ -22,6 +22,7 @@ CASES: dict[str, tuple[list[int], int, dict[str, Any]]] = {
     "activation checkpointing": ([0, 1, 2, 4], 2, {"gradient_checkpointing": True}),
     "experts": ([0, 1, 2, 4], 2, {"architecture": "mixtral"}),
     "adapter": ([0, 1, 2, 4], 2, {"adapter": True}),
+    "stream": ([0, 1, 2, 4, 5, 7, 3, 6], 2, {"stream": True, "max_steps": 2}),
 }
 
 
@@ -32,6 +33,8 @@ def make(case: str, tokenizer: Any, directory: Path, joined: bool) -> Any:
         from peft import LoraConfig
 
         settings["peft_config"] = LoraConfig(r=2, target_modules=["q_proj"])
+    if settings.pop("stream", False):
+        settings["train_dataset"] = dataset(numbers).to_iterable_dataset()
     torch.manual_seed(0)
     return trainer_for(
         tokenizer, directory, numbers, per_device_train_batch_size=2 * size if joined else size,
