@@ -2,9 +2,9 @@
 Training from the command line, on one process or many.
 
 ```
-onegen-hf train --config recipes/default_checkpoint.yaml
-accelerate launch -m onegen_hf.train --config recipes/default_checkpoint.yaml
-torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/default_checkpoint.yaml --use_cpu
+onegen-hf train --config recipes/quick_start.yaml
+accelerate launch -m onegen_hf.train --config recipes/quick_start.yaml
+torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use_cpu
 ```
 """
 
@@ -194,11 +194,18 @@ def run(
     return trainer
 
 
+def parse(
+    arguments: Sequence[str],
+) -> tuple[DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig]:
+    """Read the options and the recipe that they name."""
+    parser = TrlParser((DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig), prog="onegen-hf train")
+    return parser.parse_args_and_config(list(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` are those of the process by default."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    parser = TrlParser((DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig), prog="onegen-hf train")
-    trainer = run(*parser.parse_args_and_config(list(sys.argv[1:] if arguments is None else arguments)))
+    trainer = run(*parse(sys.argv[1:] if arguments is None else arguments))
     trainer.end()
 
 

@@ -18,6 +18,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.auto import load_tokenizer
 from onegen_hf.cli.main import main
+from onegen_hf.train import parse
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture
@@ -93,6 +96,14 @@ def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> N
     main(["train", "--config", recipe(), "--max_steps", "1", "--tokens", "self-rag"])
     tokens = json.loads((tmp_path / "run" / "config.json").read_text())["onegen"]["tokens"]
     assert "[Utility:5]" in tokens["generation"]
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_name_options_that_there_are(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, _, args, model = parse(["--config", str(path), "--use_cpu"])
+    assert data.datasets and model.model_name_or_path
+    assert args.output_dir and args.output_dir.startswith("outputs/")
 
 
 @pytest.mark.parametrize(
