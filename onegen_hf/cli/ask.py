@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TextStreamer, pipeline
-from trl import TrlParser
 
 from ..presets import PRESET_CHOICES
 from ..quantization import quantize_for_cpu
 from .display import format_result
+from .texts import texts_and_options
 
 
 @dataclass
@@ -88,19 +88,11 @@ class AskArguments(PipelineArguments):
     stream: bool = field(default=False, metadata={"help": "Print the text as it is generated."})
 
 
-def split_questions(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Take the questions, which come first, apart from the options that follow them."""
-    first_option = next((n for n, text in enumerate(arguments) if text.startswith("-")), len(arguments))
-    return list(arguments[:first_option]), list(arguments[first_option:])
-
-
 def main(arguments: Sequence[str]) -> None:
     """
     Run the command: `onegen-hf ask "Where was …?" "Who …?" --k 2`, or questions on standard input, one per line.
     """
-    questions, options = split_questions(arguments)
-    parser = TrlParser(AskArguments, prog="onegen-hf ask [QUESTION ...]")
-    (ask,) = parser.parse_args_and_config(options)
+    questions, ask = texts_and_options(AskArguments, arguments, "onegen-hf ask [QUESTION ...]")
     rag = ask.load()
     if questions and not ask.stream:
         for question, result in zip(

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from transformers import pipeline
-from trl import TrlParser
 
 from ..files import write_text_atomically
 from ..pictures import format_mentions, mention_page, wants_color
 from ..presets import PRESET_CHOICES
-from .ask import split_questions
+from .texts import texts_and_options
 
 
 @dataclass
@@ -91,8 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     Run the command: `onegen-hf link "Ada Moll lives in …" --model …`, or texts on standard input, one per line.
     """
-    texts, options = split_questions(arguments)
-    (link,) = TrlParser(LinkArguments, prog="onegen-hf link [TEXT ...]").parse_args_and_config(options)
+    texts, link = texts_and_options(LinkArguments, arguments, "onegen-hf link [TEXT ...]")
     linker = link.load()
     results = []
     for text, mentions in linked(link, linker, texts):

@@ -17,7 +17,6 @@ from tiny_models import tiny_model
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from onegen_hf import PassageIndex
-from onegen_hf.cli.ask import split_questions
 from onegen_hf.cli.demo import OUTSIDE, demo_questions
 from onegen_hf.cli.display import format_result
 from onegen_hf.cli.main import COMMANDS, main
@@ -100,11 +99,6 @@ def test_ask_with_drafts(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -
     assert plain["usage"]["rejected_tokens"] == 0
     fewer = plain["usage"]["forward_calls"] - drafted["usage"]["forward_calls"]
     assert drafted["usage"]["rejected_tokens"] + fewer > 0
-
-
-def test_questions_come_before_options() -> None:
-    assert split_questions(["a", "b c", "--k", "2"]) == (["a", "b c"], ["--k", "2"])
-    assert split_questions([]) == ([], [])
 
 
 def test_index_then_ask(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
