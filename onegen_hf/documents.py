@@ -29,7 +29,7 @@ class DocumentStore(Sequence[Passage]):
         self._rows = documents if lazy else list(documents)
         if len(self._rows) == 0:
             raise ValueError("documents: the corpus is empty. Give at least one passage.")
-        if hasattr(self._rows, "column_names") and "id" in self._rows.column_names:
+        if lazy and "id" in self._rows.column_names:
             ids = [str(value) for value in self._rows["id"]]
         else:
             ids = [passage.id for passage in self]
