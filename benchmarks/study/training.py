@@ -72,9 +72,10 @@ class Setup:
         model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=settings)
         return model.to(self.device), tokenizer
 
-    def size(self, variant: Variant) -> dict[str, int]:
+    def size(self, variant: Variant) -> dict[str, Any]:
         """What a training must agree in to be taken again."""
         return {
+            "backbone": Path(self.backbone).name,
             "examples": round(self.examples * variant.examples),
             "examples_per_step": self.batch_size,
             "embedded_tokens": self.embedded_tokens,
@@ -147,7 +148,7 @@ def train_variant(
     return facts
 
 
-def finished_training(path: Path, size: Mapping[str, int]) -> dict[str, Any]:
+def finished_training(path: Path, size: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a finished training, which must have been of this [`Setup.size`]."""
     facts = dict(json.loads(path.read_text(encoding="utf-8")))
     others = [f"{name} {facts[name]}, not {asked}" for name, asked in size.items() if facts.get(name, asked) != asked]

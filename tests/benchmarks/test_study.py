@@ -149,6 +149,9 @@ def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
     assert finished_training(path, size) == facts
     with pytest.raises(ValueError, match=r"\(examples_per_step 4, not 2; embedded_tokens 64, not 256\): name another"):
         finished_training(path, size | {"examples_per_step": 2, "embedded_tokens": 256})
+    path.write_text(json.dumps({**facts, "backbone": "another"}))
+    with pytest.raises(ValueError, match=r"\(backbone another, not backbone\): name another"):
+        finished_training(path, size)
 
 
 def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: Any, tmp_path: Path) -> None:
