@@ -20,15 +20,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks import variants
 from benchmarks.alternatives.encoder import load_minilm
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import write_result
-from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, train_variant
+from benchmarks.report import low_mean_high, write_result
+from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, side_by_side, train_variant
 from benchmarks.study.retrievers import Bm25Retriever, EncoderRetriever, Retriever, fine_tuned, pipeline_decoder
 from benchmarks.study.scores import Interval, intervals
 from benchmarks.study.tiny import tiny_encoder
@@ -37,6 +39,7 @@ from onegen_hf.evaluation import evaluate_rag
 from onegen_hf.evaluation.report import GOLD
 from onegen_hf.generation import OnePassDecoder
 from onegen_hf.metrics import answer_f1, ratio_confidence_interval
+from onegen_hf.pipelines.checkpoint import where_it_is
 
 NAME = "against_pipeline"
 ONE_PASS = "one pass"
@@ -85,8 +88,9 @@ def difference(own: Sequence[float], other: Sequence[float]) -> Interval:
     return [round(value, 2) for value in (sum(pairs) / len(pairs), low, high)]
 
 
-def one_seed(seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
-    """All contenders of a seed."""
+def one_seed(seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """What is said of all contenders of a seed, and their F1 by question."""
+    setup, data, _ = variants.load(options)
     out = Path(options.out)
     results: dict[str, Any] = {}
     f1: dict[str, list[float]] = {}
@@ -98,15 +102,24 @@ def one_seed(seed: int, setup: Setup, data: StudyData, options: argparse.Namespa
         index = PassageIndex.build(
             model, tokenizer, data.searched, checkpoint_dir=own / "encoding", show_progress=False
         )
-        rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
+        rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
         for number, (label, decoder) in enumerate(contenders.items()):
             folder = own / "against_pipeline" / f"{number}-{seed}"
             results[label], f1[label] = answer(rag, data, folder, decoder, number == 0, options.batch_size)
+    return {"contenders": results, "points_of_f1_ahead_of": ahead_of(f1)}, f1
+
+
+def ahead_of(f1: Mapping[str, Sequence[float]]) -> dict[str, Interval]:
+    """By how much one pass is ahead of the others."""
+    return {label: difference(f1[ONE_PASS], own) for label, own in f1.items() if label != ONE_PASS}
+
+
+def of_seeds(f1: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """The mean F1 of each contender between those of single seeds, and differences of each question's mean F1."""
+    means = {label: np.mean([own[label] for own in f1], axis=0).tolist() for label in f1[0]}
     return {
-        "contenders": results,
-        "points_of_f1_ahead_of": {
-            label: difference(f1[ONE_PASS], own) for label, own in f1.items() if label != ONE_PASS
-        },
+        "f1": {label: low_mean_high([float(np.mean(own[label])) for own in f1]) for label in means},
+        "points_of_f1_ahead_of": ahead_of(means),
     }
 
 
@@ -132,18 +145,21 @@ def main() -> None:
     """Run the measurement."""
     options = variants.parse(description=__doc__, add_options=add_options)
     name = options.name.replace(variants.NAME, NAME)
-    setup, data, settings = variants.load(options)
+    settings = variants.load(options)[2]
     if options.model is not None:
         settings["model"] = Path(options.model).name
         del settings["embedded_tokens"], settings["inserted_tokens"]  # the checkpoint has its own
         name = f"{name}_{settings['model']}"
-    runs = {str(seed): one_seed(seed, setup, data, options) for seed in options.seeds}
+    tasks = [(seed, options) for seed in options.seeds]
+    found = {seed: own for (seed, _), own in side_by_side(one_seed, tasks, options.processes)}
+    runs = {str(seed): found[seed][0] for seed in options.seeds}
     write_result(
         name,
         {
             "question": "Does one model answer better than a pipeline of a language model and a separate retriever?",
             "settings": settings,
             "seeds": runs,
+            **({"all_seeds": of_seeds([found[seed][1] for seed in options.seeds])} if len(runs) > 1 else {}),
         },
     )
     bars = {

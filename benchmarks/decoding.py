@@ -59,7 +59,7 @@ def tiny_model(tokenizer: Any) -> Any:
 
 def timed(model: Any, tokenizer: Any, loop: str, batch_size: int, tokens: int) -> tuple[float, list[list[int]]]:
     """Seconds to write `tokens` tokens in each row, and the ids written."""
-    inputs = tokenizer([PROMPT] * batch_size, return_tensors="pt")
+    inputs = tokenizer([PROMPT] * batch_size, return_tensors="pt").to(model.device)
     own: dict[str, Any] = {}
     if loop == "one_pass":
         own["custom_generate"] = OnePassDecoder(NoIndex(), tokenizer, model.onegen_config, max_hops=0)
@@ -75,32 +75,34 @@ def timed(model: Any, tokenizer: Any, loop: str, batch_size: int, tokens: int) -
         pad_token_id=tokenizer.pad_token_id,
         **own,
     )
-    return time.perf_counter() - start, ids[:, inputs["input_ids"].shape[1] :].tolist()
+    written = ids[:, inputs["input_ids"].shape[1] :].tolist()  # waits for the device
+    return time.perf_counter() - start, written
 
 
 def main() -> None:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT))
+    parser.add_argument("--name", default="decoding", help="of the result file")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="a tiny random model, few tokens")
     options = parser.parse_args()
+    kinds = KINDS if options.device == "cpu" else KINDS[:2]  # int8 is for the CPU
     tokenizer = load_tokenizer(options.model)
     if options.quick:
         options.batch_sizes, options.tokens, options.repeats = [1, 4], 8, 2
         exact = tiny_model(tokenizer)
     else:
         exact = OneGenForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
-    models = {
-        "float32": exact,
-        "bfloat16": copy.deepcopy(exact).bfloat16(),
-        "int8": quantize_for_cpu(copy.deepcopy(exact)),
-    }
+    models = {"float32": exact.to(options.device), "bfloat16": copy.deepcopy(exact).bfloat16()}
+    if "int8" in kinds:
+        models["int8"] = quantize_for_cpu(copy.deepcopy(exact))
     result: dict[str, Any] = {}
     for size in options.batch_sizes:
-        seconds: dict[tuple[str, str], list[float]] = {(kind, loop): [] for kind in KINDS for loop in LOOPS}
+        seconds: dict[tuple[str, str], list[float]] = {(kind, loop): [] for kind in kinds for loop in LOOPS}
         written: dict[tuple[str, str], list[list[int]]] = {}
         for repeat in range(options.repeats + 1):  # the first one warms up
             for kind, loop in seconds:
@@ -119,7 +121,7 @@ def main() -> None:
             }
             for (kind, loop), own in seconds.items()
         }
-    name = result_name("decoding", options.quick)
+    name = result_name(options.name, options.quick)
     write_result(
         name,
         {

@@ -93,6 +93,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a tiny random model, to see that it runs")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -123,7 +124,7 @@ def main() -> None:
             start = time.perf_counter()
             kinds[name]()
             seconds[name].append(time.perf_counter() - start)
-    name = result_name(NAME, options.quick)
+    name = result_name(options.name, options.quick)
     rates = {kind: spread([len(passages) / second for second in taken]) for kind, taken in seconds.items()}
     write_result(
         name,

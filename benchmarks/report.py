@@ -23,6 +23,11 @@ def spread(values: Sequence[float], digits: int = 3) -> list[float]:
     return [round(value, digits) for value in (min(values), statistics.median(values), max(values))]
 
 
+def low_mean_high(values: Sequence[float], digits: int = 4) -> list[float]:
+    """The least, the mean and the greatest: for a few runs that differ by chance."""
+    return [round(value, digits) for value in (min(values), statistics.mean(values), max(values))]
+
+
 def machine() -> dict[str, Any]:
     """The machine and the versions that a result depends on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

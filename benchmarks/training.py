@@ -213,6 +213,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which starts a process each")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="a tiny random model and few steps, to see that it runs")
@@ -231,7 +232,7 @@ def main() -> None:
     if options.peak:
         print(peak_memory(options.device))
         return
-    name = result_name(NAME, options.quick)
+    name = result_name(options.name, options.quick)
     result = {
         "question": "How many more examples per second does joint training take than the paper's recipe?",
         "dtype": options.dtype,

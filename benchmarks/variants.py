@@ -23,8 +23,17 @@ from typing import Any
 import torch
 
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import RESULTS, result_name, write_result
-from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, merged_start, score, train_variant
+from benchmarks.report import RESULTS, low_mean_high, result_name, write_result
+from benchmarks.study import (
+    VARIANTS,
+    Setup,
+    StudyData,
+    load_trained,
+    merged_start,
+    score,
+    side_by_side,
+    train_variant,
+)
 from benchmarks.study.tiny import tiny_backbone, tiny_repository
 from onegen_hf.backbones import SMOLLM2
 
@@ -53,6 +62,7 @@ def parse(
     parser.add_argument("--out", default="outputs/variants", help="trained models and their answers")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time, for a GPU that one does not fill")
     parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a tiny random model, to see that it runs")
     if add_options is not None:
@@ -68,8 +78,9 @@ def parse(
     return options
 
 
-def one_run(name: str, seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
+def one_run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train and measure a variant."""
+    setup, data, _ = load(options)
     variant, path = VARIANTS[name], Path(options.out) / f"{name}-{seed}"
     facts = train_variant(variant, setup, data, path, seed)
     model, tokenizer = load_trained(variant, setup, path, seed)
@@ -83,6 +94,30 @@ def known_runs(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     result = json.loads(path.read_text(encoding="utf-8"))
     return dict(result["runs"]) if result["settings"] == settings else {}
+
+
+def run_name(name: str, seed: int, _: Any = None) -> str:
+    """What a run is called in the result file."""
+    return f"{name}, seed {seed}"
+
+
+def of_seeds(runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Least, mean and greatest score of the seeds of each variant that has several."""
+    found: dict[str, list[Any]] = {}
+    for name, run in runs.items():
+        found.setdefault(name.rpartition(", seed ")[0], []).append(run)
+    return {
+        name: {
+            "seeds": len(own),
+            "perplexity": low_mean_high([run["perplexity"] for run in own]),
+            **{
+                part: {metric: low_mean_high([run[part][metric][0] for run in own]) for metric in own[0][part]}
+                for part in ("retrieval", "answers", "gold_passages")
+            },
+        }
+        for name, own in found.items()
+        if len(own) > 1
+    }
 
 
 def draw(name: str, runs: Mapping[str, Any]) -> None:
@@ -119,6 +154,7 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
         "embedded_tokens": setup.embedded_tokens,
         "inserted_tokens": setup.inserted_tokens,
         "dtype": setup.dtype,
+        **({} if setup.device == "cpu" else {"matrix_products": "TF32"}),
     }
     return setup, data, settings
 
@@ -126,14 +162,13 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
 def main() -> None:
     """Run the measurement."""
     options = parse()
-    setup, data, settings = load(options)
+    settings = load(options)[2]
     runs = {} if options.quick else known_runs(options.name, settings)
-    for seed in options.seeds:
-        for name in options.variants:
-            run = f"{name}, seed {seed}"
-            if run not in runs:
-                runs[run] = one_run(name, seed, setup, data, options)
-                write_result(options.name, {"question": QUESTION, "settings": settings, "runs": runs})
+    wanted = [(name, seed, options) for seed in options.seeds for name in options.variants]
+    missing = [task for task in wanted if run_name(*task) not in runs]
+    for task, run in side_by_side(one_run, missing, options.processes):
+        runs[run_name(*task)] = run
+        write_result(options.name, {"question": QUESTION, "settings": settings, "runs": runs, "seeds": of_seeds(runs)})
     draw(options.name, runs)
 
 

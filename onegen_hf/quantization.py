@@ -197,6 +197,11 @@ def quantize_for_cpu(model: Any) -> Any:
     return model
 
 
+def is_quantized_for_cpu(model: Any) -> bool:
+    """Whether a model comes from [`quantize_for_cpu`]."""
+    return isinstance(getattr(model, "hf_quantizer", None), Int8Quantizer)
+
+
 def has_integer_products() -> bool:
     """Whether this torch can do it: on x86, and as long as it keeps quantised tensors, which it calls deprecated."""
     return (

@@ -11,7 +11,8 @@ from decoding_setup import PROMPTS, Setup
 from tiny_models import tiny_backbone, tiny_model
 from torch import nn
 
-from onegen_hf import PassageIndex
+from onegen_hf import OneGenRagPipeline, PassageIndex
+from onegen_hf.pipelines.checkpoint import with_device
 from onegen_hf.quantization import (
     ENGINE,
     Int8Linear,
@@ -126,6 +127,15 @@ def test_what_it_refuses(tokenizer: Any, tmp_path: Any) -> None:
         quantize_for_cpu(quantized)
     with pytest.raises(ValueError, match="not serializable"):
         quantized.save_pretrained(tmp_path)
+
+
+def test_a_pipeline_leaves_it_on_the_cpu(tokenizer: Any) -> None:
+    quantized, plain = quantize_for_cpu(tiny_model(tokenizer)), tiny_model(tokenizer)
+    assert with_device({"model": quantized, "index": 1}) == {"model": quantized, "index": 1, "device": "cpu"}
+    assert with_device({}, quantized, tokenizer) == with_device({"device": -1}, quantized) == {"device": "cpu"}
+    assert with_device({"device": "cuda:1", "model": plain}) == {"device": "cuda:1", "model": plain}
+    with pytest.raises(ValueError, match="device='cuda:1': the model's layers are int8"):
+        OneGenRagPipeline(model=quantized, tokenizer=tokenizer, device="cuda:1")
 
 
 def test_a_torch_without_integer_products_is_named(monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from .data import StudyData
 from .scores import Scores, score
+from .side_by_side import side_by_side
 from .training import Setup, load_trained, merged_start, train_variant
 from .variant import VARIANTS, Variant
 
@@ -14,5 +15,6 @@ __all__ = [
     "load_trained",
     "merged_start",
     "score",
+    "side_by_side",
     "train_variant",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 
+from data_builders.hard_negatives.bm25 import import_bm25s
 from onegen_hf import Passage
 from onegen_hf.generation import Hit, OnePassDecoder, RowState
 
@@ -52,8 +53,7 @@ class Bm25Retriever:
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
-        import bm25s
-
+        bm25s = import_bm25s()
         self._tokenize = bm25s.tokenize
         self._bm25 = bm25s.BM25()
         self._bm25.index(self._tokens([text_of(passage) for passage in passages]), show_progress=False)

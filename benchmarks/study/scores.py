@@ -12,6 +12,7 @@ import torch
 from onegen_hf import OneGenDataCollator, OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import evaluate_rag, evaluate_retrieval
 from onegen_hf.evaluation.report import GOLD, RunResult
+from onegen_hf.pipelines.checkpoint import where_it_is
 
 from .data import StudyData
 
@@ -55,8 +56,9 @@ def score(model: Any, tokenizer: Any, data: StudyData, output_dir: Path, batch_s
         model, tokenizer, index, data.questions, output_dir / "retrieval", k=5, batch_size=batch_size,
         show_progress=False,
     )  # fmt: skip
+    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
     answers = evaluate_rag(
-        OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index), data.questions, output_dir / "answers",
+        rag, data.questions, output_dir / "answers",
         max_new_tokens=96, batch_size=batch_size, gold_passages=True, show_progress=False,
     )  # fmt: skip
     return Scores(

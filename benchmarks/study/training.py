@@ -120,6 +120,7 @@ def train_variant(
     args = OneGenTrainingArguments(
         str(output_dir / "training"), **{**OPTIONS, **variant.options}, num_train_epochs=1, seed=seed,
         per_device_train_batch_size=setup.batch_size, use_cpu=setup.device == "cpu",
+        tf32=None if setup.device == "cpu" else True,
     )  # fmt: skip
     seen = data.train.shuffle(seed=seed).select(range(size["examples"]))
     trainer = OneGenTrainer(

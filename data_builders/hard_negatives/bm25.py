@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from data_builders.hard_negatives.corpus import Corpus, passage_text
 from data_builders.hard_negatives.miner import HardNegativeMiner, Request, Search
+
+
+def import_bm25s() -> ModuleType:
+    """
+    The library, as if JAX were not installed. Where it is, `bm25s` lets it look for the best of a few numbers while it
+    is imported, and JAX then reserves three quarters of a GPU's memory for this process.
+
+    Not at the head of the module, because a build without mined negatives need not wait for it.
+    """
+    hidden = "jax" not in sys.modules
+    if hidden:
+        sys.modules["jax"] = None  # type: ignore[assignment]
+    try:
+        import bm25s
+        import bm25s.tokenization
+    finally:
+        if hidden:
+            del sys.modules["jax"]
+    return bm25s
 
 
 @dataclass
@@ -47,13 +68,10 @@ class Bm25Miner(HardNegativeMiner):
     @contextmanager
     def open(self, corpus: Corpus) -> Iterator[Search]:
         """Index the corpus, see [`~HardNegativeMiner.open`]."""
-        # Here, because a build without mined negatives need not wait for it.
-        from bm25s import BM25
-        from bm25s.tokenization import Tokenizer
-
-        tokenizer = Tokenizer(stopwords=self.stopwords or [])
+        bm25s = import_bm25s()
+        tokenizer = bm25s.tokenization.Tokenizer(stopwords=self.stopwords or [])
         tokens = list(tokenizer.streaming_tokenize(passage_text(document) for document in corpus))
-        index = BM25(k1=self.k1, b=self.b)
+        index = bm25s.BM25(k1=self.k1, b=self.b)
         index.index((tokens, tokenizer.word_to_id), show_progress=False)
         del tokens
 

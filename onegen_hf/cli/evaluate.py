@@ -18,6 +18,7 @@ from ..evaluation.run_directory import RunDirectory
 from ..evaluation.settings import sample_digest
 from ..index import PassageIndex
 from ..pipelines import DEFAULT_CHECKPOINT, OneGenRagPipeline
+from ..pipelines.checkpoint import where_it_is
 from ..quantization import quantize_for_cpu
 from .linking_evaluation import LinkingArguments, evaluate_linking
 
@@ -129,7 +130,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
     }
     if options.task == "retrieval":
         return evaluate_retrieval(model, tokenizer, index, examples, **common)
-    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
+    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
     return evaluate_rag(
         rag,
         examples,

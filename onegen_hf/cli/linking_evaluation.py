@@ -17,6 +17,7 @@ from ..evaluation.linking_documents import row_of_example
 from ..evaluation.run_directory import RunDirectory
 from ..linking.threshold import write_threshold
 from ..pipelines import DEFAULT_LINKER, OneGenEntityLinkingPipeline
+from ..pipelines.checkpoint import where_it_is
 
 if TYPE_CHECKING:
     from .evaluate import EvaluateArguments
@@ -159,6 +160,7 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
         tokenizer=load_tokenizer(name),
         index=options.index,
         aliases=linking.aliases,
+        **where_it_is(model),
         **({"mode": "detection"} if linking.mode == "detection" and options.index is None else {}),
     )
     assert options.k is not None

@@ -6,6 +6,7 @@ import posixpath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 
 from ..auto import OneGenForCausalLM, class_under, convert
@@ -14,6 +15,7 @@ from ..index import PassageIndex
 from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
 from ..origin import access_of
 from ..presets import unknown_tokens, with_tokens
+from ..quantization import is_quantized_for_cpu
 from ..tokens import RetrievalTokens
 
 
@@ -49,6 +51,37 @@ def prepare_checkpoint(model: Any, tokenizer: Any, tokens: str | RetrievalTokens
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model
+
+
+def where_it_is(model: Any) -> dict[str, Any]:
+    """
+    The argument `device` with which a pipeline leaves a model where it is; none for one that accelerate spread over
+    several devices, which stays by itself.
+
+    Args:
+        model (`PreTrainedModel`)
+    """
+    return {} if getattr(model, "hf_device_map", None) else {"device": model.device}
+
+
+def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str, Any]:
+    """
+    The arguments of a pipeline, so that a model of [`quantize_for_cpu`] stays on the CPU: left to itself, a pipeline
+    takes every model to an accelerator if there is one.
+
+    Args:
+        options (`dict`): Named arguments of the pipeline.
+        model (`PreTrainedModel`, *optional*): Its first argument.
+
+    Raises:
+        `ValueError`: If such a model is to go elsewhere.
+    """
+    if not is_quantized_for_cpu(options.get("model", model)):
+        return options
+    device = options.get("device")
+    if device not in (None, -1) and torch.device(device).type != "cpu":
+        raise ValueError(f"device={device!r}: the model's layers are int8, which run on the CPU only")
+    return {**options, "device": "cpu"}
 
 
 def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:

@@ -26,7 +26,7 @@ from ..linking.entities import EntityPriors, link_mentions
 from ..linking.given import embed_given
 from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
 from ..linking.windows import assign_spans, merge_spans, split_windows
-from .checkpoint import open_index, prepare_checkpoint
+from .checkpoint import open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 
 MODES = ("linking", "detection")
@@ -103,7 +103,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
     _default_generation_config = GenerationConfig(do_sample=False)
 
     def __init__(self, *args: Any, index: Any = None, aliases: Any = None, tokens: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         if self.model.onegen_config.instruction is not None:

@@ -16,7 +16,7 @@ from ..auto import context_length
 from ..configuration import OneGenConfig
 from ..generation import OnePassDecoder, RowState
 from ..rendering import render_prompt
-from .checkpoint import open_index, prepare_checkpoint
+from .checkpoint import open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 
 BATCHES_AT_A_TIME = 4
@@ -70,7 +70,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     _default_generation_config = GenerationConfig(max_new_tokens=256, do_sample=False)
 
     def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]

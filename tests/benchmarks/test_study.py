@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from tiny_models import tiny_backbone, tiny_model
 from transformers import LlamaForCausalLM
 
 from benchmarks import against_pipeline, interference, plot, report, variants
-from benchmarks.study import VARIANTS, Setup, StudyData, merged_start
+from benchmarks.study import VARIANTS, Setup, StudyData, merged_start, side_by_side
 from benchmarks.study.experts import upcycle
 from benchmarks.study.gradients import GradientCosines, by_layer
 from benchmarks.study.probes import recall_by_layer
@@ -141,6 +143,39 @@ def test_runs_of_other_settings_are_made_anew(tmp_path: Path, monkeypatch: pytes
     assert variants.known_runs("variants", {"examples": 9}) == {}
 
 
+def test_tasks_are_done_in_processes_of_their_own() -> None:
+    tasks = [(2, 3), (4, 5)]
+    assert list(side_by_side(math.pow, tasks, processes=1)) == [((2, 3), 8), ((4, 5), 1024)]
+    assert sorted(side_by_side(math.pow, tasks, processes=2)) == [((2, 3), 8), ((4, 5), 1024)]
+    (own,) = {found for _, found in side_by_side(os.getpid, [()], processes=2)}
+    assert own != os.getpid()
+
+
+def test_scores_of_several_seeds_are_averaged() -> None:
+    def run(value: float) -> dict[str, Any]:
+        parts = {part: {"f1": [value, 0.0, 1.0]} for part in ("retrieval", "answers", "gold_passages")}
+        return {"perplexity": 1 + value, **parts}
+
+    found = variants.of_seeds({"base, seed 0": run(0.25), "base, seed 3": run(0.75), "bpr_sum, seed 0": run(0.5)})
+    averaged = {"f1": [0.25, 0.5, 0.75]}
+    assert found == {
+        "base": {
+            "seeds": 2,
+            "perplexity": [1.25, 1.5, 1.75],
+            **dict.fromkeys(("retrieval", "answers", "gold_passages"), averaged),
+        }
+    }
+
+
+def test_differences_of_seeds_are_paired_by_question() -> None:
+    one = {against_pipeline.ONE_PASS: [1.0, 0.0, 0.5], "BM25": [0.0, 0.0, 0.5]}
+    other = {against_pipeline.ONE_PASS: [1.0, 1.0, 0.5], "BM25": [0.0, 1.0, 0.5]}
+    found = against_pipeline.of_seeds([one, other])
+    assert found["f1"] == {against_pipeline.ONE_PASS: [0.5, 0.6667, 0.8333], "BM25": [0.1667, 0.3333, 0.5]}
+    value, low, high = found["points_of_f1_ahead_of"]["BM25"]
+    assert value == 33.33 and low == 0 and high == 100
+
+
 def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trained.json"
     facts = {"examples": 8, "examples_per_step": 4, "embedded_tokens": 64, "inserted_tokens": 128, "minutes": 3}
@@ -172,7 +207,7 @@ def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: An
     ("program", "options"),
     [
         (variants, ["--variants", "base", "query_token_only", "mixture_of_experts"]),
-        (against_pipeline, []),
+        (against_pipeline, ["--seeds", "0", "1"]),
         (interference, []),
     ],
     ids=["variants", "against_pipeline", "interference"],

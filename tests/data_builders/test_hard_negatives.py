@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,3 +207,19 @@ def test_miners_by_name() -> None:
 def test_best_rows_break_ties_by_order(scores: list[int], number: int) -> None:
     expected = sorted((row for row, score in enumerate(scores) if score > 0), key=lambda row: (-scores[row], row))
     assert best_rows(np.array(scores, np.float32), number) == expected[:number]
+
+
+def test_jax_is_not_imported_with_bm25s(tmp_path: Path) -> None:
+    # bm25s uses it wherever it is installed, and on a GPU it takes three quarters of the memory.
+    (tmp_path / "jax").mkdir()
+    for name in ("__init__", "lax"):
+        (tmp_path / "jax" / f"{name}.py").write_text("")
+    code = (
+        "import sys; from data_builders.hard_negatives.bm25 import import_bm25s; bm25s = import_bm25s()\n"
+        "assert not {'jax', 'jax.lax'} & set(sys.modules), 'imported'\n"
+        "assert not bm25s.selection.JAX_IS_AVAILABLE\n"
+        "import jax.lax; assert import_bm25s() is bm25s; assert sys.modules['jax'] is jax"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
