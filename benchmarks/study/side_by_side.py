@@ -21,7 +21,7 @@ def side_by_side(run: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], proc
         processes (`int`): With 1, all is done in this process. Each gets its share of the processor's threads.
 
     Yields:
-        (task, result), in the order in which they are done.
+        (task, result), in the order in which they are done. What a task raises is raised once all others are done.
     """
     if processes == 1:
         for task in tasks:
@@ -32,5 +32,11 @@ def side_by_side(run: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], proc
     threads = max(1, (os.cpu_count() or 1) // processes)
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
         running = {pool.submit(run, *task): task for task in tasks}
+        failures = []
         for done in as_completed(running):
-            yield running[done], done.result()
+            if (failure := done.exception()) is None:
+                yield running[done], done.result()
+            else:
+                failures.append(failure)
+    if failures:
+        raise failures[0]

@@ -147,6 +147,10 @@ def test_tasks_are_done_in_processes_of_their_own() -> None:
     tasks = [(2, 3), (4, 5)]
     assert list(side_by_side(math.pow, tasks, processes=1)) == [((2, 3), 8), ((4, 5), 1024)]
     assert sorted(side_by_side(math.pow, tasks, processes=2)) == [((2, 3), 8), ((4, 5), 1024)]
+    results = side_by_side(math.sqrt, [(-1,), (4,)], processes=2)
+    assert next(results) == ((4,), 2)
+    with pytest.raises(ValueError):
+        next(results)
     (own,) = {found for _, found in side_by_side(os.getpid, [()], processes=2)}
     assert own != os.getpid()
 
