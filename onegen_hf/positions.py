@@ -34,14 +34,13 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
     Raises:
         `ValueError`: If the shape does not fit or a position lies outside the sequence.
     """
-    positions = positions.to(hidden.device)  # the last layers of a split model may lie elsewhere than its input
     if positions.dtype == torch.bool:
         if positions.shape != hidden.shape[:2]:
             raise ValueError(
                 f"retrieval_positions: a mask must have the shape of input_ids {tuple(hidden.shape[:2])}, "
                 f"got {tuple(positions.shape)}"
             )
-        return hidden[positions]
+        return hidden[positions.to(hidden.device)]
     if positions.ndim == 1:
         return gather_hidden(hidden, positions.unsqueeze(1)).squeeze(1)
     if positions.ndim != 2 or positions.shape[0] != hidden.shape[0]:
@@ -54,6 +53,9 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
             f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {hidden.shape[1]} "
             "tokens. Was the row truncated after the positions were computed?"
         )
+    # Not before: what lies on the host is checked there, while an accelerator is at work. And the last layers of a
+    # split model may lie elsewhere than its input.
+    positions = positions.to(hidden.device)
     present = positions >= 0
     picked = torch.take_along_dim(hidden, positions.clamp(min=0).unsqueeze(-1).long(), dim=1)
     return picked * present.unsqueeze(-1).to(picked.dtype)

@@ -152,17 +152,22 @@ def packed_attention_forward(
 
     Args:
         module (`torch.nn.Module`): The attention layer.
-        query (`Tensor` of shape `(1, heads, tokens, head_dim)`)
+        query (`Tensor`): Of shape `(1, heads, tokens, head_dim)`, or `(rows, heads, 1, head_dim)` where neighbouring
+            rows add a token each: most steps, which need no reordering then.
         key, value (`Tensor` of shape `(slots, key_value_heads, capacity, head_dim)`): All that the cache holds.
         attention_mask: None; each group of rows has its own.
         kwargs: As the layer gives them, `sliding_window` among them.
 
     Returns:
-        `tuple[Tensor, None]`: Of shape `(1, tokens, heads, head_dim)`, and no weights.
+        `tuple[Tensor, None]`: Of shape `(1, tokens, heads, head_dim)` or `(rows, 1, heads, head_dim)`, and no weights.
     """
     packed = _current.get()
     attend = _implementation(module, packed.implementation)
     additive = query.dtype if packed.implementation == "eager" else None
+    group = packed.groups[0]
+    if len(packed.groups) == 1 and len(group.starts) == query.shape[0]:
+        mask = group.mask(kwargs.get("sliding_window"), additive, query.device)
+        return attend(module, query, group.of(key), group.of(value), mask, **kwargs)[0], None
     parts, start = [], 0
     for group in packed.groups:
         rows = len(group.starts)

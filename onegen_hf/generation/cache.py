@@ -32,10 +32,21 @@ class Block(NamedTuple):
     token: int
 
     def write(self, states: Tensor, storage: Tensor) -> None:
-        """Copy their part of states of shape `(1, heads, tokens, head_dim)` into a layer's keys or values."""
-        tokens = self.rows * self.size
-        own = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
-        part_of(storage, self.first, self.rows, self.start, self.size).copy_(rows_apart(own, self.rows))
+        """
+        Copy their part of states into a layer's keys or values.
+
+        Args:
+            states (`Tensor`): Of shape `(1, heads, tokens, head_dim)`, or `(rows, heads, 1, head_dim)` where each row
+                adds a token.
+            storage (`Tensor` of shape `(slots, heads, capacity, head_dim)`)
+        """
+        if states.shape[0] > 1:
+            own = states if self.rows == states.shape[0] else states.narrow(0, self.token, self.rows)
+        else:
+            tokens = self.rows * self.size
+            own = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
+            own = rows_apart(own, self.rows)
+        part_of(storage, self.first, self.rows, self.start, self.size).copy_(own)
 
 
 def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:
@@ -47,13 +58,9 @@ def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Te
 def rows_apart(states: Tensor, rows: int) -> Tensor:
     """
     Split `(1, heads, tokens, head_dim)`, rows one after the other, into `(rows, heads, tokens / rows, head_dim)`.
-
-    The two cases that most steps are, a single row and a token of each row, take one operation at most.
     """
     if rows == 1:
         return states
-    if rows == states.shape[2]:
-        return states.transpose(0, 2)
     return states[0].unflatten(1, (rows, -1)).transpose(0, 1)
 
 
@@ -92,7 +99,7 @@ class RaggedLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """
-        Write the packed tokens' states, of shape `(1, heads, tokens, head_dim)`.
+        Write the states of the packed tokens, of a shape that [`Block.write`] takes.
 
         Returns:
             `tuple[Tensor, Tensor]`: The whole storage; packed attention knows each row's part of it.
@@ -108,9 +115,10 @@ class RaggedLayer(CacheLayerMixin):
         if not self.cache.blocks:
             # Layers of a split model lie on several devices.
             device = self.keys.device
-            slots, positions = self.cache.slot_of_token.to(device), self.cache.positions.to(device)
-            self.keys[slots, :, positions] = key_states[0].transpose(0, 1)
-            self.values[slots, :, positions] = value_states[0].transpose(0, 1)
+            slots, positions = (places.to(device) for places in self.cache.scattered)
+            apart = key_states.shape[0] > 1
+            for states, storage in ((key_states, self.keys), (value_states, self.values)):
+                storage[slots, :, positions] = states[:, :, 0] if apart else states[0].transpose(0, 1)
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -148,7 +156,8 @@ class RaggedCache(Cache):
         self.capacity = capacity
         self.device = device
         self.blocks: list[Block] = []
-        self.slot_of_token = self.positions = torch.zeros(0, dtype=torch.int64, device=device)
+        self._places: list[list[int]] = [[], []]
+        self._scattered: tuple[Tensor, Tensor] | None = None
         super().__init__(layers=[RaggedLayer(self) for _ in range(num_layers)])
 
     @property
@@ -156,12 +165,20 @@ class RaggedCache(Cache):
         """Number of rows."""
         return len(self.lengths)
 
-    def extend(self, slots: list[int], sizes: list[int]) -> Tensor:
+    @property
+    def scattered(self) -> tuple[Tensor, Tensor]:
+        """Slot and position of every token that the running forward brings, where they are not written as blocks."""
+        if self._scattered is None:
+            slots, positions = torch.tensor(self._places, device=self.device)
+            self._scattered = slots, positions
+        return self._scattered
+
+    def extend(self, slots: list[int], sizes: list[int]) -> list[int]:
         """
         Make room for `sizes[i]` more tokens of the row in `slots[i]`; the next forward must bring them in that order.
 
         Returns:
-            `Tensor` of shape `(tokens,)`, int64: The position of every token in its row.
+            `list[int]`: The position of every token in its row.
         """
         blocks = blocks_of(slots, [self.lengths[slot] for slot in slots], sizes)
         self.blocks = blocks if len(blocks) <= MOST_BLOCKS else []
@@ -171,11 +188,10 @@ class RaggedCache(Cache):
             slot_of_token += [slot] * size
             positions += range(self.lengths[slot], self.lengths[slot] + size)
             self.lengths[slot] += size
-        self.slot_of_token = torch.tensor(slot_of_token, device=self.device)
-        self.positions = torch.tensor(positions, device=self.device)
+        self._places, self._scattered = [slot_of_token, positions], None
         while self.capacity < max(self.lengths):
             self.capacity *= 2
-        return self.positions
+        return positions
 
     def clear(self, slots: list[int]) -> None:
         """Empty these slots for new rows."""

@@ -36,10 +36,20 @@ _COUNTS_WIDTH = tuple(
 _WATCHED_BY_LOOP = (stopping_criteria.MaxLengthCriteria, stopping_criteria.EosTokenCriteria)
 
 
-def _ban(scores: Tensor, banned: list[list[int]]) -> Tensor:
-    for row, tokens in enumerate(banned):
-        scores[row, tokens] = -torch.inf
+def _ban(scores: Tensor, places: Any) -> Tensor:
+    if places is not None:
+        scores[places] = -torch.inf
     return scores
+
+
+def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> Any:
+    """What is banned as an index, so that all rows are one operation; `None` if nothing is."""
+    if isinstance(banned, Tensor):
+        return banned.to(device)
+    pairs = [(row, token) for row, tokens in enumerate(banned) for token in tokens]
+    if not pairs:
+        return None
+    return torch.tensor(pairs, device=device).unbind(dim=1)
 
 
 class TokenChooser:
@@ -71,22 +81,25 @@ class TokenChooser:
         self.pad_token_id = pad_token_id
         self.prompt_width = prompt_width
 
-    def choose(self, rows: Sequence[RowState], logits: Tensor, banned: list[list[int]]) -> tuple[list[int], Tensor]:
+    def choose(
+        self, rows: Sequence[RowState], logits: Tensor, banned: Sequence[Sequence[int]] | Tensor
+    ) -> tuple[list[int], Tensor]:
         """
         Args:
             rows (`Sequence[RowState]`)
             logits (`Tensor` of shape `(rows, vocab)`): float32; changed in place.
-            banned (`list[list[int]]`): Token ids that each row must not take.
+            banned (`Sequence[Sequence[int]]`, or bool `Tensor` of shape `(rows, vocab)`): What each row must not take.
 
         Returns:
             `tuple[list[int], Tensor]`: The tokens, and the processed scores of shape `(rows, vocab)`.
         """
         # Before the processors, so that top-k and top-p choose among what is allowed; after them, so that none can
         # bring a banned token back.
-        scores = _ban(logits, banned)
+        places = _places(banned, logits.device)
+        scores = _ban(logits, places)
         for processor in self.processors:
             scores = self._apply(processor, rows, scores)
-        scores = _ban(scores, banned)
+        scores = _ban(scores, places)
         if self.do_sample:
             tokens_chosen = torch.multinomial(scores.softmax(dim=-1), num_samples=1)[:, 0]
         else:

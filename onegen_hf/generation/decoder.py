@@ -193,7 +193,8 @@ class _Run:
             self._insert(asked, output.hidden[places])
         others = [(place, row) for place, row in enumerate(rows) if row not in asked]
         if others:
-            self._choose([row for _, row in others], output.logits[[place for place, _ in others]])
+            logits = output.logits[[place for place, _ in others]] if asked else output.logits
+            self._choose([row for _, row in others], logits)
         for row, draft, logits in zip(rows, drafts, output.drafted, strict=True):
             self._judge(memory, row, draft, logits)
 

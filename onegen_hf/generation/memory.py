@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from .attention import can_be_packed, groups_of, packed_attention
+from .attention import RowGroup, can_be_packed, groups_of, packed_attention
 from .cache import RaggedCache
 
 
@@ -99,28 +99,44 @@ class PackedMemory:
         slots = [self.slot_of[rows[place]] for place in order]
         sizes = [len(chunks[place]) for place in order]
         groups = groups_of(slots, [self.cache.lengths[slot] for slot in slots], sizes)
-        position_ids = self.cache.extend(slots, sizes)
-        device = position_ids.device
-        begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
+        input_ids = [token for place in order for token in chunks[place]]
+        # Each copy to an accelerator waits for it, so these two go together.
+        inputs = torch.tensor([input_ids, self.cache.extend(slots, sizes)], device=self.cache.device)
         wanted, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
+        in_order = order == list(range(len(rows)))
+        if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(wanted):
+            return self._step(groups, inputs)
+        begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
         lasts = [begins[place] + len(chunk) for place, chunk in enumerate(chunks)]
         ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
         drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
         others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
-        with packed_attention(self.model, groups):
-            output = self.model(
-                input_ids=torch.tensor([[token for place in order for token in chunks[place]]], device=device),
-                position_ids=position_ids.unsqueeze(0),
-                cache=self.cache,
-                use_cache=True,
-                logits_to_keep=torch.tensor([ends + drafted_at], device=device),
-                retrieval_positions=torch.tensor([ends + others], device=device),
-            )
+        output = self._forward(groups, inputs.unsqueeze(1), [ends + others], torch.tensor([ends + drafted_at]))
         hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
         logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
         return StepOutput(
             logits, hidden, list(states.split([len(own) for own in wanted])), list(after_drafts.split(list(drafted)))
         )
+
+    def _step(self, groups: list[RowGroup], inputs: Tensor) -> StepOutput:
+        """A token of each row, all of which lie side by side: nothing is packed, nothing picked out."""
+        output = self._forward(groups, inputs.unsqueeze(2), [[0]] * inputs.shape[1], 0)
+        hidden, logits = output.retrieval_embeddings[:, 0], output.logits[:, 0].float()
+        return StepOutput(logits, hidden, [hidden[:0]] * len(hidden), [logits[:0]] * len(logits))
+
+    def _forward(
+        self, groups: list[RowGroup], inputs: Tensor, retrieval_positions: list[list[int]], kept: Tensor | int
+    ) -> Any:
+        """`inputs` are token ids and their positions, each of the shape that the model takes."""
+        with packed_attention(self.model, groups):
+            return self.model(
+                input_ids=inputs[0],
+                position_ids=inputs[1],
+                cache=self.cache,
+                use_cache=True,
+                logits_to_keep=kept,
+                retrieval_positions=torch.tensor(retrieval_positions),
+            )
 
     def forget(self, row: int, tokens: int) -> None:
         self.cache.lengths[self.slot_of[row]] -= tokens

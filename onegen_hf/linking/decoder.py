@@ -180,12 +180,12 @@ class _Run:
 
     def _choose(self, rows: list[LinkingRow], logits: Tensor) -> None:
         legal = [self._legal(row) for row in rows]
-        banned = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+        banned = torch.zeros(logits.shape, dtype=torch.bool)  # on the host, where a row is no wait for an accelerator
         for place, tokens in enumerate(legal):
             if tokens is not None:
                 banned[place] = True
                 banned[place, tokens] = False
-        chosen, scores = self.chooser.choose(rows, logits, list(banned))  # type: ignore[arg-type]
+        chosen, scores = self.chooser.choose(rows, logits, banned)
         for row, allowed, token, row_scores in zip(rows, legal, chosen, scores, strict=True):
             if allowed is not None and token not in allowed:
                 raise ValueError(
