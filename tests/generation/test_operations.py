@@ -47,7 +47,7 @@ def test_a_step_takes_few_operations_more_than_generate(setup_for: Any) -> None:
             setup.model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
         counts.append(counted.count)
     own = operations(setup, PROMPTS[:1] * 3, 12, max_hops=0) - operations(setup, PROMPTS[:1] * 3, 4, max_hops=0)
-    # Four views for each layer's part of the cache (a slice each, where `generate` copies all that is there), and a few
-    # to choose states and bans.
+    # Four views for each layer's part of the cache (where `generate` copies all that is there), and a few operations
+    # for states and bans.
     layers = setup.model.config.num_hidden_layers
     assert own <= counts[1] - counts[0] + 8 * (4 * layers + 20)
