@@ -34,7 +34,9 @@ def build(fingerprint: ModelFingerprint, factory: str) -> PassageIndex:
     [
         ("Flat", {}),
         ("SQ8", {}),
-        ("HNSW8", {"efSearch": 16}),
+        ("HNSW8", {"efSearch": 128}),
+        ("PCA16,L2norm,HNSW8", {"efSearch": 128}),
+        ("HNSW8,RFlat", {"efSearch": 128, "k_factor_rf": 1.0}),
         ("IVF4,Flat", {"nprobe": 4, "max_codes": 0}),
         ("IVF40,Flat", {"nprobe": 8, "max_codes": 0}),
         ("PCA16,L2norm,IVF4,Flat", {"nprobe": 4, "max_codes": 0}),
