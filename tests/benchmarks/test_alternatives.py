@@ -154,7 +154,7 @@ def test_the_encoder_finds_its_own_passage(components: Components) -> None:
 def test_the_peak_is_told_after_the_memory_is_free_again() -> None:
     memory = PeakMemory()
     before = memory.read()
-    block = np.ones(96 * 2**20, np.uint8)
+    block = torch.ones(96 * 2**20, dtype=torch.uint8, device="cuda" if torch.cuda.is_available() else "cpu")
     del block
     after = memory.read()
     assert before is not None and after is not None
