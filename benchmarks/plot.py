@@ -79,7 +79,7 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
     if not panels or not all(panel.series for panel in panels):
         raise ValueError(f"panels={panels!r}: a plot needs at least one panel, and each at least one series")
     require("matplotlib", extra="benchmark", purpose="Drawing the plot of a benchmark")
-    from matplotlib import rc_context
+    from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
 
     path = RESULTS / f"{name}.svg"
@@ -87,6 +87,8 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
         width = 4.2 * len(panels)
         figure = Figure(figsize=(width, 3.4), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            if len(panel.series) > len(colormaps["tab10"].colors):
+                axes.set_prop_cycle(color=colormaps["tab20"].colors)
             draw(axes, panel)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
             if panel.log_y:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -33,6 +34,12 @@ def test_lines(results: Path) -> None:
 def test_bars_may_lack_a_place(results: Path) -> None:
     panel = Panel("Rate", "batch", "tokens/s", {"plain": {"1": (1, 2, 3), "8": 5}, "int8": {"8": 9}})
     assert {"Rate", "plain", "int8", "1", "8"} <= texts(plot_bars("rate", panel))
+
+
+def test_many_bars_have_colours_of_their_own(results: Path) -> None:
+    path = plot_bars("many", Panel("Rate", "", "F1", {f"run {number}": {"": 1.0} for number in range(12)}))
+    colours = set(re.findall(r"fill: (#\w{6})", path.read_text())) - {"#ffffff", "#000000"}
+    assert len(colours) == 12
 
 
 def test_the_same_numbers_give_the_same_file(results: Path) -> None:
