@@ -111,7 +111,8 @@ class PackedMemory:
         ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
         drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
         others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
-        output = self._forward(groups, inputs.unsqueeze(1), [ends + others], torch.tensor([ends + drafted_at]))
+        kept = torch.tensor([ends + drafted_at], device=self.cache.device)
+        output = self._forward(groups, inputs.unsqueeze(1), [ends + others], kept)
         hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
         logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
         return StepOutput(
@@ -195,7 +196,7 @@ class SequentialMemory:
             cache=self.caches[row],
             use_cache=True,
             logits_to_keep=torch.tensor([[last]], device=device),
-            retrieval_positions=torch.tensor([[last, *positions]], device=device),
+            retrieval_positions=torch.tensor([[last, *positions]]),
         )
         self.lengths[row] += len(chunk)
         states = output.retrieval_embeddings[0]
