@@ -12,6 +12,8 @@ from onegen_hf.import_utils import require
 
 MOST_TICKS = 12
 """Of places named one by one on the x axis."""
+COLOURS = 10
+"""Of matplotlib's cycle, which would start again after them."""
 Value = float | Sequence[float]
 """A number, or the least, the median and the greatest of several."""
 # Text stays text, and the same numbers give the same file: a result that did not change makes no difference in git.
@@ -87,8 +89,8 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
         width = 4.2 * len(panels)
         figure = Figure(figsize=(width, 3.4), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            if len(panel.series) > len(colormaps["tab10"].colors):
-                axes.set_prop_cycle(color=colormaps["tab20"].colors)
+            if len(panel.series) > COLOURS:
+                axes.set_prop_cycle(color=colormaps["tab20"](range(2 * COLOURS)))
             draw(axes, panel)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
             if panel.log_y:
