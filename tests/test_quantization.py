@@ -136,6 +136,8 @@ def test_a_pipeline_leaves_it_on_the_cpu(tokenizer: Any) -> None:
     assert with_device({"device": "cuda:1", "model": plain}) == {"device": "cuda:1", "model": plain}
     with pytest.raises(ValueError, match="device='cuda:1': the model's layers are int8"):
         OneGenRagPipeline(model=quantized, tokenizer=tokenizer, device="cuda:1")
+    with pytest.raises(ValueError, match="device=0: the model's layers are int8"):
+        OneGenRagPipeline(model=quantized, tokenizer=tokenizer, device=0)
 
 
 def test_a_torch_without_integer_products_is_named(monkeypatch: Any) -> None:

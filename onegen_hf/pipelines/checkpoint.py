@@ -79,7 +79,8 @@ def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str
     if not is_quantized_for_cpu(options.get("model", model)):
         return options
     device = options.get("device")
-    if device not in (None, -1) and torch.device(device).type != "cpu":
+    # An integer counts accelerators; below zero it is the CPU.
+    if device is not None and (device >= 0 if isinstance(device, int) else torch.device(device).type != "cpu"):
         raise ValueError(f"device={device!r}: the model's layers are int8, which run on the CPU only")
     return {**options, "device": "cpu"}
 
