@@ -88,9 +88,10 @@ def difference(own: Sequence[float], other: Sequence[float]) -> Interval:
     return [round(value, 2) for value in (sum(pairs) / len(pairs), low, high)]
 
 
-def one_seed(seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def one_seed(
+    seed: int, setup: Setup, data: StudyData, options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """What is said of all contenders of a seed, and their F1 by question."""
-    setup, data, _ = variants.load(options)
     out = Path(options.out)
     results: dict[str, Any] = {}
     f1: dict[str, list[float]] = {}
@@ -145,13 +146,13 @@ def main() -> None:
     """Run the measurement."""
     options = variants.parse(description=__doc__, add_options=add_options)
     name = options.name.replace(variants.NAME, NAME)
-    settings = variants.load(options)[2]
+    setup, data, settings = variants.load(options)
     if options.model is not None:
         settings["model"] = Path(options.model).name
         del settings["embedded_tokens"], settings["inserted_tokens"]  # the checkpoint has its own
         name = f"{name}_{settings['model']}"
-    tasks = [(seed, options) for seed in options.seeds]
-    found = {seed: own for (seed, _), own in side_by_side(one_seed, tasks, options.processes)}
+    tasks = [(seed, setup, data, options) for seed in options.seeds]
+    found = {seed: own for (seed, *_), own in side_by_side(one_seed, tasks, options.processes)}
     runs = {str(seed): found[seed][0] for seed in options.seeds}
     write_result(
         name,

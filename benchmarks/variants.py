@@ -78,9 +78,8 @@ def parse(
     return options
 
 
-def one_run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def one_run(name: str, seed: int, setup: Setup, data: StudyData, options: argparse.Namespace) -> dict[str, Any]:
     """Train and measure a variant."""
-    setup, data, _ = load(options)
     variant, path = VARIANTS[name], Path(options.out) / f"{name}-{seed}"
     facts = train_variant(variant, setup, data, path, seed)
     model, tokenizer = load_trained(variant, setup, path, seed)
@@ -94,11 +93,6 @@ def known_runs(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     result = json.loads(path.read_text(encoding="utf-8"))
     return dict(result["runs"]) if result["settings"] == settings else {}
-
-
-def run_name(name: str, seed: int, _: Any = None) -> str:
-    """What a run is called in the result file."""
-    return f"{name}, seed {seed}"
 
 
 def of_seeds(runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -162,12 +156,12 @@ def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]
 def main() -> None:
     """Run the measurement."""
     options = parse()
-    settings = load(options)[2]
+    setup, data, settings = load(options)
     runs = {} if options.quick else known_runs(options.name, settings)
-    wanted = [(name, seed, options) for seed in options.seeds for name in options.variants]
-    missing = [task for task in wanted if run_name(*task) not in runs]
-    for task, run in side_by_side(one_run, missing, options.processes):
-        runs[run_name(*task)] = run
+    wanted = [(name, seed) for seed in options.seeds for name in options.variants]
+    tasks = [(name, seed, setup, data, options) for name, seed in wanted if f"{name}, seed {seed}" not in runs]
+    for (name, seed, *_), run in side_by_side(one_run, tasks, options.processes):
+        runs[f"{name}, seed {seed}"] = run
         write_result(options.name, {"question": QUESTION, "settings": settings, "runs": runs, "seeds": of_seeds(runs)})
     draw(options.name, runs)
 

@@ -21,7 +21,8 @@ def side_by_side(run: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], proc
         processes (`int`): With 1, all is done in this process. Each gets its share of the processor's threads.
 
     Yields:
-        (task, result), in the order in which they are done. What a task raises is raised once all others are done.
+        (task, result), in the order in which they are done. What a task raises in a process of its own is raised once
+        all others are done.
     """
     if processes == 1:
         for task in tasks:

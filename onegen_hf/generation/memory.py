@@ -100,8 +100,9 @@ class PackedMemory:
         sizes = [len(chunks[place]) for place in order]
         groups = groups_of(slots, [self.cache.lengths[slot] for slot in slots], sizes)
         input_ids = [token for place in order for token in chunks[place]]
+        position_ids = self.cache.extend(slots, sizes)
         # Each copy to an accelerator waits for it, so these two go together.
-        inputs = torch.tensor([input_ids, self.cache.extend(slots, sizes)], device=self.cache.device)
+        inputs = torch.tensor([input_ids, position_ids], device=self.cache.device)
         wanted, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
         in_order = order == list(range(len(rows)))
         if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(wanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,10 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
     clusters = try_inverted_lists(index)
     if clusters is not None:
         clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))
-    graph = _graph(index)
-    if graph is not None:
-        graph.hnsw.efSearch = CANDIDATES
+    else:
+        with suppress(RuntimeError):  # of an index without a graph
+            faiss.ParameterSpace().set_index_parameter(index, "efSearch", CANDIDATES)
     return index
-
-
-def _graph(index: Any) -> Any | None:
-    """The HNSW graph over the passages of an index, or `None`."""
-    faiss = import_faiss()
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        return _graph(index.index)
-    if isinstance(index, faiss.IndexRefine):
-        return _graph(index.base_index)
-    return index if isinstance(index, faiss.IndexHNSW) else None
 
 
 def try_inverted_lists(index: Any) -> Any | None:
