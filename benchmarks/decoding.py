@@ -22,10 +22,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
 from onegen_hf import OneGenForCausalLM
-from onegen_hf.auto import load_tokenizer
 from onegen_hf.generation import OnePassDecoder
+from onegen_hf.modeling.int8 import quantize_for_cpu
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
-from onegen_hf.quantization import quantize_for_cpu
 
 PROMPT = "Where was the director of the film that came out first born, and in which year?"
 KINDS = ("float32", "bfloat16", "int8")

@@ -29,7 +29,7 @@ from benchmarks.report import result_name, spread, write_result
 from onegen_hf.cli.demo import demo_questions
 from onegen_hf.generation import OnePassDecoder
 from onegen_hf.generation.state import RowState
-from onegen_hf.quantization import quantize_for_cpu
+from onegen_hf.modeling.int8 import quantize_for_cpu
 
 BASELINE = "generate, bfloat16"
 

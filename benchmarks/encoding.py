@@ -35,10 +35,10 @@ from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenForCausalLM, Passage
-from onegen_hf.backbones import SMOLLM2, load_backbone
-from onegen_hf.corpora import load_documents
-from onegen_hf.encode import encode_passages
-from onegen_hf.passages import PassageEncoder
+from onegen_hf.data.loading import load_documents
+from onegen_hf.data.passages import PassageEncoder
+from onegen_hf.index.encode import encode_passages
+from onegen_hf.modeling.backbones import SMOLLM2, load_backbone
 from onegen_hf.sentence_transformer import as_sentence_transformer
 
 NAME = "encoding"
@@ -50,7 +50,7 @@ def load_model(options: argparse.Namespace) -> tuple[Any, Any]:
         components = tiny_components(options.dtype, options.device)
         return components.model, components.tokenizer
     backbone, tokenizer = load_backbone(SMOLLM2, dtype=options.dtype)
-    settings = OneGenConfig(max_embedded_length=options.max_embedded_length)
+    settings = OneGenConfig(max_embedded_tokens=options.max_embedded_tokens)
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings)
     return model.to(options.device).eval(), tokenizer
 

@@ -33,8 +33,8 @@ from data_builders.entity_linking.catalogue import entity_document
 from data_builders.records import read_records
 from onegen_hf.cli.linking_evaluation import parse_data_sets
 from onegen_hf.evaluation import evaluate_entity_linking, load_linking_rows
-from onegen_hf.evaluation.linking_documents import LinkingDocument, read_linking_documents
-from onegen_hf.evaluation.linking_scores import linking_ratios, linking_results
+from onegen_hf.evaluation.linking.documents import LinkingDocument, read_linking_documents
+from onegen_hf.evaluation.linking.scores import linking_ratios, linking_results
 from onegen_hf.evaluation.report import RunResult
 from onegen_hf.linking.aliases import normalize_surface
 

@@ -27,8 +27,8 @@ from benchmarks.report import result_name, write_result
 from benchmarks.study.tiny import tiny_backbone
 from data_builders.entity_linking.converter import INSTRUCTION
 from onegen_hf import OneGenForCausalLM, RetrievalTokens
-from onegen_hf.backbones import SMOLLM2, load_backbone
 from onegen_hf.linking import LinkingDecoder, LinkingRow, MentionMarkup
+from onegen_hf.modeling.backbones import SMOLLM2, load_backbone
 
 _GIVEN = ("Adalind", "Bertram", "Cosima", "Dietmar", "Eulalia", "Florentin", "Gunhild", "Hieronymus")
 _FAMILY = ("Mollenhauer", "Oakengrove", "Vandersloot", "Quillfeather", "Trebizond", "Ashcombe")

@@ -28,9 +28,9 @@ import numpy as np
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
-from onegen_hf.auto import load_tokenizer
 from onegen_hf.index import ModelFingerprint
-from onegen_hf.index.faiss_backend import build_faiss
+from onegen_hf.index.backends.faiss import build_faiss
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 BLOCK = 10_000

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import result_name, write_result
-from onegen_hf.index.faiss_backend import build_faiss, import_faiss, search_faiss, write_faiss
+from onegen_hf.index.backends.faiss import build_faiss, import_faiss, search_faiss, write_faiss
 from onegen_hf.index.search_parameters import read_parameters
 
 NAME = "index_types"

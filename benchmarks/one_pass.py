@@ -34,8 +34,8 @@ from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import RESULTS, machine, result_name, spread, write_result
 from data_builders.facts.split import load_demo_questions
+from onegen_hf.data.chat_rendering import render_prompt
 from onegen_hf.files import write_text_atomically
-from onegen_hf.rendering import render_prompt
 
 NAME = "one_pass"
 SAME_ANSWERS = ("two_pass", "re_reading")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS
-from onegen_hf.import_utils import require
+from onegen_hf.importing.extras import require
 
 MOST_TICKS = 12
 """Of places named one by one on the x axis."""

@@ -20,11 +20,17 @@ from trl import TrlParser
 
 from benchmarks.report import result_name, write_result
 from benchmarks.study.tiny import tiny_repository
-from onegen_hf.cli.evaluate import EvaluateArguments, evaluate
+from onegen_hf.cli.evaluate import evaluate
+from onegen_hf.cli.evaluate_arguments import EvaluateArguments
 from onegen_hf.evaluation import GroupResult, RunResult
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
-METRICS = {"recall@1": "recall@1_per_hop", "exact_match": "exact_match", "f1": "f1", "as_many_hops": "as_many_hops"}
+METRICS = {
+    "recall@1": "recall@1_per_hop",
+    "exact_match": "exact_match",
+    "f1": "f1",
+    "hop_count_accuracy": "hop_count_accuracy",
+}
 """Name in the report → name in the result."""
 
 

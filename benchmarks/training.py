@@ -40,11 +40,11 @@ from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
 from data_builders.facts.builder import build_facts
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM
-from onegen_hf.auto import class_under
-from onegen_hf.backbones import SMOLLM2, load_backbone
-from onegen_hf.corpora import load_documents, load_examples
+from onegen_hf.data.loading import load_documents, load_examples
 from onegen_hf.losses import BPRLoss
-from onegen_hf.trainer import add_adapter
+from onegen_hf.modeling import backbone_class_of
+from onegen_hf.modeling.backbones import SMOLLM2, load_backbone
+from onegen_hf.training.trainer import add_adapter
 
 NAME = "training"
 KINDS = ("joint", "recipe", "longest", "plain")
@@ -68,7 +68,7 @@ class Steps:
 
     def __init__(self, model: Any, adapted: Any, max_length: int) -> None:
         self.model, self.adapted, self.max_length = model, adapted, max_length
-        self.plain_forward = class_under(type(model)).forward  # type: ignore[attr-defined]
+        self.plain_forward = backbone_class_of(type(model)).forward  # type: ignore[attr-defined]
         self.contrastive = BPRLoss(model.onegen_config.scale)
 
     def run(self, kind: str, batch: Batch) -> float:
@@ -119,7 +119,7 @@ def load_model(options: argparse.Namespace) -> tuple[Any, Any]:
         components = tiny_components("float32", options.device)
         return components.model, components.tokenizer
     backbone, tokenizer = load_backbone(SMOLLM2, dtype=options.dtype)
-    settings = OneGenConfig(max_embedded_length=options.max_embedded_length)
+    settings = OneGenConfig(max_embedded_tokens=options.max_embedded_tokens)
     return OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings).to(options.device), tokenizer
 
 

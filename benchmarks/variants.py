@@ -35,7 +35,7 @@ from benchmarks.study import (
     train_variant,
 )
 from benchmarks.study.tiny import tiny_backbone, tiny_repository
-from onegen_hf.backbones import SMOLLM2
+from onegen_hf.modeling.backbones import SMOLLM2
 
 NAME = "variants"
 QUESTION = "Which training retrieves and answers best, and does generation suffer from retrieval?"

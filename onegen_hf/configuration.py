@@ -6,12 +6,16 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedConfig
-
+from .importing.renamed import renamed_arguments
 from .tokens import RetrievalTokens
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+RENAMED = {"max_passage_length": "max_inserted_tokens", "max_embedded_length": "max_embedded_tokens"}
+"""Old name of a setting → the one of today; checkpoints and indexes keep the old ones."""
 CONFIG_KEY = "onegen"
 """Name of the section in a checkpoint's `config.json`."""
 
@@ -54,10 +58,10 @@ class OneGenConfig:
             The final answer is the generated text after its last occurrence; empty for all of the text.
         answer_suffix (`str`, *optional*, defaults to `""`):
             The final answer ends before it.
-        max_passage_length (`int`, *optional*, defaults to 128):
+        max_inserted_tokens (`int`, *optional*, defaults to 128):
             Tokens of a passage that are inserted into a generation, without the tags around it.
-        max_embedded_length (`int`, *optional*):
-            Tokens of a passage that are embedded; `None` for `max_passage_length`.
+        max_embedded_tokens (`int`, *optional*):
+            Tokens of a passage that are embedded; `None` for `max_inserted_tokens`.
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):
@@ -81,8 +85,8 @@ class OneGenConfig:
     chat_template: str | None = None
     answer_prefix: str = "Answer:"
     answer_suffix: str = ""
-    max_passage_length: int = 128
-    max_embedded_length: int | None = None
+    max_inserted_tokens: int = 128
+    max_embedded_tokens: int | None = None
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
@@ -98,7 +102,7 @@ class OneGenConfig:
             raise ValueError(f"granularity={self.granularity!r} must be 'passage' or 'sentence'")
         if self.mention_tags not in ("token", "text"):
             raise ValueError(f"mention_tags={self.mention_tags!r} must be 'token' or 'text'")
-        for name in ("max_passage_length", "max_embedded_length"):
+        for name in ("max_inserted_tokens", "max_embedded_tokens"):
             length = getattr(self, name)
             if length is not None and length < 1:
                 raise ValueError(f"{name}={length} must be at least 1 token")
@@ -117,6 +121,7 @@ class OneGenConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OneGenConfig:
         """Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning."""
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -132,3 +137,6 @@ class OneGenConfig:
     def attach_to(self, config: PreTrainedConfig) -> None:
         """Write the section into a backbone's config, so that `save_pretrained` keeps it."""
         setattr(config, CONFIG_KEY, self.to_dict())
+
+
+OneGenConfig.__init__ = renamed_arguments(**RENAMED)(OneGenConfig.__init__)  # type: ignore[method-assign]

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .configuration import OneGenConfig
 from .tokens import RetrievalTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "default_checkpoint"
+"""What `pipeline("onegen-rag")` loads when no model is named: a LoRA adapter and its index, part of the package."""
+DEFAULT_LINKER = DEFAULT_CHECKPOINT.with_name("default_linker")
+"""The same for `pipeline("onegen-entity-linking")`."""
 
 TOKEN_PRESETS: dict[str, Callable[[], RetrievalTokens]] = {
     "multi-hop": RetrievalTokens.multi_hop,
@@ -49,7 +56,7 @@ _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
         "granularity": "sentence",
         "answer_prefix": "<FINAL-ANSWER>",
         "answer_suffix": "</FINAL-ANSWER>",
-        "max_passage_length": 1200,
+        "max_inserted_tokens": 1200,
     },
     "self-rag-paper": {
         "chat_template": _AS_WRITTEN,
@@ -57,7 +64,7 @@ _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
         "passage_template": "{title}\n{text}",
         "embedding_template": _FRAGMENT + "{title}\n{text}",
         "answer_prefix": "",
-        "max_passage_length": 2048,
+        "max_inserted_tokens": 2048,
     },
     "entity-linking-paper": {
         "chat_template": _AS_WRITTEN,
@@ -73,7 +80,7 @@ _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
             "<s>Represent the entity based on its description and output it after the '[SE]' token.\n"
             "The description of {title} is as follows:\n{text}"
         ),
-        "max_passage_length": 1300,
+        "max_inserted_tokens": 1300,
     },
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Role(enum.IntEnum):
@@ -168,6 +168,8 @@ class RetrievalTokens:
             `int`: How many tokens were new. Resize the model when it is not 0
             ([`~OneGenForCausalLM.from_backbone`] does).
         """
+        from tokenizers import AddedToken
+
         missing = [
             AddedToken(token, special=True, normalized=False)
             for token in self.all
@@ -177,6 +179,10 @@ class RetrievalTokens:
         self.ids(tokenizer)
         return added
 
+    def known_ids(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+        """Token → id, for those of the tokens that `tokenizer` has."""
+        return {token: number for token in self.all if (number := token_id(tokenizer, token)) is not None}
+
     def ids(self, tokenizer: PreTrainedTokenizerBase) -> RetrievalTokenIds:
         """
         Look the tokens up in `tokenizer`.
@@ -184,7 +190,7 @@ class RetrievalTokens:
         Raises:
             `ValueError`: If a token is not in the vocabulary, or does not encode to its own single id.
         """
-        vocabulary = _known_ids(tokenizer, self)
+        vocabulary = self.known_ids(tokenizer)
         missing = [token for token in self.all if token not in vocabulary]
         if missing:
             raise ValueError(
@@ -216,41 +222,3 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     number = tokenizer.convert_tokens_to_ids(token)
     # A missing token gets the id of the unknown token, where there is one.
     return number if number is not None and tokenizer.convert_ids_to_tokens(number) == token else None
-
-
-def _known_ids(tokenizer: PreTrainedTokenizerBase, tokens: RetrievalTokens) -> dict[str, int]:
-    return {token: number for token in tokens.all if (number := token_id(tokenizer, token)) is not None}
-
-
-@torch.no_grad()
-def initialize_token_rows(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: RetrievalTokens, only: list[str] | None = None
-) -> list[int]:
-    """
-    Grow the embedding matrix to the tokenizer and set each retrieval token's row to the mean of its description.
-
-    Rows that a tokenizer already had before the retrieval tokens were added keep their trained values. With an untied
-    head the head's rows are set in the same way from the head's own rows.
-
-    Args:
-        model (`PreTrainedModel`): Its embeddings are resized and changed in place.
-        tokenizer (`PreTrainedTokenizerBase`): Holds the tokens already.
-        tokens (`RetrievalTokens`): What to initialise.
-        only (`list[str]`, *optional*): The tokens to set; by default those outside the tokenizer's base vocabulary.
-
-    Returns:
-        `list[int]`: The ids of the rows that were set.
-    """
-    vocabulary = _known_ids(tokenizer, tokens)
-    if only is None:
-        only = [token for token in tokens.all if vocabulary[token] >= tokenizer.vocab_size]
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    inputs = model.get_input_embeddings().weight
-    head = model.get_output_embeddings()
-    matrices = [inputs] if head is None or head.weight is inputs else [inputs, head.weight]
-    for token in only:
-        source = tokenizer(tokens.description(token), add_special_tokens=False)["input_ids"]
-        for matrix in matrices:
-            matrix[vocabulary[token]] = matrix[source].float().mean(dim=0).to(matrix.dtype)
-    return [vocabulary[token] for token in only]

@@ -16,7 +16,7 @@ from typing import Any
 from datasets import concatenate_datasets
 
 from data_builders.parquet_export import write_repository
-from onegen_hf.corpora import load_documents, load_examples
+from onegen_hf.data.loading import load_documents, load_examples
 
 
 def is_ordered(example: dict[str, Any]) -> bool:

@@ -20,10 +20,11 @@ import torch
 from datasets import Dataset
 
 from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.adapters import load_adapter, save_adapter
-from onegen_hf.auto import load_tokenizer
 from onegen_hf.cards import model_card
-from onegen_hf.corpora import load_documents
+from onegen_hf.data.loading import load_documents
+from onegen_hf.modeling.adapters import save_adapter
+from onegen_hf.modeling.auto import load_adapter
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 NOTES = """## What it knows

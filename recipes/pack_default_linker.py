@@ -18,7 +18,7 @@ from datasets import Dataset
 from pack_default_checkpoint import pack
 
 from onegen_hf.cards import model_card
-from onegen_hf.corpora import load_documents
+from onegen_hf.data.loading import load_documents
 from onegen_hf.pipelines import DEFAULT_LINKER
 
 NOTES = """## What it knows

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_setup import Setup
-from sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
-from tiny_models import tiny_model
+from support.decoding_setup import Setup
+from support.sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
+from support.tiny_models import tiny_model
 from tokenizers import processors
 from transformers import PreTrainedTokenizerBase
 

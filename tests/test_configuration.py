@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from tiny_models import tiny_config
+from support.tiny_models import tiny_config
 
 from onegen_hf import OneGenConfig, RetrievalTokens
 
 
 def test_round_trip_through_json() -> None:
     config = OneGenConfig(
-        tokens=RetrievalTokens.entity_linking(), scale=5.0, granularity="sentence", max_embedded_length=64,
+        tokens=RetrievalTokens.entity_linking(), scale=5.0, granularity="sentence", max_embedded_tokens=64,
         system_prompt="Be brief.", default_index="org/index", link_threshold=0.5,
     )  # fmt: skip
     assert OneGenConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -48,8 +48,8 @@ def test_settings_of_a_newer_version_are_ignored_with_a_warning() -> None:
         ({"scale": float("nan")}, "scale=nan must be positive"),
         ({"granularity": "token"}, "granularity='token' must be 'passage' or 'sentence'"),
         ({"link_threshold": float("nan")}, "link_threshold=nan must be a finite score"),
-        ({"max_passage_length": 0}, "max_passage_length=0 must be at least 1 token"),
-        ({"max_embedded_length": 0}, "max_embedded_length=0 must be at least 1 token"),
+        ({"max_inserted_tokens": 0}, "max_inserted_tokens=0 must be at least 1 token"),
+        ({"max_embedded_tokens": 0}, "max_embedded_tokens=0 must be at least 1 token"),
         ({"passage_template": "{title}"}, r"passage_template='\{title\}' must contain \{text\}"),
         ({"prompt_template": "Q"}, r"prompt_template='Q' must contain \{question\}"),
         ({"embedding_template": "{title}"}, r"embedding_template='\{title\}' must contain \{text\}"),

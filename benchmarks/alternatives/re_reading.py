@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onegen_hf.data.passages import PassageEncoder
 from onegen_hf.generation.decoder import Searchable
-from onegen_hf.generation.recording import recorded_states
-from onegen_hf.outputs import CACHE
-from onegen_hf.passages import PassageEncoder
+from onegen_hf.generation.hidden_state_hook import recorded_states
+from onegen_hf.modeling.outputs import CACHE
 
 from .components import Components
 from .task import Task, left_padded

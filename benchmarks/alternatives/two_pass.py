@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from onegen_hf.encode import embed_rows
+from onegen_hf.modeling.embed import embed_rows
 
 from .separate_queries import SeparateQueries
 

@@ -6,9 +6,9 @@ import os
 import random
 
 from onegen_hf import Passage
-from onegen_hf.auto import context_length
-from onegen_hf.passages import PassageEncoder
-from onegen_hf.rendering import render_prompt
+from onegen_hf.data.chat_rendering import render_prompt
+from onegen_hf.data.passages import PassageEncoder
+from onegen_hf.modeling.positions import context_length
 
 from .components import Components
 from .task import Script, Task

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from onegen_hf.corpora import load_documents, load_examples
-from onegen_hf.documents import DocumentStore
+from onegen_hf.data.documents import DocumentStore
+from onegen_hf.data.loading import load_documents, load_examples
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onegen_hf.passages import PassageEncoder
-from onegen_hf.roles import RoleEncoder
+from onegen_hf.data.conversations import RoleEncoder
+from onegen_hf.data.passages import PassageEncoder
 from onegen_hf.similarity import similarity_matrix
 
 from .data import StudyData

@@ -17,7 +17,7 @@ from onegen_hf.pipelines.checkpoint import where_it_is
 from .data import StudyData
 
 RETRIEVAL = ("recall@1", "recall@5", "mrr")
-ANSWERS = ("recall@1", "exact_match", "f1", "as_many_hops")
+ANSWERS = ("recall@1", "exact_match", "f1", "hop_count_accuracy")
 Interval = list[float]
 """A score with the bounds of its 95 % interval."""
 

@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from data_builders.facts.builder import write_facts
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 WIDTH = 32

@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
-from onegen_hf.auto import load_tokenizer
-from onegen_hf.backbones import load_backbone
 from onegen_hf.files import atomic_folder
-from onegen_hf.resuming import last_whole_checkpoint
+from onegen_hf.modeling.backbones import load_backbone
+from onegen_hf.modeling.tokenizers import load_tokenizer
+from onegen_hf.training.resuming import last_whole_checkpoint
 
 from .data import StudyData
 from .experts import upcycle
@@ -67,7 +67,7 @@ class Setup:
         own = upcycle(dense, variant.experts, seed) if variant.experts else dense
         settings = replace(
             OneGenConfig.of(dense.config) or OneGenConfig(), default_index=None,
-            max_embedded_length=self.embedded_tokens, max_passage_length=self.inserted_tokens,
+            max_embedded_tokens=self.embedded_tokens, max_inserted_tokens=self.inserted_tokens,
         )  # fmt: skip
         model = OneGenForCausalLM.from_backbone(own, tokenizer, onegen_config=settings)
         return model.to(self.device), tokenizer

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from ..public_names import public_name
+from ..hub.names import public_name
 
 _NOT_METRICS = ("runtime", "per_second", "epoch", "num_passages", "total_flos")
 _RUN_SUFFIXES = {"gold_passages": "_with_gold_passages"}

@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_builders.card import size_category
 
-from ..public_names import public_name
+from ..hub.names import public_name
 from .template import fill
 
 

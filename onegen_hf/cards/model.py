@@ -11,11 +11,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoConfig
 
 from ..configuration import OneGenConfig
-from ..public_names import hub_id, public_name
-from ..training_run import TRAINING_RUN_FILE, read_record
+from ..hub.layout import TRAINING_RUN_FILE
+from ..hub.names import hub_id, public_name
 from .evaluation import metric_entry, read_report, report_entries, training_metrics
 from .template import fill
 from .training import emissions, training_facts
+from .training_record import read_record
 
 TASK_TAGS = {"rag": "retrieval-augmented-generation", "entity-linking": "entity-linking"}
 """What a model is for → its tag on the Hub."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers import TrainingArguments
 
 from ..configuration import OneGenConfig
-from ..losses import CONTRASTIVE_LOSSES
-from ..training_args import OneGenTrainingArguments
-from ..training_run import LOGGED_LOSSES, TRAINING_RUN_FILE, changed_values, read_record
+from ..hub.layout import TRAINING_RUN_FILE
+from ..losses import CONTRASTIVE_LOSSES, loss_options
+from .training_record import LOGGED_LOSSES, changed_values, read_record
 
 RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json", TRAINING_RUN_FILE)
 """What a training leaves beside the weights for the card."""
@@ -32,7 +34,7 @@ def training_facts(directory: Path, settings: OneGenConfig, adapter: Mapping[str
     """
     arguments, run = read_record(directory / "training_args.json"), read_record(directory / TRAINING_RUN_FILE)
     state = read_record(directory / "trainer_state.json")
-    recipe = run.get("recipe") or changed_values(OneGenTrainingArguments, arguments)
+    recipe = run.get("recipe") or _recipe(arguments)
     return {
         **({"objective": _objective(arguments, settings)} if arguments else {}),
         "method": _method(run, adapter),
@@ -43,6 +45,13 @@ def training_facts(directory: Path, settings: OneGenConfig, adapter: Mapping[str
         "compute": _compute(run, state),
         "libraries": run.get("libraries") or {},
     }
+
+
+def _recipe(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the arguments of a training that left no record: ours, and what differs from transformers' defaults."""
+    known = {option.name for option in fields(TrainingArguments)}
+    own = {name: value for name, value in arguments.items() if name not in known and value is not None}
+    return {**own, **changed_values(TrainingArguments, arguments)}
 
 
 def emissions(directory: Path) -> dict[str, Any] | None:
@@ -72,14 +81,13 @@ def emissions(directory: Path) -> dict[str, Any] | None:
 
 
 def _objective(arguments: Mapping[str, Any], settings: OneGenConfig) -> dict[str, Any]:
-    options: dict[str, Any] = {"scale": arguments.get("contrastive_scale") or settings.scale}
-    if arguments["contrastive_loss"] == "bpr":
-        options["negatives"] = arguments["bpr_negatives"]
-    loss = CONTRASTIVE_LOSSES[arguments["contrastive_loss"]](**options)
+    name = arguments["contrastive_loss"]
+    options = loss_options(name, CONTRASTIVE_LOSSES[name], arguments)
+    loss = CONTRASTIVE_LOSSES[name](**{"scale": settings.scale, **options})
     return {
         "lambda_gen": arguments["lambda_gen"],
         "lambda_ret": arguments["lambda_ret"],
-        "loss": arguments["contrastive_loss"],
+        "loss": name,
         "options": loss.get_config_dict(),
         "citation": loss.citation,
     }

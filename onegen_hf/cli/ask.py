@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import TextStreamer, pipeline
 
+from ..modeling.int8 import quantize_for_cpu
 from ..presets import PRESET_CHOICES
-from ..quantization import quantize_for_cpu
 from .display import format_result
 from .texts import texts_and_options
 

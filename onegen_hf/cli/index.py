@@ -8,11 +8,11 @@ from pathlib import Path
 
 from trl import TrlParser
 
-from ..auto import OneGenForCausalLM, load_tokenizer
-from ..corpora import load_documents
+from ..data.loading import load_documents
 from ..index import PassageIndex
-from ..pipelines import DEFAULT_CHECKPOINT
-from ..presets import PRESET_CHOICES
+from ..modeling.auto import OneGenForCausalLM
+from ..modeling.tokenizers import load_tokenizer
+from ..presets import DEFAULT_CHECKPOINT, PRESET_CHOICES
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import pipeline
 
 from ..files import write_text_atomically
-from ..pictures import format_mentions, mention_page, wants_color
+from ..linking.display import format_mentions, mention_page, wants_color
 from ..presets import PRESET_CHOICES
 from .texts import texts_and_options
 

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..auto import load_tokenizer
 from ..configuration import OneGenConfig
-from ..corpora import load_examples
+from ..data.loading import load_examples
 from ..evaluation import LinkingReport, evaluate_entity_linking, load_linking_rows
-from ..evaluation.entity_linking import MODES
-from ..evaluation.linking_documents import row_of_example
-from ..evaluation.run_directory import RunDirectory
+from ..evaluation.linking.documents import row_of_example
+from ..evaluation.linking.evaluate import MODES
+from ..evaluation.runs.run_directory import RunDirectory
 from ..linking.threshold import write_threshold
-from ..pipelines import DEFAULT_LINKER, OneGenEntityLinkingPipeline
+from ..modeling.tokenizers import load_tokenizer
+from ..pipelines import OneGenEntityLinkingPipeline
 from ..pipelines.checkpoint import where_it_is
+from ..presets import DEFAULT_LINKER
 
 if TYPE_CHECKING:
-    from .evaluate import EvaluateArguments
+    from .evaluate_arguments import EvaluateArguments
 
 IN_DOMAIN, OUT_OF_DOMAIN = "in-domain", "out-of-domain"
 _SUFFIXES = (".gz", ".jsonl", ".json", ".tsv", ".txt", ".benchmark")

@@ -11,12 +11,21 @@ from tempfile import TemporaryDirectory
 
 from trl import TrlParser
 
-from ..adapters import is_adapter, load_adapter
-from ..auto import load_tokenizer
 from ..cards.training import RECORDS
-from ..hub import KINDS, Upload, dataset_upload, index_upload, model_upload
-from ..hub.upload import CARD, index_beside
+from ..hub.commit import Upload
+from ..hub.dataset import dataset_upload
+from ..hub.layout import (
+    CARD,
+)
+from ..index.publish import index_upload
+from ..modeling.adapters import is_adapter
+from ..modeling.auto import load_adapter
+from ..modeling.publish import index_beside, model_upload
+from ..modeling.tokenizers import load_tokenizer
+from .check_reports import check_reports
 
+KINDS = {"model": model_upload, "index": index_upload, "dataset": dataset_upload}
+"""What can be pushed → what makes its [`Upload`]."""
 USAGE = "usage: onegen-hf push {model,index,dataset} DIR REPO [--help] [--dry_run true] ..."
 
 
@@ -81,6 +90,9 @@ def _upload(kind: str, directory: str, merged: str | None, repo_id: str, options
         return index_upload(directory, repo_id, options.keep_card)
     if kind == "dataset":
         return dataset_upload(directory, repo_id, options.keep_card)
+    # Of an adapter that was merged, the reports are of the adapter.
+    if options.reports and not options.keep_card:
+        check_reports(directory, options.reports)
     if merged is None:
         return model_upload(directory, repo_id, options.reports, options.keep_card, datasets=options.datasets)
     return model_upload(

@@ -1,9 +1,9 @@
 """Evaluation of a model with an index on examples: resumable runs, official metrics, confidence intervals."""
 
-from .entity_linking import evaluate_entity_linking
 from .gold_decoder import GoldPassageDecoder
-from .linking_documents import load_linking_rows
-from .linking_report import LinkingReport
+from .linking.documents import load_linking_rows
+from .linking.evaluate import evaluate_entity_linking
+from .linking.report import LinkingReport
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
 from .retrieval import evaluate_retrieval

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
-from ..rendering import Message, render, render_prompt, split_assistant
+from ..data.chat_rendering import Message, render, render_prompt, split_assistant
 
 _NAMED = 3
 

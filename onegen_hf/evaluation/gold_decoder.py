@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.passages import Passage
 from ..generation import Hit, OnePassDecoder, RowState
-from ..passages import Passage
 
 _NOT_SEARCHED = -1
 

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..auto import context_length
+from ..data.passages import Passage
 from ..generation import OnePassDecoder, OnePassOutput
-from ..passages import Passage
+from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
 from ..pipelines.rag import BATCHES_AT_A_TIME
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
-from .runner import check_positive, dataset_facts, evaluation_run, identity
+from .runs.runner import check_positive, dataset_facts, evaluation_run, identity
 from .scoring import score_rag
 
 ANSWERS_FILE = "answers.jsonl"

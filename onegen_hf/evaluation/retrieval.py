@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..auto import context_length
-from ..encode import embed_rows, evaluation_mode
+from ..data.conversations import RoleEncoder
 from ..index import PassageIndex
-from ..roles import RoleEncoder
+from ..modeling.embed import embed_rows, evaluation_mode
+from ..modeling.positions import context_length
 from .examples import EvaluationExample, read_examples
 from .report import EvaluationReport, RunResult
-from .runner import check_positive, dataset_facts, evaluation_run, identity
+from .runs.runner import check_positive, dataset_facts, evaluation_run, identity
 from .scoring import score_retrieval
 
 RETRIEVALS_FILE = "retrievals.jsonl"

@@ -55,7 +55,7 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
     | `meta.metric` is `"accuracy"` (PubHealth, ARC-Challenge) | `accuracy` |
     | other ones with answers | `exact_match`, `f1` |
     | `meta.supporting_facts`, and an index of sentences | also `sp_em`, `sp_f1`, `joint_em`, `joint_f1` (HotpotQA) |
-    | with gold hops | `as_many_hops` |
+    | with gold hops | `hop_count_accuracy` |
 
     Args:
         example ([`EvaluationExample`])
@@ -74,7 +74,7 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
             )
             scores |= {name: found[name] for name in _FACT_SCORES}
     if example.positives:
-        scores["as_many_hops"] = float(len(result["retrievals"]) == len(example.positives))
+        scores["hop_count_accuracy"] = float(len(result["retrievals"]) == len(example.positives))
     return scores
 
 

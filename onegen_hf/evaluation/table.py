@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .linking_report import LinkingReport
+from .linking.report import LinkingReport
 from .report import GOLD, EvaluationReport, GroupResult, RunResult
 
 _COLUMNS = (
-    "recall@1", "exact_match", "match", "accuracy", "f1", "joint_f1", "as_many_hops",
+    "recall@1", "exact_match", "match", "accuracy", "f1", "joint_f1", "hop_count_accuracy",
     "recall@5", "recall@10", "mrr", "ndcg@10",
 )  # fmt: skip
 _LINKING_COLUMNS = ("micro_f1", "micro_precision", "micro_recall", "detection_f1", "recall@1", "recall@10")

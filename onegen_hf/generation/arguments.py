@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from transformers import GenerationConfig
 
-from ..auto import OneGenForCausalLM
-from ..outputs import CACHE
+from ..modeling.auto import OneGenForCausalLM
+from ..modeling.outputs import CACHE
 
 
 def check_supported(

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ..forward_lock import lock_of
+from ..modeling.forward_lock import lock_of
 from .cache import part_of, rows_apart
 
 NAME = "onegen_packed"

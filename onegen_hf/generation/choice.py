@@ -52,7 +52,7 @@ def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> A
     return torch.tensor(pairs, device=device).unbind(dim=1)
 
 
-class TokenChooser:
+class TokenSampler:
     """
     Greedy or sampled choice, row by row as if each were alone.
 

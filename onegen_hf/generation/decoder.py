@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..auto import context_length
 from ..configuration import OneGenConfig
-from ..passages import Passage, PassageEncoder
+from ..data.passages import Passage, PassageEncoder
+from ..modeling.positions import context_length
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
-from .choice import TokenChooser
-from .drafts import Drafter
+from .choice import TokenSampler
 from .memory import Memory, memory_for
+from .prompt_lookup import Drafter
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
 MINIMAL_ROOM = 16
@@ -112,7 +112,7 @@ class OnePassDecoder:
         run = _Run(
             decoder=self,
             model=model,
-            chooser=TokenChooser(
+            chooser=TokenSampler(
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             ),
             drafter=Drafter.from_config(generation_config, {self.query_token, *end_tokens}),
@@ -154,7 +154,7 @@ class _Run:
         self,
         decoder: OnePassDecoder,
         model: Any,
-        chooser: TokenChooser,
+        chooser: TokenSampler,
         drafter: Drafter | None,
         end_tokens: set[int],
         max_new_tokens: int,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from ..passages import Passage
+from ..data.passages import Passage
 
 
 @dataclass(frozen=True)

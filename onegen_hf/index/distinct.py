@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .faiss_backend import MISSING, search_faiss
+from .backends.faiss import MISSING, search_faiss
 
 
 def search_distinct(index: Any, starts: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

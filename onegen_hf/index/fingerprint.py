@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..encode import check_encoder, embed_rows, evaluation_mode
-from ..passages import Passage, PassageEncoder
+from ..configuration import RENAMED
+from ..data.passages import Passage, PassageEncoder
+from ..modeling.embed import check_encoder, embed_rows, evaluation_mode
 from ..similarity import check_finite, normalize
 
 SAME_MODEL_COSINE = 0.99
@@ -84,8 +85,8 @@ class ModelFingerprint:
             "similarity": settings.similarity,
             "granularity": settings.granularity,
             "passage_template": settings.passage_template,
-            # Not max_passage_length: it says how much is inserted, and may change without a new index.
-            "max_embedded_length": encoder.max_embedded,
+            # Not max_inserted_tokens: it says how much is inserted, and may change without a new index.
+            "max_embedded_tokens": encoder.max_embedded,
         }
         return cls(facts, probes)
 
@@ -102,8 +103,9 @@ class ModelFingerprint:
             `ValueError`: If a part is missing or has no sensible form.
         """
         try:
-            facts, probes = dict(values["facts"]), np.asarray(values["probes"], dtype=np.float32)
-        except (KeyError, TypeError, ValueError) as error:
+            facts = {RENAMED.get(name, name): fact for name, fact in values["facts"].items()}
+            probes = np.asarray(values["probes"], dtype=np.float32)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"fingerprint is damaged ({error!r}): build the index again") from error
         if probes.ndim != 2:
             raise ValueError(f"fingerprint has probes of shape {probes.shape}: build the index again")

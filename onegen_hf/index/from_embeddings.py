@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..documents import DocumentStore
-from ..encode import Corpus, EncodedCorpus, as_document_store, check_encoder, encode_passages
+from ..data.documents import DocumentStore
+from ..modeling.embed import check_encoder
 from ..similarity import check_finite, normalize
+from .encode import Corpus, EncodedCorpus, as_document_store, encode_passages
 from .fingerprint import SAME_MODEL_COSINE, ModelFingerprint
 from .model_name import model_name
 

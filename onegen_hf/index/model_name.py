@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..public_names import public_name
+from ..hub.names import public_name
 
 
 def model_name(model: Any, model_id: str | None, revision: str | None) -> tuple[str | None, str | None]:

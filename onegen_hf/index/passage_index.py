@@ -14,18 +14,19 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..encode import Corpus, EncodedCorpus, as_document_store, encode_passages
-from ..encode_checkpoint import remove_checkpoint
-from ..passages import Passage
+from ..data.passages import Passage
+from ..hub.layout import INDEX_FILE, PASSAGES_FILE
 from ..similarity import check_finite, normalize
+from .backends.faiss import MISSING, build_faiss, read_faiss, search_faiss, write_faiss
 from .distinct import search_distinct
-from .faiss_backend import MISSING, build_faiss, read_faiss, search_faiss, write_faiss
+from .encode import Corpus, EncodedCorpus, as_document_store, encode_passages
+from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
 from .from_embeddings import FromEmbeddingsMixin
 from .model_name import model_name
 from .passage_table import PassageTable, write_passages
 from .search_parameters import SearchParametersMixin
-from .storage import INDEX_FILE, PASSAGES_FILE, locate, read_description, write_directory
+from .storage import locate, read_description, write_directory
 from .update import IndexUpdateMixin
 
 logger = logging.getLogger(__name__)
@@ -248,11 +249,11 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             `ValueError`: If it is not the model that made the index; says what differs.
 
         Warns:
-            `UserWarning`: Instead of the error, if only the weights differ and `model.other_base_weights` says why.
+            `UserWarning`: Instead of the error, if only the weights differ and `model.approximate_base` says why.
         """
         found = ModelFingerprint.of(model, tokenizer)
         difference = self.fingerprint.difference(found)
-        if difference is not None and model.other_base_weights and dict(found.facts) == dict(self.fingerprint.facts):
+        if difference is not None and model.approximate_base and dict(found.facts) == dict(self.fingerprint.facts):
             warnings.warn(
                 f"the adapter's base has weights close to, but not, those of the index ({difference}): retrieval is "
                 "less exact. Install the base that the adapter was trained on, or build the index again.",

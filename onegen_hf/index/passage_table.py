@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..passages import Passage
+from ..data.passages import Passage
 
 SCHEMA = pa.schema(
     [

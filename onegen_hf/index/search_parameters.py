@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .faiss_backend import import_faiss
+from .backends.faiss import import_faiss
 
 
 class SearchParametersMixin:

@@ -14,14 +14,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from ..files import atomic_file, write_text_atomically
+from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
 from .checksum import sampled_sha256
 from .embeddings_file import refuse_embeddings_file
 
-INDEX_FILE = "index.faiss"
-PASSAGES_FILE = "passages.parquet"
-DESCRIPTION_FILE = "index.json"
 FORMAT_VERSION = 1
-AGAIN = "save the index again, or download it with `force_download=True`"
+RESAVE_HINT = "save the index again, or download it with `force_download=True`"
 _REQUIRED = ("fingerprint", "dimension", "metric", "factory", "passages", "embeddings", "granularity", "files")
 _LIBRARIES = ("onegen-hf", "faiss-cpu", "faiss-gpu", "torch", "transformers")
 
@@ -82,7 +80,7 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): {AGAIN}") from error
+        raise ValueError(f"{path} is damaged ({error}): {RESAVE_HINT}") from error
     found = description.get("format_version") if isinstance(description, dict) else None
     if not isinstance(found, int):
         raise ValueError(f"{path} has no format_version: it was not written by `PassageIndex.save`")
@@ -93,16 +91,16 @@ def read_description(root: Path) -> dict[str, Any]:
         )
     missing = [key for key in _REQUIRED if key not in description]
     if missing:
-        raise ValueError(f"{path} lacks {missing}: {AGAIN}")
+        raise ValueError(f"{path} lacks {missing}: {RESAVE_HINT}")
     if not isinstance(description["files"], dict):
-        raise ValueError(f"{path}: 'files' is no object of file names and sizes: {AGAIN}")
+        raise ValueError(f"{path}: 'files' is no object of file names and sizes: {RESAVE_HINT}")
     # Nothing is opened by a name from index.json; one that leads elsewhere shows that the repository means harm.
     strange = [name for name in description["files"] if not _is_plain(name)]
     if strange:
         raise ValueError(f"{path} names the file {strange[0]!r}, which is not beside it: don't use this index")
     checksums = description.get("checksums", {})  # none in an index of before they were introduced
     if not isinstance(checksums, dict):
-        raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {AGAIN}")
+        raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {RESAVE_HINT}")
     for name in (INDEX_FILE, PASSAGES_FILE):
         _check_file(root / name, description["files"].get(name), checksums.get(name))
     return description
@@ -110,18 +108,18 @@ def read_description(root: Path) -> dict[str, Any]:
 
 def _check_file(file: Path, size: int | None, checksum: str | None) -> None:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: {AGAIN}")
+        raise FileNotFoundError(f"{file} is missing: {RESAVE_HINT}")
     # Before FAISS maps the file: reading past the end of a truncated mapping kills the process.
     found = file.stat().st_size
     if found != size:
         raise ValueError(
             f"{file} has {found} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the files come from "
-            f"different indexes; {AGAIN}"
+            f"different indexes; {RESAVE_HINT}"
         )
     if checksum is not None and sampled_sha256(file) != checksum:
         raise ValueError(
             f"{file} has another content than {DESCRIPTION_FILE} says: it is damaged, or the files come from "
-            f"different indexes; {AGAIN}"
+            f"different indexes; {RESAVE_HINT}"
         )
 
 

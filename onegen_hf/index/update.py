@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from ..documents import DocumentStore
-from ..encode import Corpus, as_document_store, encode_passages
-from ..passages import Passage
-from .faiss_backend import MISSING
+from ..data.documents import DocumentStore
+from ..data.passages import Passage
+from .backends.faiss import MISSING
+from .backends.faiss_rearrange import rearrange
+from .encode import Corpus, as_document_store, encode_passages
 from .passage_table import IDS
-from .rearrange import rearrange
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, MaxLengthCriteria, StoppingCriteriaList
 
-from ..auto import context_length
-from ..generation.recording import recorded_states
+from ..generation.hidden_state_hook import recorded_states
+from ..modeling.positions import context_length
 from .copying import CopyRule
 from .markup import MentionMarkup
 from .processors import CopyProcessor, LinkContinuationProcessor

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from ..auto import context_length
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
-from ..generation.choice import TokenChooser
+from ..generation.choice import TokenSampler
 from ..generation.memory import memory_for
 from ..generation.state import as_sequences
+from ..modeling.positions import context_length
 from .beams import search_beams
 from .copying import DEFAULT_MAX_MENTION_LENGTH, CopyRule
 from .markup import MentionMarkup
@@ -115,7 +115,7 @@ class LinkingDecoder:
                 **model_kwargs,
             )  # fmt: skip
         else:
-            chooser = TokenChooser(
+            chooser = TokenSampler(
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             )
             _Run(self, model, chooser, generation_config.max_length - width).until_done(rows)
@@ -138,7 +138,7 @@ class LinkingDecoder:
 class _Run:
     """One call of the decoder."""
 
-    def __init__(self, decoder: LinkingDecoder, model: Any, chooser: TokenChooser, max_new_tokens: int) -> None:
+    def __init__(self, decoder: LinkingDecoder, model: Any, chooser: TokenSampler, max_new_tokens: int) -> None:
         self.model = model
         self.chooser = chooser
         self.max_new_tokens = max_new_tokens

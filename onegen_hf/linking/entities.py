@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..passages import Passage
+from ..data.passages import Passage
 from .aliases import AliasTable
 from .markup import Span
 

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from data_builders.entity_linking.annotation import MENTION_CLOSE, MENTION_OPEN
 
 from ..configuration import OneGenConfig
-from ..passages import PassageEncoder
-from ..rendering import render_prompt
+from ..data.chat_rendering import render_prompt
+from ..data.passages import PassageEncoder
 from ..tokens import token_id
 
 Span = tuple[int, int]

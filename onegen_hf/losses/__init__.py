@@ -5,6 +5,7 @@ from .causal_lm import causal_lm_loss
 from .contrastive import ContrastiveLoss
 from .gather import Candidates, gather_candidates
 from .info_nce import InfoNCELoss
+from .options import loss_options
 
 CONTRASTIVE_LOSSES: dict[str, type[ContrastiveLoss]] = {"bpr": BPRLoss, "info_nce": InfoNCELoss}
 """Name in configurations → class."""
@@ -17,4 +18,5 @@ __all__ = [
     "InfoNCELoss",
     "causal_lm_loss",
     "gather_candidates",
+    "loss_options",
 ]

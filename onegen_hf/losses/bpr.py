@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .contrastive import NEGATIVE, POSITIVE, ContrastiveLoss
+from ..data.targets import NEGATIVE, POSITIVE
+from .contrastive import ContrastiveLoss
 
 
 class BPRLoss(ContrastiveLoss):

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-IGNORE_INDEX = -100
-"""Label of a token without a language-model loss."""
+from ..data.targets import IGNORE_INDEX
 
 
 def predicting_positions(labels: Tensor) -> Tensor:

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.targets import IGNORED, NEGATIVE, POSITIVE
 from ..similarity import similarity_matrix
-
-POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
-"""Values of a target matrix."""
 
 
 class ContrastiveLoss(nn.Module, ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather as all_gather_with_gradient
 from torch.nn.functional import pad
 
-from .contrastive import IGNORED, NEGATIVE
+from ..data.targets import IGNORED, NEGATIVE
 
 
 @dataclass

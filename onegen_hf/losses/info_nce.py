@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .contrastive import NEGATIVE, POSITIVE, ContrastiveLoss
+from ..data.targets import NEGATIVE, POSITIVE
+from .contrastive import ContrastiveLoss
 
 
 class InfoNCELoss(ContrastiveLoss):

@@ -88,7 +88,7 @@ def hop_scores(
 
     Returns:
         `dict[str, float]`: The names of [`ranking_scores`], the same behind `hop_0/`, `hop_1/`, ...; `queries`: the
-        gold hops; `as_many_hops`: the share of examples with as many hops as gold ones.
+        gold hops; `hop_count_accuracy`: the share of examples with as many hops as gold ones.
 
     Raises:
         `ValueError`: If the lengths differ; else as [`ranking_scores`].
@@ -101,7 +101,7 @@ def hop_scores(
         found = mean_ranking_scores([hop[1] for hop in same], [hop[2] for hop in same], at)
         scores |= {f"hop_{number}/{name}": value for name, value in found.items()}
     if len(positives):
-        scores["as_many_hops"] = float(
+        scores["hop_count_accuracy"] = float(
             np.mean([len(found) == len(gold) for found, gold in zip(retrievals, positives, strict=True)])
         )
     return scores

@@ -1,8 +1,9 @@
 """Pipelines for transformers' `pipeline(...)`; importing this package registers them."""
 
+from ..presets import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
-from .registration import DEFAULT_CHECKPOINT, DEFAULT_LINKER, register_pipelines
+from .registration import register_pipelines
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -11,3 +12,6 @@ __all__ = [
     "OneGenRagPipeline",
     "register_pipelines",
 ]
+
+# transformers has no entry points. `import onegen_hf` imports this package as soon as `transformers.pipelines` exists.
+register_pipelines()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 
-from ..auto import OneGenForCausalLM, class_under, convert
 from ..configuration import OneGenConfig
+from ..hub.origin import access_of
 from ..index import PassageIndex
-from ..index.storage import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
-from ..origin import access_of
+from ..modeling.auto import OneGenForCausalLM, backbone_class_of, convert
+from ..modeling.default_index import default_index
+from ..modeling.int8 import is_quantized_for_cpu
 from ..presets import unknown_tokens, with_tokens
-from ..quantization import is_quantized_for_cpu
 from ..tokens import RetrievalTokens
 
 
@@ -44,7 +41,7 @@ def prepare_checkpoint(model: Any, tokenizer: Any, tokens: str | RetrievalTokens
     elif not isinstance(model, OneGenForCausalLM) or OneGenConfig.of(model.config) is None:
         name = getattr(getattr(model, "config", None), "name_or_path", "the model")
         raise TypeError(
-            f"model is a {class_under(type(model)).__name__} without retrieval tokens. "
+            f"model is a {backbone_class_of(type(model)).__name__} without retrieval tokens. "
             f"{unknown_tokens(name, tokenizer)}"
         )
     model.check_tokenizer(tokenizer)
@@ -98,43 +95,3 @@ def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index, **access_of(model))
     opened.check_model(model, tokenizer)
     return opened
-
-
-def default_index(model: Any) -> str:
-    """
-    Where the index of a checkpoint lies: `onegen.default_index`, which with a leading `./` is a folder beside the
-    checkpoint's weights (on the Hub too), else a directory or a Hub repository.
-
-    Raises:
-        `ValueError`: If the checkpoint names none, or a folder outside of itself; or if one of the Hub names a
-            directory of this machine.
-    """
-    location = model.onegen_config.default_index
-    if location is None:
-        raise ValueError(
-            "index is missing, and the checkpoint names no default one: pass `index=PassageIndex.build(...)`, a "
-            "directory or a Hub repository"
-        )
-    checkpoint = Path(model.name_or_path).resolve()
-    if not location.startswith("./"):
-        if model.origin and _leads_elsewhere(location):
-            raise ValueError(
-                f"default_index={location!r} leads out of the repository {model.origin.repository!r}, which can't "
-                "know what lies on this machine: pass `index=...`"
-            )
-        return str(location)
-    if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
-        commit = model.origin.commit if model.origin else None
-        wanted = [posixpath.normpath(f"{location}/{name}") for name in (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)]
-        found = snapshot_download(model.name_or_path, revision=commit, allow_patterns=wanted, **access_of(model))
-        checkpoint = Path(found).resolve()
-    folder = (checkpoint / location).resolve()
-    if not folder.is_relative_to(checkpoint):
-        raise ValueError(f"default_index={location!r} leads out of the checkpoint {checkpoint}: pass `index=...`")
-    return str(folder)
-
-
-def _leads_elsewhere(location: str) -> bool:
-    """Whether it is a path that the name of a repository can't be."""
-    paths = (PurePosixPath(location), PureWindowsPath(location))
-    return location.startswith("~") or any(path.anchor or ".." in path.parts for path in paths)

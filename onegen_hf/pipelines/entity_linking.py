@@ -14,18 +14,18 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
-from ..adapters import adapter_tokenizer
-from ..auto import context_length
 from ..generation import Usage
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.aliases import AliasTable
 from ..linking.boundaries import check_boundaries
 from ..linking.copying import MENTION_RESERVE
 from ..linking.decoder import check_decoding
+from ..linking.embed_mentions import embed_given
 from ..linking.entities import EntityPriors, link_mentions
-from ..linking.given import embed_given
-from ..linking.inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
+from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
 from ..linking.windows import assign_spans, merge_spans, split_windows
+from ..modeling.adapters import adapter_tokenizer
+from ..modeling.positions import context_length
 from .checkpoint import open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 

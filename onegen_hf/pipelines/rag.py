@@ -11,11 +11,11 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..adapters import adapter_tokenizer
-from ..auto import context_length
 from ..configuration import OneGenConfig
+from ..data.chat_rendering import render_prompt
 from ..generation import OnePassDecoder, RowState
-from ..rendering import render_prompt
+from ..modeling.adapters import adapter_tokenizer
+from ..modeling.positions import context_length
 from .checkpoint import open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 

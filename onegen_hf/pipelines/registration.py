@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from ..auto import OneGenForCausalLM
+from ..modeling.auto import OneGenForCausalLM
+from ..presets import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
-
-DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "default_checkpoint"
-"""What `pipeline("onegen-rag")` loads when no model is named: a LoRA adapter and its index, part of the package."""
-DEFAULT_LINKER = DEFAULT_CHECKPOINT.with_name("default_linker")
-"""The same for `pipeline("onegen-entity-linking")`."""
 
 
 def register_pipelines() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from huggingface_hub import CommitInfo
 
-from ..auto import UPLOAD_OPTIONS
-from ..training_run import base_model_of
+from ..cards.training_record import base_model_of
+from ..modeling.auto import UPLOAD_OPTIONS
 
 INDEX_FOLDER = "./index"
 

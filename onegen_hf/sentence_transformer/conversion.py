@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..auto import OneGenForCausalLM, load_tokenizer
+from ..modeling.auto import OneGenForCausalLM
+from ..modeling.tokenizers import load_tokenizer
 
 
 def as_sentence_transformer(

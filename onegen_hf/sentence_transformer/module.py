@@ -10,11 +10,13 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import PreTrainedTokenizerBase
 
-from ..auto import OneGenForCausalLM, context_length, load_tokenizer
-from ..encode import check_encoder
-from ..passages import Passage, PassageEncoder
-from ..positions import pad_positions
-from ..rendering import render_prompt
+from ..data.chat_rendering import render_prompt
+from ..data.padding import pad_positions
+from ..data.passages import Passage, PassageEncoder
+from ..modeling.auto import OneGenForCausalLM
+from ..modeling.embed import check_encoder
+from ..modeling.positions import context_length
+from ..modeling.tokenizers import load_tokenizer
 from ..similarity import normalize
 
 logger = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class OneGenModule(InputModule):
         if limit is not None and longest > limit:
             raise ValueError(
                 f"a text takes {longest} tokens, more than the model's context of {limit}: lower max_query_length "
-                f"(now {self.max_query_length}), or max_embedded_length in OneGenConfig"
+                f"(now {self.max_query_length}), or max_embedded_tokens in OneGenConfig"
             )
         pad = self.tokenizer.pad_token_id or 0
         return {

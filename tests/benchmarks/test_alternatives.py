@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sample_corpus import DOCUMENTS
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tiny_models import tiny_model
+from support.sample_corpus import DOCUMENTS
+from support.tiny_models import tiny_model
 from transformers import BertConfig, BertModel
 
 from benchmarks.alternatives import ALTERNATIVES, Components, Script, Task

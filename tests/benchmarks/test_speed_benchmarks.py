@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import tiny_model
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import tiny_model
 
 from benchmarks import index_types, plot, report, training
 from onegen_hf import OneGenDataCollator

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import tiny_backbone, tiny_model
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import tiny_backbone, tiny_model
 from transformers import LlamaForCausalLM
 
 from benchmarks import against_pipeline, interference, plot, report, variants
@@ -194,7 +194,7 @@ def test_a_finished_training_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: Any, tmp_path: Path) -> None:
-    settings = OneGenConfig(system_prompt="Look it up.", default_index="./index", max_embedded_length=9)
+    settings = OneGenConfig(system_prompt="Look it up.", default_index="./index", max_embedded_tokens=9)
     model = tiny_model(tokenizer, onegen_config=settings)
     model.save_pretrained(tmp_path / "checkpoint")
     tokenizer.save_pretrained(tmp_path / "checkpoint")
@@ -203,7 +203,7 @@ def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: An
     for name, value in model.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value)
     assert own_tokenizer.get_vocab() == tokenizer.get_vocab()
-    expected = replace(settings, default_index=None, max_embedded_length=20, max_passage_length=30)
+    expected = replace(settings, default_index=None, max_embedded_tokens=20, max_inserted_tokens=30)
     assert found.onegen_config == expected
 
 

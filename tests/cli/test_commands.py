@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_corpus import DOCUMENTS
-from tiny_models import tiny_model
+from support.sample_corpus import DOCUMENTS
+from support.tiny_models import tiny_model
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from onegen_hf import PassageIndex

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from evaluation_setup import NUMBERS, checkpoint, pipeline, repository
-from sample_corpus import DOCUMENTS
+from support.evaluation_setup import NUMBERS, checkpoint, pipeline, repository
+from support.sample_corpus import DOCUMENTS
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main
-from onegen_hf.quantization import has_integer_products
+from onegen_hf.modeling.int8 import has_integer_products
 
 
 def options(out: Path, *more: str) -> list[str]:

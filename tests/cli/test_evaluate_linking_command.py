@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from linking_benchmark import PEOPLE, TOWNS, checkpoint, write_rows
+from support.linking_benchmark import PEOPLE, TOWNS, checkpoint, write_rows
 
 from onegen_hf.cli.evaluate import main
 from onegen_hf.cli.linking_evaluation import DataSet, parse_data_sets

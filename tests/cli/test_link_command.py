@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from linking_setup import ENTITIES, linking_setup
+from support.linking_setup import ENTITIES, linking_setup
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from onegen_hf import PassageIndex

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_models import tiny_model
+from support.tiny_models import tiny_model
 
 from onegen_hf.cli import push
 from onegen_hf.cli.main import main

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from test_corpora import make_repository
-from tiny_models import tiny_backbone
+from support.sample_corpus import make_repository
+from support.tiny_models import tiny_backbone
 from transformers.trainer_utils import get_last_checkpoint
 
 from onegen_hf import OneGenForCausalLM
-from onegen_hf.auto import load_tokenizer
 from onegen_hf.cli.main import main
-from onegen_hf.train import parse
+from onegen_hf.modeling.tokenizers import load_tokenizer
+from onegen_hf.training.run import parse
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -35,7 +35,7 @@ def recipe(base_tokenizer: Any, tmp_path: Path) -> Any:
             "model_name_or_path": str(tmp_path / "base"), "datasets": [str(tmp_path / "data")], "dtype": "float32",
             "output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True,
             "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
-            "system_prompt": "Look it up.", "max_passage_length": 40, **changes,
+            "system_prompt": "Look it up.", "max_inserted_tokens": 40, **changes,
         }  # fmt: skip
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
@@ -52,7 +52,7 @@ def test_a_full_model(recipe: Any, tmp_path: Path) -> None:
     main(["train", "--config", recipe(eval_split="dev", num_examples=[4])])
     model = OneGenForCausalLM.from_pretrained(tmp_path / "run")
     assert model.onegen_config.system_prompt == "Look it up."
-    assert model.onegen_config.max_passage_length == 40
+    assert model.onegen_config.max_inserted_tokens == 40
     assert model.onegen_config.tokens.ids(load_tokenizer(tmp_path / "run")).query == 400
     assert all("loss_gen" in entry and "loss_ret" in entry for entry in log(tmp_path / "run")[:2])
     assert json.loads((tmp_path / "run" / "eval_results.json").read_text())["eval_recall@1"] in (0.0, 1.0)

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builder_records import PASSAGES, build, read_split, record, write_corpus, write_lines
 from datasets import load_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.builder_records import PASSAGES, build, read_split, record, write_corpus, write_lines
 
 from data_builders.build import build_repository
 from data_builders.builder import CorpusBuilder

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builder_records import build, column_layout, record, write_corpus, write_lines
+from support.builder_records import build, column_layout, record, write_corpus, write_lines
 
 from data_builders.documents import DocumentStore
 from data_builders.errors import RecordError

@@ -12,7 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builder_records import PASSAGES, bridge_comparison, build, column_layout, record, write_corpus, write_lines
+from support.builder_records import (
+    PASSAGES,
+    bridge_comparison,
+    build,
+    column_layout,
+    record,
+    write_corpus,
+    write_lines,
+)
 
 from data_builders.multi_hop.converter import MultiHopConverter
 

@@ -16,8 +16,8 @@ from data_builders.entity_linking import EntityLinkingConverter, annotate, remov
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.schema import validate_example
 from onegen_hf import OneGenConfig, RetrievalTokens
-from onegen_hf.passages import Passage, PassageEncoder
-from onegen_hf.roles import RoleEncoder
+from onegen_hf.data.conversations import RoleEncoder
+from onegen_hf.data.passages import Passage, PassageEncoder
 
 TEXT = "Mina Oak of Elm Hill met Lord Oak there."
 CATALOGUE: list[dict[str, Any]] = [

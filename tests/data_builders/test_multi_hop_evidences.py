@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder_records import PASSAGES, build, record, write_lines
+from support.builder_records import PASSAGES, build, record, write_lines
 
 from data_builders.errors import RecordError
 from data_builders.multi_hop.converter import MultiHopConverter

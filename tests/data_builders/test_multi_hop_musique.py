@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder_records import build, write_lines
+from support.builder_records import build, write_lines
 
 from data_builders.errors import RecordError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder_records import build, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builder_records import build, write_lines
 
 from data_builders.errors import RecordError
 from data_builders.own.chunking import chunk_text

@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from builder_records import build, record, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builder_records import build, record, write_lines
 
 from data_builders.documents import DocumentStore
 from data_builders.multi_hop.converter import MultiHopConverter

@@ -15,7 +15,7 @@ from data_builders.schema import validate_example
 from data_builders.single_hop.reflection import REFLECTION_TOKENS, parse_output
 from data_builders.single_hop.self_rag import SelfRagConverter
 from onegen_hf.configuration import OneGenConfig
-from onegen_hf.rendering import split_assistant
+from onegen_hf.data.chat_rendering import split_assistant
 from onegen_hf.tokens import RetrievalTokens
 
 BOAT = "<paragraph>The Tin Boat\nThe Tin Boat was built by Ada Moll.</paragraph>"

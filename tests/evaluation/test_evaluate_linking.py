@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from linking_benchmark import PEOPLE, TOWNS, row, tiny_linker
+from support.linking_benchmark import PEOPLE, TOWNS, row, tiny_linker
 
 from onegen_hf.cards.evaluation import report_entries
 from onegen_hf.evaluation import LinkingReport, evaluate_entity_linking, format_report
-from onegen_hf.evaluation import runner as runner_module
-from onegen_hf.evaluation.entity_linking import layers_of
+from onegen_hf.evaluation.linking.evaluate import layers_of
+from onegen_hf.evaluation.runs import runner as runner_module
 from onegen_hf.linking.aliases import AliasTable
 from onegen_hf.pipelines import OneGenEntityLinkingPipeline
 

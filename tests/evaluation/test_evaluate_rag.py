@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evaluation_setup
 import pytest
 from datasets import Dataset
-from evaluation_setup import NUMBERS, pipeline, rows
-from sample_corpus import DOCUMENTS
+from support import evaluation_setup as evaluation_setup
+from support.evaluation_setup import NUMBERS, pipeline, rows
+from support.sample_corpus import DOCUMENTS
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import GoldPassageDecoder, evaluate_rag
@@ -139,13 +139,13 @@ def test_gold_passages_may_be_asked_for_later(finished: Path, tmp_path: Path) ->
 # A child process that dies by SIGKILL at one point after the other of one and the same evaluation.
 KILLED = """
 import os, signal, sys
-import evaluation_setup
+from support import evaluation_setup as evaluation_setup
 import onegen_hf.evaluation.rag as module
-import onegen_hf.evaluation.runner as runner
+import onegen_hf.evaluation.runs.runner as runner
 from onegen_hf import OneGenForCausalLM, OneGenRagPipeline, PassageIndex
-from onegen_hf.auto import load_tokenizer
-from onegen_hf.evaluation.results_file import ResultsFile
-from onegen_hf.evaluation.run_directory import RunDirectory
+from onegen_hf.modeling import load_tokenizer
+from onegen_hf.evaluation.runs.results_file import ResultsFile
+from onegen_hf.evaluation.runs.run_directory import RunDirectory
 
 checkpoint, killed, whole, batch_size = *sys.argv[1:4], int(sys.argv[4])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -214,7 +214,7 @@ sys.exit(in_a_child(killed) or in_a_child(whole))
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_killed_at_any_point_it_ends_with_the_same_bytes(tmp_path: Path, batch_size: int) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    paths = [str(Path(evaluation_setup.__file__).parent), *sys.path]
+    paths = [str(Path(evaluation_setup.__file__).parents[1]), *sys.path]
     # One thread, and the uninterrupted run beside the killed ones: scores differ in the last bit between a process of
     # one thread and one of two.
     ran = subprocess.run(

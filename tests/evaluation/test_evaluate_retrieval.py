@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_setup import pipeline, rows
-from sample_corpus import DOCUMENTS, EXAMPLES
+from support.evaluation_setup import pipeline, rows
+from support.sample_corpus import DOCUMENTS, EXAMPLES
 
 from onegen_hf import PassageIndex
-from onegen_hf.encode import embed_rows
+from onegen_hf.data.conversations import RoleEncoder
 from onegen_hf.evaluation import evaluate_retrieval
-from onegen_hf.evaluation import runner as runner_module
-from onegen_hf.roles import RoleEncoder
+from onegen_hf.evaluation.runs import runner as runner_module
+from onegen_hf.modeling.embed import embed_rows
 
 
 def evaluate(examples: Any, output_dir: Path | None = None, **options: Any) -> Any:

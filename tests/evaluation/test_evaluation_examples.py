@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sample_corpus import DOCUMENTS, EXAMPLES
+from support.sample_corpus import DOCUMENTS, EXAMPLES
 
 from onegen_hf import OneGenConfig
+from onegen_hf.data.chat_rendering import render_prompt
 from onegen_hf.evaluation.examples import EvaluationExample, read_examples
-from onegen_hf.rendering import render_prompt
 
 IDS = [document["id"] for document in DOCUMENTS]
 

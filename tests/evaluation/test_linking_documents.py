@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from linking_benchmark import PEOPLE, TOWNS, row, write_rows
+from support.linking_benchmark import PEOPLE, TOWNS, row, write_rows
 
 from data_builders.documents import DocumentStore
 from data_builders.entity_linking import EntityLinkingConverter
 from onegen_hf import OneGenConfig, RetrievalTokens
-from onegen_hf.evaluation.linking_documents import (
+from onegen_hf.evaluation.linking.documents import (
     LinkingDocument,
     load_linking_rows,
     read_linking_documents,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_hf.evaluation.results_file import ResultsFile
+from onegen_hf.evaluation.runs.results_file import ResultsFile
 
 IDS = ["a", "b", "c", "d", "e"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_hf.evaluation.run_directory import SETTINGS_FILE, RunDirectory
+from onegen_hf.evaluation.runs.run_directory import SETTINGS_FILE, RunDirectory
 
 SETTINGS = {"k": 1, "model": {"dtype": "float32", "weights": "ab"}, "tokens": ("[RQ]",)}
 

@@ -57,7 +57,7 @@ def test_an_unknown_metric() -> None:
 @pytest.mark.parametrize(("hops", "expected"), [([["a"], ["b"]], 1.0), ([["a"]], 0.0), ([["a"], ["b"], ["c"]], 0.0)])
 def test_as_many_hops(hops: list[list[str]], expected: float) -> None:
     scores = answer_scores(example(positives=(("a",), ("b",))), result("", *hops))
-    assert scores["as_many_hops"] == expected
+    assert scores["hop_count_accuracy"] == expected
 
 
 @pytest.mark.parametrize("layout", ["pairs", "columns"])

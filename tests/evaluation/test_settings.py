@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers.utils.quantization_config import QuantizationMethod
 
-from onegen_hf.evaluation.settings import model_settings
+from onegen_hf.evaluation.runs.settings import model_settings
 
 
 @pytest.mark.parametrize(

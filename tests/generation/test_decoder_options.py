@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_setup import PROMPTS, Setup
+from support.decoding_setup import PROMPTS, Setup
 from transformers import (
     DynamicCache,
     GenerationConfig,
@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from onegen_hf.generation import Hit, OnePassDecoder
-from onegen_hf.outputs import CACHE
+from onegen_hf.modeling.outputs import CACHE
 
 
 class Recorder(TextStreamer):
@@ -251,7 +251,7 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
 
 def test_a_model_without_embeddings_is_refused(llama: Setup) -> None:
     decoder = OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config)
-    from tiny_models import tiny_backbone
+    from support.tiny_models import tiny_backbone
 
     with pytest.raises(TypeError, match="needs a OneGenForCausalLM, got LlamaForCausalLM"):
         tiny_backbone().generate(torch.tensor([[5]]), custom_generate=decoder, max_new_tokens=2)

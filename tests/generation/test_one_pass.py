@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_setup import PROMPTS, Setup, assert_same_row, recompute, tokens_fed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import ARCHITECTURES
+from support.decoding_setup import PROMPTS, Setup, assert_same_row, recompute, tokens_fed
+from support.tiny_models import ARCHITECTURES
 
 from onegen_hf.generation.memory import PackedMemory, SequentialMemory, memory_for
 
@@ -137,8 +137,8 @@ def test_row_by_row_for_models_that_cannot_mix_lengths(
 
 
 def test_recurrent_layers_go_row_by_row(base_tokenizer: Any) -> None:
-    from sample_corpus import DOCUMENTS
-    from tiny_models import VOCAB_SIZE
+    from support.sample_corpus import DOCUMENTS
+    from support.tiny_models import VOCAB_SIZE
     from transformers import AutoModelForCausalLM, Lfm2Config
 
     from onegen_hf import OneGenForCausalLM, PassageIndex

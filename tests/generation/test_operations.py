@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from decoding_setup import PROMPTS, Setup
+from support.decoding_setup import PROMPTS, Setup
 from torch.utils._python_dispatch import TorchDispatchMode
 
 

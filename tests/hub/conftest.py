@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import LoopbackHub, running_hub
-from tiny_models import tiny_model
+from support.loopback import LoopbackHub, running_hub
+from support.tiny_models import tiny_model
 
 from onegen_hf import PassageIndex
 

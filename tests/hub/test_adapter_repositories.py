@@ -10,20 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from asking import ASK, answers
-from loopback import LoopbackHub
 from peft import LoraConfig
-from processes import run
-from tiny_models import tiny_backbone
+from support.asking import ASK, answers
+from support.hub_processes import run
+from support.loopback import LoopbackHub
+from support.tiny_models import tiny_backbone
 
-from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex, adapters
-from onegen_hf.adapters import is_adapter, save_adapter
-from onegen_hf.auto import load_tokenizer
+from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex
 from onegen_hf.cli import push
 from onegen_hf.cli.main import main
-from onegen_hf.origin import Origin
-from onegen_hf.pipelines import checkpoint
-from onegen_hf.trainer import add_adapter
+from onegen_hf.hub.origin import Origin
+from onegen_hf.modeling import adapters
+from onegen_hf.modeling.adapters import is_adapter, save_adapter
+from onegen_hf.modeling.default_index import default_index
+from onegen_hf.modeling.tokenizers import load_tokenizer
+from onegen_hf.training.trainer import add_adapter
 
 
 @pytest.fixture
@@ -128,15 +129,15 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
         asked.update(kwargs, repo_id=repo_id)
         return str(tmp_path)
 
-    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    monkeypatch.setattr("onegen_hf.modeling.default_index.snapshot_download", download)
     settings = OneGenConfig(default_index="./index")
     model = SimpleNamespace(name_or_path="org/model", origin=Origin("org/model", "abc"), onegen_config=settings)
-    assert checkpoint.default_index(model) == str((tmp_path / "index").resolve())
+    assert default_index(model) == str((tmp_path / "index").resolve())
     wanted = ["index/index.faiss", "index/passages.parquet", "index/index.json"]
     assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": wanted}
     settings.default_index = "./../elsewhere"
     with pytest.raises(ValueError, match="leads out of the checkpoint"):
-        checkpoint.default_index(model)
+        default_index(model)
 
 
 @pytest.mark.parametrize("location", ["{here}", "../elsewhere", "org/../../elsewhere", "~/index", "C:\\index"])
@@ -145,6 +146,6 @@ def test_default_index_on_this_machine(location: str, tmp_path: Path) -> None:
     settings = OneGenConfig(default_index=location.format(here=tmp_path))
     model = SimpleNamespace(name_or_path="org/model", origin=Origin("org/model", "abc"), onegen_config=settings)
     with pytest.raises(ValueError, match="leads out of the repository 'org/model'.*pass `index="):
-        checkpoint.default_index(model)
+        default_index(model)
     model.origin = None
-    assert checkpoint.default_index(model) == settings.default_index
+    assert default_index(model) == settings.default_index

@@ -12,8 +12,8 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 from huggingface_hub.repocard import metadata_load
-from loopback import LoopbackHub
-from processes import run
+from support.hub_processes import run
+from support.loopback import LoopbackHub
 
 from data_builders.build import build_repository
 from data_builders.card import size_category

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import Fault
-from loopback import LoopbackHub
-from processes import TOKEN, environment, run, start
+from support.hub_faults import Fault
+from support.hub_processes import TOKEN, environment, run, start
+from support.loopback import LoopbackHub
 
 from onegen_hf import Passage, PassageIndex
-from onegen_hf.encode import EncodedCorpus
+from onegen_hf.index.encode import EncodedCorpus
 from onegen_hf.index.fingerprint import ModelFingerprint
 
 # Several loads in one process: a message per step, as the type of the error and its text, or what was loaded.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import ASK, answers
-from loopback import LoopbackHub
-from processes import TOKEN, run
+from support.asking import ASK, answers
+from support.hub_processes import TOKEN, run
+from support.loopback import LoopbackHub
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ PUSH = """
 import sys
 from transformers import pipeline
 from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling import load_tokenizer
 
 checkpoint = sys.argv[1]
 tokenizer, index = load_tokenizer(checkpoint), PassageIndex.load(f"{checkpoint}/index")
@@ -47,7 +47,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import pipeline
 from onegen_hf import OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling import load_tokenizer
 
 checkpoint, run = sys.argv[1:3]
 records = json.loads(Path(sys.argv[3]).read_text())
@@ -68,7 +68,7 @@ from transformers import AutoModel
 assert "onegen_hf" not in sys.modules
 AutoModel.from_pretrained("org/trained")
 from onegen_hf import OneGenForCausalLM
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling import load_tokenizer
 model = OneGenForCausalLM.from_pretrained("org/trained")
 local = OneGenForCausalLM.from_pretrained(sys.argv[1])
 assert all((value == local.state_dict()[name]).all() for name, value in model.state_dict().items())

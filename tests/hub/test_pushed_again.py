@@ -7,16 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loopback import LoopbackHub
 from peft import LoraConfig
-from processes import run
-from tiny_models import tiny_backbone
+from support.hub_processes import run
+from support.loopback import LoopbackHub
+from support.tiny_models import tiny_backbone
 
 from data_builders.build import build_repository
 from data_builders.own.converter import OwnConverter
 from onegen_hf import OneGenForCausalLM
-from onegen_hf.adapters import save_adapter
-from onegen_hf.trainer import add_adapter
+from onegen_hf.modeling.adapters import save_adapter
+from onegen_hf.training.trainer import add_adapter
 
 PUSH = """
 import json, sys

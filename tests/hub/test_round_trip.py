@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import ASK, answers
-from loopback import LoopbackHub, commit_hash
-from processes import TOKEN, run
-from tiny_models import tiny_model
+from support.asking import ASK, answers
+from support.hub_processes import TOKEN, run
+from support.loopback import LoopbackHub, commit_hash
+from support.tiny_models import tiny_model
 
 from onegen_hf import OneGenConfig, PassageIndex
 
@@ -37,7 +37,7 @@ remote = ask(pipeline("onegen-rag", model="org/model", trust_remote_code=True))
 
 import onegen_hf
 from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling import load_tokenizer
 assert isinstance(trusted, OneGenForCausalLM) and type(trusted.config).__name__ == "LlamaConfig"
 assert type(OneGenForCausalLM.from_pretrained("org/model")) is type(trusted)
 imported = ask(pipeline("onegen-rag", model="org/model"))

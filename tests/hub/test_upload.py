@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import DatasetCard, ModelCard
-from loopback import LoopbackHub
 from peft import LoraConfig
-from processes import run
-from tiny_models import tiny_backbone, tiny_model
+from support.hub_processes import run
+from support.loopback import LoopbackHub
+from support.tiny_models import tiny_backbone, tiny_model
 
 from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.adapters import save_adapter
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.cli.check_reports import check_reports
 from onegen_hf.cli.main import main
 from onegen_hf.evaluation.report import Estimate, EvaluationReport, GroupResult, RunResult
-from onegen_hf.evaluation.settings import model_settings
-from onegen_hf.hub import dataset_upload, index_upload, model_upload, upload
-from onegen_hf.hub.reports import check_reports
-from onegen_hf.trainer import add_adapter
+from onegen_hf.evaluation.runs.settings import model_settings
+from onegen_hf.hub import commit, dataset_upload, index_upload, model_upload
+from onegen_hf.modeling.adapters import save_adapter
+from onegen_hf.modeling.tokenizers import load_tokenizer
+from onegen_hf.training.trainer import add_adapter
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_report_of_another_model_is_refused(saved: Path, tokenizer: Any, tmp_p
     check_reports(saved, [report])
     _change(saved / "config.json", lambda c: c["onegen"].update(answer_prefix="So:"))
     with pytest.raises(ValueError, match="report is of another model than .*saved: onegen.answer_prefix differ"):
-        model_upload(saved, "org/model", [report])
+        check_reports(saved, [report])
     # One weight, by the smallest step there is.
     model = OneGenForCausalLM.from_pretrained(saved, dtype=torch.float32)
     model.onegen_config.answer_prefix = "Answer:"
@@ -142,14 +142,14 @@ def test_a_report_of_another_model_is_refused(saved: Path, tokenizer: Any, tmp_p
         row[0] = torch.nextafter(row[0], torch.tensor(9.0))
     model.set_onegen_config(model.onegen_config).save_pretrained(saved)
     with pytest.raises(ValueError, match="another model than .*saved: weights differ"):
-        model_upload(saved, "org/model", [report])
+        check_reports(saved, [report])
 
 
 def test_a_report_that_names_no_weights_is_refused(saved: Path, tmp_path: Path) -> None:
     report = write_report(saved, tmp_path / "report")
     _change(tmp_path / "report/report.json", lambda content: content["settings"].pop("model"))
     with pytest.raises(ValueError, match="does not say which weights"):
-        model_upload(saved, "org/model", [report])
+        check_reports(saved, [report])
 
 
 def test_index(saved: Path) -> None:
@@ -199,7 +199,7 @@ def test_push_is_one_commit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         def __getattr__(self, name: str) -> Any:
             return lambda *args, **kwargs: calls.append((name, (args, kwargs)))
 
-    monkeypatch.setattr(upload, "HfApi", Api)
+    monkeypatch.setattr(commit, "HfApi", Api)
     index_upload(saved / "index", "org/towns").push(private=True, revision="trial", commit_message="First")
     assert [name for name, _ in calls] == ["create_repo", "create_branch", "create_commit"]
     (_, operations), options = calls[2][1]
@@ -236,7 +236,7 @@ def test_a_model_in_memory(saved: Path, tokenizer: Any, monkeypatch: pytest.Monk
             commits.append((repo_id, {**dict.fromkeys(files, ""), **texts}))
             return "commit"
 
-    monkeypatch.setattr(upload, "HfApi", Api)
+    monkeypatch.setattr(commit, "HfApi", Api)
     model = OneGenForCausalLM.from_pretrained(saved)
     assert model.push_to_hub("org/model", tokenizer=tokenizer, tags=["trial"]) == "commit"
     repo_id, files = commits[0]
@@ -280,7 +280,7 @@ CARDS = """
 import sys
 from huggingface_hub import DatasetCard, ModelCard
 from onegen_hf import OneGenForCausalLM, PassageIndex
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling import load_tokenizer
 
 checkpoint = sys.argv[1]
 OneGenForCausalLM.from_pretrained(checkpoint).push_to_hub("org/model", tokenizer=load_tokenizer(checkpoint))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from index_fixtures import make_model, make_tokenizer
+from support.index_fixtures import make_model, make_tokenizer
 
 from onegen_hf import RetrievalTokens
 from onegen_hf.index import ModelFingerprint
@@ -57,8 +57,8 @@ def test_one_trained_token(tokenizer: Any, fingerprint: ModelFingerprint, token:
     [
         ({"passage_template": "{text}"}, "passage_template"),
         ({"granularity": "sentence"}, "granularity 'passage' against 'sentence'"),
-        ({"max_embedded_length": 64}, "max_embedded_length 128 against 64"),
-        ({"max_passage_length": 64}, "max_embedded_length 128 against 64"),
+        ({"max_embedded_tokens": 64}, "max_embedded_tokens 128 against 64"),
+        ({"max_inserted_tokens": 64}, "max_embedded_tokens 128 against 64"),
         ({"tokens": RetrievalTokens(document="[DOC]")}, "document_token"),
     ],
 )
@@ -69,7 +69,7 @@ def test_other_settings(fingerprint: ModelFingerprint, settings: Any, message: s
 
 
 def test_inserted_length_is_free(tokenizer: Any, fingerprint: ModelFingerprint) -> None:
-    model = make_model(tokenizer, max_passage_length=32, max_embedded_length=128)
+    model = make_model(tokenizer, max_inserted_tokens=32, max_embedded_tokens=128)
     assert fingerprint.difference(ModelFingerprint.of(model, tokenizer)) is None
 
 

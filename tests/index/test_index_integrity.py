@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from index_fixtures import make_corpus, make_model, make_tokenizer
+from support.index_fixtures import make_corpus, make_model, make_tokenizer
 
 from onegen_hf.index import PassageIndex
+from onegen_hf.index.backends.faiss import import_faiss
 from onegen_hf.index.checksum import BLOCK, MOST_BLOCKS, sampled_sha256
-from onegen_hf.index.faiss_backend import import_faiss
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
 
 from onegen_hf import Passage
-from onegen_hf.hub import upload
+from onegen_hf.hub import commit
 from onegen_hf.index import PassageIndex, passage_index, passage_table, storage
 
 
@@ -254,7 +254,7 @@ def test_push_to_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert 'PassageIndex.load("org/films")' in card.path_or_fileobj.decode()
             return "commit"
 
-    monkeypatch.setattr(upload, "HfApi", Api)
+    monkeypatch.setattr(commit, "HfApi", Api)
     index = PassageIndex.load(saved)
     assert index.push_to_hub("org/films", private=True, token="t", commit_message="First") == "commit"
     assert calls == [

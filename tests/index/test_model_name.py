@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from index_fixtures import make_corpus, make_model, make_tokenizer
-from tiny_models import tiny_backbone
+from support.index_fixtures import make_corpus, make_model, make_tokenizer
+from support.tiny_models import tiny_backbone
 
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.cli.main import main
+from onegen_hf.hub.origin import Origin
 from onegen_hf.index import PassageIndex
-from onegen_hf.origin import Origin
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
 
 from onegen_hf import Passage
-from onegen_hf.encode import as_document_store, encode_passages
 from onegen_hf.index import ModelFingerprint, PassageIndex
-from onegen_hf.index.faiss_backend import build_faiss, import_faiss, read_faiss
+from onegen_hf.index.backends.faiss import build_faiss, import_faiss, read_faiss
+from onegen_hf.index.encode import as_document_store, encode_passages
 
 
 @pytest.fixture(scope="module")

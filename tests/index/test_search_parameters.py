@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
 
 from onegen_hf.index import ModelFingerprint, PassageIndex
-from onegen_hf.index.faiss_backend import build_faiss
+from onegen_hf.index.backends.faiss import build_faiss
 
 NUMBER = 80
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
 
 from onegen_hf import Passage
-from onegen_hf.index import PassageIndex, rearrange
-from onegen_hf.index.faiss_backend import build_faiss, try_inverted_lists
+from onegen_hf.index import PassageIndex
+from onegen_hf.index.backends import faiss_rearrange as rearrange
+from onegen_hf.index.backends.faiss import build_faiss, try_inverted_lists
 
 FACTORIES = ["Flat", "SQ8", "HNSW16", "IVF2,Flat", "IVF2,SQ8", "PCA16,L2norm,Flat", "IVF2,SQ4,RFlat"]
 

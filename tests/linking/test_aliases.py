@@ -14,10 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onegen_hf.data.passages import Passage
 from onegen_hf.linking.aliases import AliasTable, normalize_surface
 from onegen_hf.linking.entities import EntityPriors, link_mentions
 from onegen_hf.linking.prior_weight import fit_prior_weight
-from onegen_hf.passages import Passage
 
 
 def table_of(*counts: tuple[str, str, int]) -> AliasTable:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from linking_setup import LinkingSetup, linking_setup
-from linking_texts import random_text
+from support.linking_setup import LinkingSetup, linking_setup
+from support.linking_texts import random_text
 
 DECODINGS: dict[str, dict[str, Any]] = {
     "greedy": {},

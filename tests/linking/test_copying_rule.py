@@ -7,14 +7,14 @@ import random
 from typing import Any
 
 import pytest
-from linking_texts import random_text
+from support.linking_texts import random_text
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from data_builders.entity_linking import annotate
 from onegen_hf import OneGenConfig, RetrievalTokens
+from onegen_hf.data.conversations import RoleEncoder
 from onegen_hf.linking import CopyRule, MentionMarkup, find_boundaries
-from onegen_hf.roles import RoleEncoder
 
 END = 3
 CONFIG = OneGenConfig(tokens=RetrievalTokens.entity_linking())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from linking_setup import INSTRUCTION, LinkingSetup, linking_setup
+from support.linking_setup import INSTRUCTION, LinkingSetup, linking_setup
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from onegen_hf.generation.memory import PackedMemory, SequentialMemory

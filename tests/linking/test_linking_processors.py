@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from linking_setup import INSTRUCTION, LinkingSetup, linking_setup
+from support.linking_setup import INSTRUCTION, LinkingSetup, linking_setup
 
 from onegen_hf.linking import CopyProcessor, CopyRule, LinkContinuationProcessor, find_boundaries
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linking_setup import INSTRUCTION, LinkingSetup, WriteIds, linking_setup
-from paper_checkpoint import PREFIXES, llama_tokenizer
+from support.linking_setup import INSTRUCTION, LinkingSetup, WriteIds, linking_setup
+from support.paper_checkpoint import PREFIXES, llama_tokenizer
 
 from onegen_hf import OneGenConfig, RetrievalTokens
 from onegen_hf.linking import MentionMarkup, RewriteRule, align_spans, find_boundaries, read_markup

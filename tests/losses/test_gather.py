@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.two_processes import run_together
 from torch import Tensor
-from two_processes import run_together
 
 from onegen_hf.losses import BPRLoss, InfoNCELoss, gather_candidates
 from onegen_hf.losses.contrastive import count_anchors

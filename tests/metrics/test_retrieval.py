@@ -89,9 +89,9 @@ def test_hops() -> None:
     assert scores["hop_0/recall@1"] == pytest.approx(2 / 3)
     assert scores["hop_1/recall@1"] == pytest.approx(1 / 2)
     assert scores["hop_1/queries"] == 2
-    assert scores["as_many_hops"] == pytest.approx(1 / 3)
+    assert scores["hop_count_accuracy"] == pytest.approx(1 / 3)
     assert hop_scores([], []) == {"queries": 0.0}
-    assert hop_scores([[]], [[]]) == {"queries": 0.0, "as_many_hops": 1.0}
+    assert hop_scores([[]], [[]]) == {"queries": 0.0, "hop_count_accuracy": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import ARCHITECTURES, tiny_model
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import ARCHITECTURES, tiny_model
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from onegen_hf.modeling import _groups_of_similar_length
+from onegen_hf.modeling.mixin import _groups_of_similar_length
 
 
 @pytest.mark.parametrize("architecture", ["llama_tied", "mistral", "gemma2", "gpt2", "mixtral"])

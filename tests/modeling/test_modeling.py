@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import MIXTURES
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import MIXTURES
 from transformers import DynamicCache
 
 from onegen_hf import OneGenDataCollator
 from onegen_hf.losses import BPRLoss, InfoNCELoss
 from onegen_hf.losses.causal_lm import predicting_positions
-from onegen_hf.modeling import _groups_of_similar_length
-from onegen_hf.outputs import CACHE, OneGenOutput
+from onegen_hf.modeling.mixin import _groups_of_similar_length
+from onegen_hf.modeling.outputs import CACHE, OneGenOutput
 
 JOINT = ("retrieval_positions", "passage_input_ids", "passage_attention_mask", "passage_retrieval_positions",
          "passage_keys", "retrieval_targets")  # fmt: skip
@@ -376,7 +376,7 @@ def test_two_threads_do_not_mix_their_hidden_states(llama: SimpleNamespace) -> N
 
 
 def test_nothing_is_kept_after_a_failure_or_a_plain_forward(llama: SimpleNamespace) -> None:
-    from onegen_hf.modeling import _capture
+    from onegen_hf.modeling.mixin import _capture
 
     with pytest.raises((IndexError, RuntimeError)):
         llama.model(input_ids=torch.tensor([[10_000]]), retrieval_positions=[[0]])

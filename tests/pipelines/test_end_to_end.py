@@ -10,15 +10,15 @@ import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_corpus import DOCUMENTS, EXAMPLES
-from tiny_models import tiny_model
-from training_setup import QUIET
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import tiny_model
+from support.training_setup import QUIET
 from transformers import TextIteratorStreamer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
 from onegen_hf import OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments, PassageIndex
-from onegen_hf.auto import load_tokenizer
+from onegen_hf.modeling.tokenizers import load_tokenizer
 
 LEARNT = [0, 1]
 QUESTIONS = [EXAMPLES[number]["question"] for number in LEARNT]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from linking_setup import ENTITIES, MarkMentions, linking_setup
+from support.linking_setup import ENTITIES, MarkMentions, linking_setup
 from transformers import pipeline
 
 from onegen_hf import PassageIndex

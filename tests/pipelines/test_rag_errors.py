@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decoding_setup import Setup
-from sample_corpus import DOCUMENTS
-from tiny_models import tiny_backbone, tiny_model
+from support.decoding_setup import Setup
+from support.sample_corpus import DOCUMENTS
+from support.tiny_models import tiny_backbone, tiny_model
 from transformers import pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 

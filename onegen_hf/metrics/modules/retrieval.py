@@ -43,7 +43,7 @@ Args:
 class HopRetrievalMetric(RecordMetric):
     """
     Retrieval within generations: the scores of [`RetrievalMetric`] over all hops and over the hops of each number, and
-    `as_many_hops`, the share of examples with as many hops as gold ones.
+    `hop_count_accuracy`, the share of examples with as many hops as gold ones.
     """
 
     citation = _MACAVANEY

@@ -1,0 +1,1 @@
+"""From records to token ids: passages, documents, chat turns, roles, batches."""

@@ -1,0 +1,178 @@
+"""`OneGenDataCollator`: examples and their passages → one batch, padded to what it holds, each passage once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..configuration import OneGenConfig
+from .conversations import RoleEncoder
+from .documents import DocumentStore, stable_key
+from .padding import pad_positions
+from .passages import PassageEncoder
+from .targets import IGNORE_INDEX, IGNORED, NEGATIVE, POSITIVE
+
+
+class OneGenDataCollator:
+    """
+    Builds the tensors of [`OneGenForCausalLM`]'s forward from dataset rows.
+
+    The passages of a batch are the positives of its query tokens, then hard negatives from the data, then random ones;
+    each distinct passage is one row, sorted by length, whoever refers to it. For every anchor all passages of the
+    batch but its own positives are negatives. A query token without positives is trained as a generated token only.
+
+    Sampling depends on `seed` and the examples of the batch alone, so that resuming a run, other numbers of workers
+    and repeated calls give the same batches.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
+        documents (`DocumentStore` or rows): The corpus that `positives` and `negatives` refer to.
+        config (`OneGenConfig`, *optional*)
+        num_hard_negatives (`int`, *optional*, defaults to 1): Per query token, drawn from its `negatives`.
+        num_random_negatives (`int`, *optional*, defaults to 0): Per query token, drawn from the corpus; fewer when the
+            corpus has no more.
+        max_length (`int`, *optional*): Longest generation row.
+        pad_to_multiple_of (`int`, *optional*)
+        seed (`int`, *optional*, defaults to 42)
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        documents: DocumentStore | Sequence[Any],
+        config: OneGenConfig | None = None,
+        num_hard_negatives: int = 1,
+        num_random_negatives: int = 0,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        seed: int = 42,
+    ) -> None:
+        for name, number in (("hard", num_hard_negatives), ("random", num_random_negatives)):
+            if number < 0:
+                raise ValueError(f"num_{name}_negatives={number} must not be negative")
+        self.tokenizer = tokenizer
+        self.config = config or OneGenConfig()
+        self.documents = documents if isinstance(documents, DocumentStore) else DocumentStore(documents)
+        self.roles = RoleEncoder(tokenizer, self.config, max_length)
+        self.passages = PassageEncoder(tokenizer, self.config)
+        self.num_hard_negatives = num_hard_negatives
+        self.num_random_negatives = num_random_negatives
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.seed = seed
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self.pad_token_id: int = 0 if pad is None else pad
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """
+        Args:
+            features (`Sequence[Mapping]`): Rows with `messages`, or already encoded ones (see [`~encode_example`]).
+
+        Returns:
+            `dict[str, Tensor]`: The arguments of the model's forward.
+
+        Raises:
+            `ValueError`: If query tokens and positives do not match, or a document is unknown.
+        """
+        rows = [feature if "input_ids" in feature else self.encode_example(feature) for feature in features]
+        batch = {
+            "input_ids": self._pad([row["input_ids"] for row in rows], self.pad_token_id),
+            "attention_mask": self._pad([[1] * len(row["input_ids"]) for row in rows], 0),
+            "labels": self._pad([row["labels"] for row in rows], IGNORE_INDEX),
+        }
+        anchors = [
+            (number, position, positives, negatives)
+            for number, row in enumerate(rows)
+            for position, positives, negatives in zip(
+                # Truncation drops query tokens from the end; their positives go with them.
+                row["query_positions"],
+                row["positives"],
+                row["negatives"],
+                strict=False,
+            )
+            if positives
+        ]
+        positions: list[list[int]] = [[] for _ in rows]
+        for number, position, _, _ in anchors:
+            positions[number].append(position)
+        batch["retrieval_positions"] = pad_positions(positions)
+        if anchors:
+            batch |= self._passages([(p, n) for _, _, p, n in anchors])
+        return batch
+
+    def encode_example(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Encode an `examples` row: `input_ids`, `labels`, `query_positions`, `positives`, `negatives`, `length`.
+
+        Raises:
+            `ValueError`: If the number of query tokens differs from the number of positives.
+        """
+        encoded = self.roles.encode(example["messages"])
+        positives = [list(ids) for ids in example.get("positives") or []]
+        negatives = [list(ids) for ids in example.get("negatives") or [[] for _ in positives]]
+        if not len(positives) == len(negatives) == encoded.num_queries:
+            raise ValueError(
+                f"example {example.get('id', '')!r}: {encoded.num_queries} query tokens "
+                f"{self.config.tokens.query} in the assistant's turns, but {len(positives)} lists of positives and "
+                f"{len(negatives)} of negatives. Give one list per query token; an empty one for no retrieval loss."
+            )
+        return {
+            "input_ids": encoded.input_ids,
+            "labels": encoded.labels,
+            "query_positions": encoded.query_positions,
+            "positives": positives,
+            "negatives": negatives,
+            "length": len(encoded.input_ids),
+        }
+
+    def _passages(self, anchors: list[tuple[list[str], list[str]]]) -> dict[str, Tensor]:
+        resolve = self.documents.resolve
+        positives = [[resolve(reference) for reference in references] for references, _ in anchors]
+        rng = random.Random(f"{self.seed}|{anchors}")
+        wanted = {row: None for references in positives for row, _ in references}
+        for (_, hard), own in zip(anchors, positives, strict=True):
+            wanted |= dict.fromkeys(self._draw_negatives(hard, {row for row, _ in own}, rng))
+
+        encoded = [(row, self.passages.row(self.documents[row])) for row in wanted]
+        encoded.sort(key=lambda item: len(item[1].input_ids))
+        columns = [(row, sentence) for row, passage in encoded for sentence in range(len(passage.positions))]
+        targets = torch.full((len(anchors), len(columns)), NEGATIVE, dtype=torch.int8)
+        for anchor, references in enumerate(positives):
+            whole = {row for row, sentence in references if sentence is None or self.config.granularity == "passage"}
+            parts = set(references)
+            touched = {row for row, _ in references}
+            for column, (row, sentence) in enumerate(columns):
+                if row in whole or (row, sentence) in parts:
+                    targets[anchor, column] = POSITIVE
+                elif row in touched:
+                    # Another sentence of a gold passage may well be right: neither positive nor negative.
+                    targets[anchor, column] = IGNORED
+        rows = [passage.input_ids for _, passage in encoded]
+        keys = [stable_key(f"{self.documents.ids[row]}#{sentence}") for row, sentence in columns]
+        return {
+            "passage_input_ids": self._pad(rows, self.pad_token_id),
+            "passage_attention_mask": self._pad([[1] * len(row) for row in rows], 0),
+            "passage_retrieval_positions": pad_positions([passage.positions for _, passage in encoded]),
+            "passage_keys": torch.tensor(keys, dtype=torch.int64),
+            "retrieval_targets": targets,
+        }
+
+    def _draw_negatives(self, hard: list[str], positives: set[int], rng: random.Random) -> list[int]:
+        candidates = dict.fromkeys(self.documents.resolve(reference)[0] for reference in hard)
+        allowed = [row for row in candidates if row not in positives]
+        drawn = rng.sample(allowed, min(self.num_hard_negatives, len(allowed)))
+        # A draw without replacement of a few more than needed: it ends also where the corpus is smaller than that.
+        excluded = positives | set(drawn)
+        size = min(self.num_random_negatives + len(excluded), len(self.documents)) if self.num_random_negatives else 0
+        random_rows = [row for row in rng.sample(range(len(self.documents)), size) if row not in excluded]
+        return drawn + random_rows[: self.num_random_negatives]
+
+    def _pad(self, rows: list[list[int]], value: int) -> Tensor:
+        width = max(len(row) for row in rows)
+        if self.pad_to_multiple_of:
+            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.int64)

@@ -1,0 +1,54 @@
+"""`encode_dataset`: the examples of a training become token ids once, before it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset
+
+from .collator import OneGenDataCollator
+
+
+def encode_dataset(dataset: Any, collator: OneGenDataCollator) -> Any:
+    """
+    Encode rows of messages once, with a progress bar; streams, lists and encoded rows are left to the collator.
+
+    Args:
+        dataset (`datasets.Dataset`, a dictionary of them, or another collection of rows, *optional*)
+        collator ([`OneGenDataCollator`])
+
+    Raises:
+        `TypeError`: For a name, or a data frame.
+        `ValueError`: If it has no rows, or columns that are not those of examples.
+    """
+    if isinstance(dataset, dict):
+        return {name: encode_dataset(part, collator) for name, part in dataset.items()}
+    if isinstance(dataset, str) or hasattr(dataset, "dtypes"):
+        raise TypeError(
+            f"the dataset is a {type(dataset).__name__}: give rows of the `examples` configuration, as "
+            "`onegen_hf.data.loading.load_examples` reads them"
+        )
+    if not isinstance(dataset, Dataset):
+        return dataset
+    if len(dataset) == 0:
+        raise ValueError("the dataset has no examples")
+    if "messages" not in dataset.column_names:
+        if type(collator) is OneGenDataCollator and "input_ids" not in dataset.column_names:
+            raise ValueError(
+                f"the dataset has the columns {dataset.column_names} and no `messages`: give rows of the `examples` "
+                "configuration; passages go into `documents`"
+            )
+        return dataset
+    kept = {"input_ids", "labels", "query_positions", "positives", "negatives", "length"}
+    removed = [name for name in dataset.column_names if name not in kept]
+    # Not cached on disk: a cache that a changed template or length does not invalidate is worse than a minute of work.
+    return dataset.map(
+        collator.encode_example, remove_columns=removed, desc="Encoding examples", load_from_cache_file=False
+    )
+
+
+def one_split(dataset: Any) -> Any:
+    """The dataset, unless it is several (`TypeError`)."""
+    if isinstance(dataset, dict):
+        raise TypeError(f"train_dataset is a mapping with the keys {sorted(map(str, dataset))}: give one split of it")
+    return dataset

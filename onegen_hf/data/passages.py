@@ -1,0 +1,215 @@
+"""Passages, and how they become token ids: to be embedded, and to be inserted into a generation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..configuration import OneGenConfig
+
+
+@dataclass(frozen=True)
+class Passage:
+    """
+    A retrievable unit of text.
+
+    Args:
+        id (`str`): Unique in its corpus.
+        title (`str`)
+        text (`str`)
+        sentences (`tuple[str, ...]`, *optional*): The parts of `text`, where an embedding per sentence is wanted.
+    """
+
+    id: str
+    title: str
+    text: str
+    sentences: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def from_record(cls, record: Passage | Mapping[str, Any] | str, number: int) -> Passage:
+        """
+        Read a passage from a `documents` row (`id`, `title`, `sentences`), a `{id, title, text}` mapping or a string.
+
+        Args:
+            record (`Passage`, `Mapping` or `str`)
+            number (`int`): Position in the corpus; the id of a record without one, and the place that errors name.
+
+        Raises:
+            `ValueError`: If there is no text under any known name.
+        """
+        if isinstance(record, Passage):
+            return record
+        if isinstance(record, str):
+            return cls(str(number), "", record)
+        identifier = record.get("id")
+        title = str(record.get("title") or "")
+        sentences = record.get("sentences")
+        text = record.get("text") if sentences is None else " ".join(sentences)
+        if not isinstance(text, str) or not (text.strip() or title):
+            raise ValueError(
+                f"passage {number} (id {identifier!r}) has no text: give it 'text' (str) or 'sentences' (list of "
+                f"str); its fields are {sorted(record)}"
+            )
+        return cls(str(number) if identifier is None else str(identifier), title, text, tuple(sentences or ()))
+
+
+@dataclass(frozen=True)
+class PassageRow:
+    """
+    One passage as a row of token ids.
+
+    Args:
+        input_ids (`list[int]`)
+        positions (`list[int]`): Where the document tokens stand: one, or one per sentence.
+        truncated (`bool`): Whether text was cut to the maximal embedded length.
+    """
+
+    input_ids: list[int]
+    positions: list[int]
+    truncated: bool
+
+
+class PassageEncoder:
+    """
+    Turns passages into token ids, once for all of training, indexing and generation.
+
+    The text of a passage is always tokenized as plain text: retrieval tokens or template markers that happen to stand
+    in it (or were planted there) stay words.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
+        config (`OneGenConfig`)
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.ids = config.tokens.ids(tokenizer)
+        self.max_inserted = config.max_inserted_tokens
+        self.max_embedded = config.max_embedded_tokens or config.max_inserted_tokens
+        # Special tokens can be kept from matching in text; those that a tokenizer holds as ordinary added tokens
+        # cannot, so the text is cut inside them.
+        names = [n for n in config.tokens.all if tokenizer.convert_tokens_to_ids(n) in self._encode(n)]
+        cuts = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in names if len(name) > 1]
+        self._cut = re.compile("|".join(cuts)) if cuts else None
+        self._reserved = re.compile("|".join(map(re.escape, tokenizer.get_added_vocab())) or "(?!)")
+        empty = tokenizer("")["input_ids"]
+        self.prefix = [tokenizer.bos_token_id] if empty[:1] == [tokenizer.bos_token_id] else []
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of plain text, without special tokens."""
+        if self._cut is None:
+            return self._encode(text)
+        return [token for piece in self._cut.split(text) for token in self._encode(piece)]
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def render(self, passage: Passage) -> str:
+        """The passage as text."""
+        return self.config.passage_template.format(title=passage.title, text=self._text(passage)).strip()
+
+    def row(self, passage: Passage) -> PassageRow:
+        """The passage as it is embedded: text, then the document token (after each sentence if so configured)."""
+        if self.config.embedding_template is not None:
+            return self._row_of_template(passage, self.config.embedding_template)
+        if self.config.granularity == "sentence":
+            return self._row_per_sentence(passage)
+        ids = self.text_ids(self.render(passage))
+        kept = [*self.prefix, *ids[: self.max_embedded], self.ids.document]
+        return PassageRow(kept, [len(kept) - 1], len(ids) > self.max_embedded)
+
+    def _text(self, passage: Passage) -> str:
+        connector = self.config.sentence_connector
+        return passage.text if connector is None or not passage.sentences else connector.join(passage.sentences)
+
+    def _row_of_template(self, passage: Passage, template: str) -> PassageRow:
+        per_sentence = self.config.granularity == "sentence" and passage.sentences
+        sentences = list(passage.sentences) if per_sentence else [self._text(passage)]
+        row, positions, used, truncated = [], [], 0, False
+        for ids in self._template_pieces(template, passage.title, sentences):
+            truncated |= used + len(ids) > self.max_embedded
+            row += [*ids[: max(self.max_embedded - used, 0)], self.ids.document]
+            used += len(ids)
+            positions.append(len(row) - 1)
+        return PassageRow(row, positions, truncated)
+
+    def _template_pieces(self, template: str, title: str, sentences: list[str]) -> list[list[int]]:
+        """Ids up to the first document token that is not the template's own, and between the others."""
+        before, _, after = template.partition("{text}")
+        ends = [""] * (len(sentences) - 1) + [after]
+        if any(map(self._reserved.search, [title, *sentences])):
+            pieces = [
+                self.text_ids(sentence) + self._template_ids(end, title)
+                for sentence, end in zip(sentences, ends, strict=True)
+            ]
+            return [self._template_ids(before, title) + pieces[0], *pieces[1:]]
+        # As one text: a tokenizer may read its pieces in another way.
+        mark, head = self.config.tokens.document, before.format(title=title)
+        text = head + mark.join(s + end.format(title=title) for s, end in zip(sentences, ends, strict=True))
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        marks = [n for n, token in enumerate(ids) if token == self.ids.document]
+        cuts = [-1, *marks[head.count(mark) :][: len(sentences) - 1], len(ids)]
+        return [ids[start + 1 : end] for start, end in zip(cuts, cuts[1:], strict=False)]
+
+    def _template_ids(self, template: str, title: str) -> list[int]:
+        ids: list[int] = []
+        for literal, field_name, _, _ in Formatter().parse(template):
+            ids += self.tokenizer(literal, add_special_tokens=False)["input_ids"] if literal else []
+            ids += self.text_ids(title) if field_name == "title" else []
+        return ids
+
+    def _row_per_sentence(self, passage: Passage) -> PassageRow:
+        # Split the rendered text at the sentences, so that the template's own text (title) joins the first one.
+        sentences = passage.sentences or (passage.text,)
+        template = self.config.passage_template
+        rendered = template.format(title=passage.title, text=self._text(passage)).rstrip()
+        end = len(template.partition("{text}")[0].format(title=passage.title))
+        start = len(rendered) - len(rendered.lstrip())
+        row, positions, used, truncated = list(self.prefix), [], 0, False
+        for number, sentence in enumerate(sentences):
+            found = rendered.find(sentence.strip(), min(end, len(rendered)))
+            if found < 0:
+                raise ValueError(f"passage {passage.id!r}: sentence {number} does not stand in its text: {sentence!r}")
+            end = found + len(sentence.strip())
+            piece = rendered[start:] if number == len(sentences) - 1 else rendered[start:end]
+            start = max(start, end)
+            ids = self.text_ids(piece)
+            truncated |= used + len(ids) > self.max_embedded
+            row += [*ids[: max(self.max_embedded - used, 0)], self.ids.document]
+            used += len(ids)
+            positions.append(len(row) - 1)
+        return PassageRow(row, positions, truncated)
+
+    def paragraph(self, text: str) -> tuple[list[int], bool]:
+        """
+        Retrieved text as it stands in a generation: `<paragraph>` text `</paragraph>`.
+
+        Returns:
+            `tuple[list[int], bool]`: Ids, and whether the text was cut to `max_inserted_tokens`.
+
+        Raises:
+            `ValueError`: If the retrieval tokens have no paragraph tags.
+        """
+        opening, closing = self.ids.paragraph_open, self.ids.paragraph_close
+        if opening is None or closing is None:
+            raise ValueError(
+                "the retrieval tokens have no paragraph tags, so no passage can be inserted: name them in "
+                "`RetrievalTokens(paragraph_open=..., paragraph_close=...)`"
+            )
+        ids = self.text_ids(text)
+        return [opening, *ids[: self.max_inserted], closing], len(ids) > self.max_inserted
+
+    def insertion(self, passages: Sequence[Passage]) -> list[int]:
+        """
+        The ids that follow a query token: the paragraphs of its retrieved passages, best first. Nothing found is an
+        empty paragraph: a model never learns what comes right after a query token.
+        """
+        if not passages:
+            return self.paragraph("")[0]
+        return [token for passage in passages for token in self.paragraph(self.render(passage))[0]]

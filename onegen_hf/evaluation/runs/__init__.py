@@ -1,0 +1,1 @@
+"""What every evaluation shares: a directory, results that survive an interruption, and the settings they belong to."""

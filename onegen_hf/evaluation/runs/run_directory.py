@@ -1,0 +1,97 @@
+"""`RunDirectory`: where an evaluation keeps its files, for one process at a time and for one group of settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ...files import atomic_file
+
+SETTINGS_FILE = "settings.json"
+_LOCK_FILE = ".lock"
+
+
+class RunDirectory:
+    """
+    The output directory of an evaluation.
+
+    Args:
+        path (`str` or path): Created if it is missing.
+
+    Raises:
+        `OSError`: If it cannot be made, or nothing can be written into it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock = FileLock(self.path / _LOCK_FILE, timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / _LOCK_FILE).open("a"):
+                pass
+        except OSError as error:
+            raise OSError(f"output directory {self.path} cannot be written to ({error}): give another one") from error
+
+    @contextmanager
+    def opened(self, settings: Mapping[str, Any]) -> Iterator[Path]:
+        """
+        Keep other processes out, and make sure that what lies here comes from the same settings.
+
+        Args:
+            settings (`Mapping[str, Any]`): JSON-serialisable; everything that a result depends on.
+
+        Yields:
+            `Path`: The directory.
+
+        Raises:
+            `ValueError`: If another process evaluates into it, or it holds results of other settings, which are named.
+        """
+        try:
+            with self._lock:
+                self._claim(json.loads(json.dumps(settings)))
+                yield self.path
+        except Timeout as error:
+            raise ValueError(
+                f"another process evaluates into {self.path}: wait for it, or give another output directory"
+            ) from error
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file in one step."""
+        with atomic_file(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def _claim(self, settings: dict[str, Any]) -> None:
+        path = self.path / SETTINGS_FILE
+        if not path.is_file():
+            if any(self.path.glob("*.jsonl")):
+                self._refuse(f"results without a {SETTINGS_FILE}")
+            self.write(SETTINGS_FILE, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+            return
+        try:
+            stored = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            self._refuse(f"an unreadable {SETTINGS_FILE} ({error})")
+        different = list(_differences(stored, settings))
+        if different:
+            self._refuse(f"results of other settings: {'; '.join(different)}")
+
+    def _refuse(self, what: str) -> None:
+        raise ValueError(
+            f"{self.path} holds {what}. Give the same settings to go on, delete the directory to start over, or give "
+            "another output directory."
+        )
+
+
+def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in sorted({*stored, *given}):
+        before, now = stored.get(name), given.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now, f"{prefix}{name}.")
+        elif before != now:
+            yield f"{prefix}{name} was {before!r} and is now {now!r}"

@@ -1,0 +1,262 @@
+"""Encoding a corpus: the embedding of every passage, in batches, with progress, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from ..data.documents import DocumentStore
+from ..data.passages import Passage, PassageEncoder
+from ..modeling.embed import check_encoder, embed_rows, evaluation_mode
+from ..modeling.positions import context_length
+from ..similarity import check_finite, normalize
+from .encode_checkpoint import EncodingCheckpoint
+
+logger = logging.getLogger(__name__)
+
+_PROBE_ROWS = 4
+Corpus = Iterable[Passage | Mapping[str, Any] | str]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedCorpus:
+    """
+    The embeddings of a corpus, in its order.
+
+    Args:
+        embeddings (`np.ndarray` of shape `(n_embeddings, hidden)`, float32): Of unit length.
+        owners (`np.ndarray` of shape `(n_embeddings,)`, int64): Number of the passage that each embedding belongs to.
+        sentences (`np.ndarray` of shape `(n_embeddings,)`, int64): Number of the sentence within its passage; 0 where
+            there is one embedding per passage.
+        truncated (`int`): How many passages were cut to the maximal embedded length.
+    """
+
+    embeddings: np.ndarray
+    owners: np.ndarray
+    sentences: np.ndarray
+    truncated: int
+
+
+@dataclass(frozen=True, eq=False)
+class _TokenRows:
+    """All rows of token ids in flat arrays: a list of lists of Python ints would be ten times the size."""
+
+    ids: np.ndarray  # int32
+    starts: np.ndarray  # int64, (n_passages + 1,)
+    positions: np.ndarray  # int32
+    position_starts: np.ndarray  # int64, (n_passages + 1,)
+    truncated: int
+
+    def row(self, number: int) -> np.ndarray:
+        return self.ids[self.starts[number] : self.starts[number + 1]]
+
+    def row_positions(self, number: int) -> np.ndarray:
+        return self.positions[self.position_starts[number] : self.position_starts[number + 1]]
+
+    def slots(self, numbers: np.ndarray) -> np.ndarray:
+        """Where the embeddings of these passages stand among all embeddings, passage by passage."""
+        return np.concatenate([np.arange(self.position_starts[n], self.position_starts[n + 1]) for n in numbers])
+
+    def digest(self) -> str:
+        """Changes with any text, the template, the lengths, the granularity and the tokenizer: all shape the ids."""
+        found = hashlib.blake2b(digest_size=16)
+        for part in (self.ids, self.starts, self.positions, self.position_starts):
+            found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
+
+
+def encode_passages(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    passages: Corpus,
+    batch_size: int = 32,
+    max_batch_tokens: int = 16384,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 30.0,
+    show_progress: bool = True,
+) -> EncodedCorpus:
+    """
+    Embed every passage of a corpus with the hidden state at its document token (paper section 3.3).
+
+    Passages are run longest first, so that a batch holds little padding and a lack of memory shows at once. Everything
+    that can be wrong with a passage is found before the first one is encoded. A warning is logged with the number of
+    passages that were cut to the maximal embedded length.
+
+    Args:
+        model (`OneGenForCausalLM`): On any device, of any dtype. Put into eval mode meanwhile.
+        tokenizer (`PreTrainedTokenizerBase`): The one that belongs to the model.
+        passages (`Iterable` or `datasets.Dataset`): As for [`DocumentStore`].
+        batch_size (`int`, *optional*, defaults to 32): Most passages per batch.
+        max_batch_tokens (`int`, *optional*, defaults to 16384): Most token positions per batch, padding included; a
+            longer passage runs alone.
+        checkpoint_dir (`str` or path, *optional*): Where finished embeddings are kept, so that a second call with the
+            same model and corpus goes on after an interruption (another `batch_size` may be given). The files stay:
+            [`~PassageIndex.save`] or [`remove_checkpoint`] deletes them.
+        checkpoint_seconds (`float`, *optional*, defaults to 30.0): Least time between two writes; a kill costs at most
+            that much work. 0 writes after every batch.
+        show_progress (`bool`, *optional*, defaults to `True`): Show progress bars.
+
+    Returns:
+        [`EncodedCorpus`]
+
+    Raises:
+        `TypeError`: If `model` is no OneGen model, or `passages` is a single text or a dataset with splits.
+        `ValueError`: If the corpus is empty, ids repeat, a passage has no text or is longer than the model's context,
+            the tokenizer does not fit, `checkpoint_dir` belongs to another corpus or model, or an embedding holds NaN.
+
+    Example:
+
+    ```python
+    >>> encoded = encode_passages(model, tokenizer, ["Paris is in France.", "Rome is in Italy."])
+    >>> encoded.embeddings.shape
+    (2, 576)
+    ```
+    """
+    check_encoder(model, tokenizer)
+    for name, value in (("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    store = as_document_store(passages)
+    encoder = PassageEncoder(tokenizer, model.onegen_config)
+    rows = _tokenize(encoder, store, context_length(model), show_progress)
+    if rows.truncated:
+        logger.warning(
+            "%d of %d passages were cut to %d tokens before embedding. Split them into shorter passages, or raise "
+            "max_embedded_tokens in OneGenConfig.",
+            rows.truncated, len(store), encoder.max_embedded,
+        )  # fmt: skip
+    run = _Run(model, tokenizer, store, rows)
+    with evaluation_mode(model), torch.inference_mode():
+        checkpoint = None if checkpoint_dir is None else run.open_checkpoint(checkpoint_dir)
+        embeddings = run.encode(batch_size, max_batch_tokens, checkpoint, checkpoint_seconds, show_progress)
+    counts = np.diff(rows.position_starts)
+    owners = np.repeat(np.arange(len(store), dtype=np.int64), counts)
+    sentences = np.arange(len(owners), dtype=np.int64) - rows.position_starts[:-1][owners]
+    return EncodedCorpus(embeddings, owners, sentences, rows.truncated)
+
+
+def as_document_store(passages: Any) -> DocumentStore:
+    """
+    A [`DocumentStore`] of whatever holds passages; one that is a store already stays itself.
+
+    Raises:
+        `TypeError` or `ValueError`: As [`DocumentStore`].
+    """
+    return passages if isinstance(passages, DocumentStore) else DocumentStore(passages)
+
+
+def _tokenize(encoder: PassageEncoder, store: DocumentStore, limit: int | None, show_progress: bool) -> _TokenRows:
+    ids, positions, starts, position_starts = array("i"), array("i"), array("q", [0]), array("q", [0])
+    truncated, empty_length = 0, len(encoder.prefix) + 1
+    for number in tqdm(range(len(store)), desc="Tokenizing", unit="passage", disable=not show_progress):
+        passage = store[number]
+        row = encoder.row(passage)
+        if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
+            raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
+        if limit is not None and len(row.input_ids) > limit:
+            raise ValueError(
+                f"passage {number} (id {passage.id!r}) takes {len(row.input_ids)} tokens, more than the model's "
+                f"context of {limit} (config.max_position_embeddings). Split it, or lower max_embedded_tokens (now "
+                f"{encoder.max_embedded}) in OneGenConfig."
+            )
+        truncated += row.truncated
+        ids.extend(row.input_ids)
+        positions.extend(row.positions)
+        starts.append(len(ids))
+        position_starts.append(len(positions))
+    return _TokenRows(
+        np.asarray(ids, np.int32),
+        np.asarray(starts, np.int64),
+        np.asarray(positions, np.int32),
+        np.asarray(position_starts, np.int64),
+        truncated,
+    )
+
+
+class _Run:
+    """One pass of a model over the rows of a corpus, longest first."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, store: DocumentStore, rows: _TokenRows) -> None:
+        self.model, self.store, self.rows, self.pad = model, store, rows, tokenizer.pad_token_id
+        self.lengths = np.diff(rows.starts)
+        # Stable, so that the order, by which shards are named, is the same in every run.
+        self.order = np.argsort(-self.lengths, kind="stable")
+
+    def open_checkpoint(self, directory: str | os.PathLike[str]) -> EncodingCheckpoint:
+        manifest = {
+            "format": 1,
+            "passages": len(self.store),
+            "embeddings": len(self.rows.positions),
+            "corpus_and_settings": self.rows.digest(),
+            "model_type": self.model.config.model_type,
+            "dtype": str(self.model.dtype),
+        }
+        # The shortest rows: as telling as any, and cheapest to run again at every start.
+        return EncodingCheckpoint(directory, manifest, self._embed(self.order[-_PROBE_ROWS:]))
+
+    def encode(
+        self,
+        batch_size: int,
+        max_tokens: int,
+        checkpoint: EncodingCheckpoint | None,
+        checkpoint_seconds: float,
+        show_progress: bool,
+    ) -> np.ndarray:
+        embeddings = np.empty((0, 0), np.float32)
+        done = written = 0
+        last_write = time.monotonic()
+
+        def put(start: int, stop: int, values: np.ndarray) -> None:
+            nonlocal embeddings
+            if not embeddings.size:  # the size of a hidden state is known for sure only from one
+                embeddings = np.empty((len(self.rows.positions), values.shape[1]), np.float32)
+            embeddings[self.rows.slots(self.order[start:stop])] = values
+
+        def flush() -> None:
+            nonlocal written, last_write
+            if checkpoint is not None and done > written:
+                checkpoint.write(written, done, embeddings[self.rows.slots(self.order[written:done])])
+                written, last_write = done, time.monotonic()
+
+        for start, stop, values in checkpoint.finished() if checkpoint is not None else ():
+            put(start, stop, values)
+            done = written = stop
+        if done:
+            logger.info("%d of %d passages were encoded before", done, len(self.order))
+        with tqdm(
+            total=len(self.order), initial=done, desc="Encoding", unit="passage", disable=not show_progress
+        ) as bar:
+            try:
+                while done < len(self.order):
+                    fitting = max(1, min(batch_size, max_tokens // int(self.lengths[self.order[done]])))
+                    stop = min(done + fitting, len(self.order))
+                    put(done, stop, self._embed(self.order[done:stop]))
+                    bar.update(stop - done)
+                    done = stop
+                    if time.monotonic() - last_write >= checkpoint_seconds:
+                        flush()
+            finally:  # an interruption by the keyboard or for lack of memory keeps what is done
+                flush()
+        return embeddings
+
+    def _embed(self, numbers: np.ndarray) -> np.ndarray:
+        rows = [self.rows.row(n).tolist() for n in numbers]
+        positions = [self.rows.row_positions(n).tolist() for n in numbers]
+        embeddings = embed_rows(self.model, rows, positions, self.pad)
+        finite = torch.isfinite(embeddings).all(dim=-1)
+        if not bool(finite.all()):
+            bad = int((~finite).nonzero()[0, 0])
+            owner = numbers[np.repeat(np.arange(len(numbers)), [len(p) for p in positions])[bad]]
+            check_finite(embeddings[bad : bad + 1], f"passage {owner} (id {self.store.ids[owner]!r})")
+        return normalize(embeddings).cpu().numpy()

@@ -1,0 +1,40 @@
+"""`index_upload`: a saved index, for the Hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from huggingface_hub import (
+    DatasetCard,
+)
+
+from ..cards import index_card
+from ..hub.commit import Upload
+from ..hub.layout import (
+    CARD,
+    INDEX_FILES,
+    require_file,
+)
+from .storage import read_description
+
+
+def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
+    """
+    A saved [`PassageIndex`]; `PassageIndex.load(repo_id)` finds it.
+
+    Args:
+        directory (`str` or path)
+        repo_id (`str`)
+        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
+
+    Raises:
+        `FileNotFoundError` or `ValueError`: If there is no complete index.
+    """
+    root = Path(directory)
+    description = read_description(root)
+    if keep_card:
+        card = DatasetCard.load(require_file(root, CARD, "leave keep_card out") / CARD)
+    else:
+        card = index_card(description, repo_id)
+    return Upload(repo_id, "dataset", root, INDEX_FILES, card)

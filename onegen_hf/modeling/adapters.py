@@ -1,0 +1,149 @@
+"""LoRA adapters as checkpoints: small files, loaded on their base and merged."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from ..configuration import OneGenConfig
+from ..hub.origin import Origin
+from .backbones import SMOLLM2, load_backbone, packaged_smollm2
+from .tokenizers import HUB_OPTIONS, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_SNAPSHOT_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/index.faiss", "*/passages.parquet")
+
+
+def save_adapter(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """
+    Save an adapter with its tokenizer and the model's config.json, without the embedding matrix.
+
+    PEFT writes no config.json; here it holds the `onegen` section, and lets `pipeline("onegen-rag", model=directory)`
+    find the directory complete instead of looking for the base model's config.
+
+    Args:
+        model (`PeftModel`): Over a [`OneGenForCausalLM`].
+        tokenizer (`PreTrainedTokenizerBase`)
+        directory (`str` or path)
+        dtype (`torch.dtype`, *optional*): Store the adapter's weights in this dtype instead of their own.
+    """
+    path = Path(directory)
+    state = None
+    if dtype is not None:
+        state = {
+            name: value.to(dtype) if value.is_floating_point() else value for name, value in model.state_dict().items()
+        }
+    card = path / "README.md"
+    had_card = card.exists()
+    # PEFT would add the whole resized embedding matrix; the new tokens' rows are saved in any case.
+    model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
+    if not had_card:
+        card.unlink(missing_ok=True)  # PEFT's is a form that nobody has filled in
+    tokenizer.save_pretrained(str(path))
+    base = model.get_base_model()
+    base.config.save_pretrained(str(path))
+    base.describe_as_backbone(path, remote_code=False)
+
+
+def is_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> bool:
+    """
+    Whether a directory or a Hub repository holds a PEFT adapter.
+
+    Args:
+        name_or_path (`str` or path)
+        kwargs: Where to look on the Hub: `revision`, `token`, `cache_dir`, `local_files_only`, ... Others are ignored.
+
+    Raises:
+        `OSError`: If there is no such repository, or it can't be read with this token.
+    """
+    if os.path.isabs(name_or_path) or os.path.isdir(name_or_path):
+        return os.path.isfile(os.path.join(name_or_path, ADAPTER_CONFIG_NAME))
+    options = _with_own_revision({name: kwargs[name] for name in HUB_OPTIONS if name in kwargs})
+    return find_adapter_config_file(str(name_or_path), **options) is not None
+
+
+def open_adapter(
+    model_class: Any,
+    name_or_path: str | os.PathLike[str],
+    merge: bool = True,
+    is_trainable: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """
+    What [`~onegen_hf.modeling.load_adapter`] does.
+
+    Args:
+        model_class (`type`): [`OneGenForCausalLM`], which calls this and so can't be imported here.
+        name_or_path, merge, is_trainable, kwargs: As there.
+    """
+    is_local, options = os.path.isdir(name_or_path), dict(kwargs)
+    path = Path(name_or_path) if is_local else _download(str(name_or_path), kwargs)
+    for name in ("revision", "force_download"):
+        kwargs.pop(name, None)
+    if not (path / CONFIG_NAME).is_file():
+        raise FileNotFoundError(f"{path} has an adapter but no {CONFIG_NAME}: it was not saved by `save_adapter`")
+    settings = OneGenConfig.of(AutoConfig.from_pretrained(path))
+    if settings is None:
+        raise ValueError(f"{path / CONFIG_NAME} has no 'onegen' section: the adapter was not saved by `save_adapter`")
+    adapter = PeftConfig.from_pretrained(str(path))
+    name = adapter.base_model_name_or_path
+    if adapter.revision is not None:
+        kwargs["revision"] = adapter.revision
+    backbone, _ = load_backbone(name, tokenizer=False, **kwargs)
+    base = model_class.from_backbone(backbone, load_tokenizer(path), onegen_config=settings)
+    model = PeftModel.from_pretrained(base, str(path), is_trainable=is_trainable)
+    if not merge:
+        return model
+    merged = model.merge_and_unload()
+    # Where a relative `default_index` is looked for, and what an index names as its model.
+    merged.name_or_path = str(path)
+    merged.adapter_base = name
+    # A snapshot is called by its commit.
+    merged.origin = None if is_local else Origin.of(str(name_or_path), path.name, options)
+    merged.approximate_base = name == SMOLLM2 and packaged_smollm2() is None
+    return merged
+
+
+def adapter_tokenizer(model: Any, tokenizer: Any) -> Any:
+    """
+    The tokenizer that was saved with an adapter, where `tokenizer` is that of its base; else `tokenizer`.
+
+    For an adapter on the Hub `pipeline` loads the tokenizer of the base, because most adapters come without one.
+
+    Args:
+        model (`OneGenForCausalLM`): From [`open_adapter`] or not.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*)
+    """
+    base = getattr(model, "adapter_base", None)
+    if tokenizer is None or base is None or tokenizer.name_or_path != base:
+        return tokenizer
+    logger.info("the tokenizer of the adapter %s is used instead of that of its base %s", model.name_or_path, base)
+    return load_tokenizer(model.name_or_path)
+
+
+def _with_own_revision(options: dict[str, Any]) -> dict[str, Any]:
+    """`pipeline` resolves the revision in the repository of the base and passes it on: take what was asked for."""
+    revision: Any = options.get("revision")
+    return {**options, "revision": revision.initial} if hasattr(revision, "initial") else options
+
+
+def _download(repo_id: str, options: dict[str, Any]) -> Path:
+    found = _with_own_revision({name: options[name] for name in _SNAPSHOT_OPTIONS if name in options})
+    # Not what else lies there: a checkpoint of the trainer, or weights as a pickle.
+    return Path(snapshot_download(repo_id, allow_patterns=_DOWNLOADED, ignore_patterns="checkpoint-*/*", **found))

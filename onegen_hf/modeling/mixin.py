@@ -1,0 +1,306 @@
+"""`OneGenMixin`: one forward for logits, retrieval embeddings and the joint loss, over any decoder of transformers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from ..configuration import OneGenConfig
+from ..data.padding import pad_positions
+from ..hub.origin import Origin
+from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates
+from ..losses.causal_lm import predicting_positions, shifted_targets
+from ..losses.contrastive import in_batch_accuracy
+from .forward_lock import running
+from .outputs import CACHE, OneGenOutput
+from .packing import packed_rows, packs_rows
+from .positions import gather_hidden
+
+_capture = threading.local()
+
+
+def _keep_last_hidden_state(module: nn.Module, args: Any, output: Any) -> None:
+    # Per thread, so that two requests served by one model do not read each other's states.
+    if getattr(_capture, "wanted", False):
+        _capture.hidden = output[0]
+
+
+class OneGenMixin:
+    """
+    Mixed in before a backbone's own `XForCausalLM` (paper section 3); see [`OneGenForCausalLM`] for how to get one.
+
+    The backbone's forward does the work, with its own head, soft caps and router; the mixin catches the decoder's
+    output on the way to the head.
+    """
+
+    config: Any
+    training: bool
+    lambda_gen: float = 1.0
+    lambda_ret: float = 1.0
+    contrastive_loss: ContrastiveLoss | None = None
+    approximate_base: bool = False
+    """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
+    origin: Origin | None = None
+    """The Hub's repository that the model was loaded from and has not been trained since."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        self.attach()
+
+    def attach(self) -> None:
+        """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
+        self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
+        self.get_decoder().register_forward_hook(_keep_last_hidden_state)  # type: ignore[attr-defined]
+
+    def train(self, mode: bool = True) -> Any:
+        """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
+        if mode:
+            self.origin = None
+        return super().train(mode)  # type: ignore[misc]
+
+    def set_loss(self, name: str = "bpr", lambda_gen: float = 1.0, lambda_ret: float = 1.0, **options: Any) -> None:
+        """
+        Choose the training objective λg·Lg + λr·Lr (paper equation 1).
+
+        Args:
+            name (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
+            lambda_gen (`float`, *optional*, defaults to 1.0): λg.
+            lambda_ret (`float`, *optional*, defaults to 1.0): λr.
+            options: Passed to the loss; `scale` defaults to the checkpoint's `onegen.scale`.
+
+        Raises:
+            `ValueError`: For an unknown name or a negative weight.
+        """
+        if name not in CONTRASTIVE_LOSSES:
+            raise ValueError(f"contrastive loss {name!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}")
+        if lambda_gen < 0 or lambda_ret < 0:
+            raise ValueError(f"lambda_gen={lambda_gen} and lambda_ret={lambda_ret} must not be negative")
+        self.lambda_gen, self.lambda_ret = lambda_gen, lambda_ret
+        # Past nn.Module's registry: the objective has no weights and is no part of the checkpoint.
+        self.__dict__["contrastive_loss"] = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        retrieval_positions: Tensor | Sequence[Sequence[int]] | None = None,
+        passage_input_ids: Tensor | None = None,
+        passage_attention_mask: Tensor | None = None,
+        passage_retrieval_positions: Tensor | None = None,
+        passage_keys: Tensor | None = None,
+        retrieval_targets: Tensor | None = None,
+        num_items_in_batch: int | Tensor | None = None,
+        num_anchors_in_batch: int | Tensor | None = None,
+        cache: Any = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """
+        The backbone's forward, extended. Without the arguments below it *is* the backbone's forward.
+
+        Args:
+            labels (`Tensor` of shape `(batch, sequence)`, *optional*): Token ids, -100 where there is no loss; not
+                shifted.
+            retrieval_positions (`Tensor` or lists, *optional*): Where embeddings are read: int64 of shape
+                `(batch, n)`, padded with -1, or `(batch,)`, or a bool mask `(batch, sequence)`.
+            passage_input_ids (`Tensor` of shape `(n_rows, passage_length)`, *optional*): Passages to compare with,
+                right-padded. Rows sorted by length are cheapest: they are run in groups of similar length.
+            passage_attention_mask (`Tensor` of the same shape, *optional*)
+            passage_retrieval_positions (`Tensor` of shape `(n_rows, m)`, *optional*): Document tokens, -1 as padding.
+            passage_keys (`Tensor` of shape `(n_passages,)`, int64, *optional*): Identity of each document token's
+                passage across processes; n_passages counts the document tokens, row by row.
+            retrieval_targets (`Tensor` of shape `(n_anchors, n_passages)`, *optional*): 1 positive, 0 negative,
+                -1 ignored; the anchors are the retrieval positions, row by row.
+            num_items_in_batch (`int` or 0-d `Tensor`, *optional*): Labelled tokens by which `loss_gen` is divided.
+            num_anchors_in_batch (`int` or 0-d `Tensor`, *optional*): Anchors by which `loss_ret` is divided.
+            cache (`Cache`, *optional*): What `past_key_values` is called since transformers 5.24; either name will do.
+
+        Returns:
+            [`OneGenOutput`], or the backbone's own output when nothing of the above is asked for.
+
+        Raises:
+            `ValueError`: If both names of the cache are given, or passages without their document tokens.
+        """
+        if cache is not None and past_key_values is not None:
+            raise ValueError("cache and past_key_values are two names of the same argument: give one of them")
+        backbone_inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            CACHE: past_key_values if cache is None else cache,
+            "inputs_embeds": inputs_embeds,
+            "use_cache": use_cache,
+            **kwargs,
+        }
+        if labels is None and retrieval_positions is None and passage_input_ids is None:
+            with running(self):
+                return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
+
+        if labels is not None:
+            logits_to_keep = predicting_positions(labels)
+            backbone_inputs["use_cache"] = bool(use_cache)
+        if self._has_router and self.training:
+            backbone_inputs["output_router_logits"] = True
+        output, hidden = self._decode(**backbone_inputs, logits_to_keep=logits_to_keep)
+        router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
+        found: dict[str, Tensor] = {}
+        if labels is not None:
+            targets = shifted_targets(labels).to(output.logits.device)
+            found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
+        if retrieval_positions is not None:
+            if not isinstance(retrieval_positions, Tensor):
+                retrieval_positions = pad_positions(retrieval_positions).to(hidden.device)
+            found["retrieval_embeddings"] = gather_hidden(hidden, retrieval_positions)
+        if passage_input_ids is not None:
+            if passage_retrieval_positions is None:
+                raise ValueError("passage_input_ids needs passage_retrieval_positions: where are the document tokens?")
+            if passage_input_ids.shape[0]:
+                embedded = self.embed(
+                    passage_input_ids, passage_attention_mask, passage_retrieval_positions, router_losses
+                )
+                found["passage_embeddings"] = embedded[passage_retrieval_positions >= 0]
+            else:
+                # This process has no passages, but takes part in the exchange with those that have, and its backward.
+                found["passage_embeddings"] = hidden[:0, 0]
+            if retrieval_targets is not None and retrieval_positions is not None:
+                anchors = found["retrieval_embeddings"]
+                if retrieval_positions.dtype != torch.bool:
+                    anchors = anchors[retrieval_positions >= 0]
+                passages = found["passage_embeddings"]
+                found |= self._contrast(anchors, passages, retrieval_targets, passage_keys, num_anchors_in_batch)
+        found |= self._join(found, router_losses)
+        return OneGenOutput(
+            logits=output.logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+            **{CACHE: getattr(output, CACHE)},
+            **found,
+        )
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        retrieval_positions: Tensor,
+        router_losses: list[Tensor] | None = None,
+    ) -> Tensor:
+        """
+        Hidden states at retrieval positions, without the language-model head.
+
+        Args:
+            input_ids (`Tensor` of shape `(n_rows, length)`): Right-padded. Run without padding where [`packs_rows`]
+                allows it; otherwise neighbouring rows of similar length are run together, trimmed to their own length.
+            attention_mask (`Tensor` of the same shape, *optional*)
+            retrieval_positions (`Tensor` of shape `(n_rows, m)`, int64): Padded with -1.
+            router_losses (`list[Tensor]`, *optional*): Receives the router's loss of each group.
+
+        Returns:
+            `Tensor` of shape `(n_rows, m, hidden)`, the model's dtype, not normalised; zeros at padding.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        parts = []
+        nothing = torch.zeros_like(input_ids, dtype=torch.bool)
+        lengths = attention_mask.sum(dim=1).tolist()
+        # A router's loss is made of whole rows.
+        whole = packs_rows(self, input_ids.shape[1]) and not (self._has_router and self.training)
+        groups = [(0, len(lengths), input_ids.shape[1])] if whole else _groups_of_similar_length(lengths)
+        for start, stop, length in groups:
+            mask = attention_mask[start:stop, :length]
+            output, hidden = self._decode(
+                input_ids=input_ids[start:stop, :length],
+                attention_mask=mask,
+                use_cache=False,
+                logits_to_keep=nothing[start:stop, :length],
+                **({"output_router_logits": True} if self._has_router and self.training else {}),
+            )
+            if router_losses is not None and getattr(output, "aux_loss", None) is not None:
+                router_losses.append(output.aux_loss)
+            parts.append(gather_hidden(hidden, retrieval_positions[start:stop]))
+        return torch.cat(parts)
+
+    def _decode(self, **inputs: Any) -> tuple[Any, Tensor]:
+        """
+        Run the backbone and catch the decoder's last hidden state (after the final norm) on its way to the head.
+
+        Args:
+            inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
+        """
+        with running(self):
+            rows = packed_rows(self, inputs)
+            if rows is not None:
+                inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
+            _capture.wanted = True
+            try:
+                output = super().forward(**inputs)  # type: ignore[misc]
+                return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
+            finally:
+                _capture.wanted, _capture.hidden = False, None
+
+    def _contrast(
+        self,
+        anchors: Tensor,
+        passages: Tensor,
+        targets: Tensor,
+        keys: Tensor | None,
+        num_anchors: int | Tensor | None,
+    ) -> dict[str, Tensor]:
+        if self.contrastive_loss is None:
+            self.set_loss()
+        assert self.contrastive_loss is not None
+        if keys is None:
+            keys = torch.arange(passages.shape[0], device=anchors.device)
+        candidates = gather_candidates(passages, keys, targets)
+        loss = self.contrastive_loss(anchors, candidates.embeddings, candidates.targets, num_anchors)
+        accuracy = in_batch_accuracy(anchors.detach(), candidates.embeddings.detach(), candidates.targets)
+        return {"loss_ret": loss, "retrieval_accuracy": accuracy}
+
+    def _join(self, found: dict[str, Tensor], router_losses: list[Tensor]) -> dict[str, Tensor]:
+        joined: dict[str, Tensor] = {}
+        weights = {"loss_gen": self.lambda_gen, "loss_ret": self.lambda_ret}
+        parts = [weight * found[name] for name, weight in weights.items() if name in found]
+        if parts and router_losses:
+            coefficient = self.config.get_text_config().router_aux_loss_coef  # type: ignore[attr-defined]
+            joined["loss_router"] = (
+                coefficient * torch.stack([part.to(parts[0].device) for part in router_losses]).mean()
+            )
+            parts.append(joined["loss_router"])
+        if parts:
+            joined["loss"] = torch.stack(parts).sum()
+        return joined
+
+    @property
+    def _has_router(self) -> bool:
+        config = self.config.get_text_config()  # type: ignore[attr-defined]
+        return hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
+
+
+def _groups_of_similar_length(lengths: list[int], waste: float = 0.15) -> list[tuple[int, int, int]]:
+    """
+    Cut rows into consecutive groups in which padding stays below a share of the positions.
+
+    Returns:
+        `list[tuple[int, int, int]]`: (start, stop, longest) of each group.
+    """
+    groups: list[tuple[int, int, int]] = []
+    start, total, longest = 0, 0, 0
+    for row, length in enumerate(lengths):
+        new_longest = max(longest, length, 1)
+        size = row - start + 1
+        if row > start and total + length < (1 - waste) * size * new_longest:
+            groups.append((start, row, longest))
+            start, total, new_longest = row, 0, max(length, 1)
+        total, longest = total + length, new_longest
+    if lengths:
+        groups.append((start, len(lengths), longest))
+    return groups

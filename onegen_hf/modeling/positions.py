@@ -1,0 +1,56 @@
+"""Reading hidden states at retrieval positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
+    """
+    Hidden states at given positions.
+
+    Args:
+        hidden (`Tensor` of shape `(batch, sequence, hidden)`)
+        positions (`Tensor`): int64 of shape `(batch, n)` or `(batch,)`, negative where there is none; or a bool mask
+            of shape `(batch, sequence)`.
+
+    Returns:
+        `Tensor` of shape `(batch, n, hidden)`, `(batch, hidden)` or, for a mask, `(n_true, hidden)`.
+
+    Raises:
+        `ValueError`: If the shape does not fit or a position lies outside the sequence.
+    """
+    if positions.dtype == torch.bool:
+        if positions.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"retrieval_positions: a mask must have the shape of input_ids {tuple(hidden.shape[:2])}, "
+                f"got {tuple(positions.shape)}"
+            )
+        return hidden[positions.to(hidden.device)]
+    if positions.ndim == 1:
+        return gather_hidden(hidden, positions.unsqueeze(1)).squeeze(1)
+    if positions.ndim != 2 or positions.shape[0] != hidden.shape[0]:
+        raise ValueError(
+            f"retrieval_positions has shape {tuple(positions.shape)}, expected ({hidden.shape[0]}, n): one row of "
+            "positions for each row of input_ids, padded with -1"
+        )
+    if positions.numel() and int(positions.max()) >= hidden.shape[1]:
+        raise ValueError(
+            f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {hidden.shape[1]} "
+            "tokens. Was the row truncated after the positions were computed?"
+        )
+    # Not before: what lies on the host is checked there, while an accelerator is at work. And the last layers of a
+    # split model may lie elsewhere than its input.
+    positions = positions.to(hidden.device)
+    present = positions >= 0
+    picked = torch.take_along_dim(hidden, positions.clamp(min=0).unsqueeze(-1).long(), dim=1)
+    return picked * present.unsqueeze(-1).to(picked.dtype)
+
+
+def context_length(model: Any) -> int | None:
+    """Positions that a model can hold, or `None` when its config sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if isinstance(limit, int) and limit > 0 else None

@@ -1,0 +1,37 @@
+"""Loading tokenizers, and what is known of the tokens that a checkpoint was trained with."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from transformers import (
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
+"""Arguments of `from_pretrained` that say where in the Hub and the cache to look."""
+
+
+def _tokens_of_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """The tokens with which a checkpoint's own tokenizer was saved: their rows are trained."""
+    if not tokenizer.name_or_path or str(tokenizer.name_or_path) != str(model.name_or_path):
+        return set()
+    return {str(token) for token in tokenizer.init_kwargs.get("added_tokens_decoder", {}).values()}
+
+
+def _tokenizer_if_any(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    try:
+        return load_tokenizer(name_or_path, **{key: options[key] for key in HUB_OPTIONS if key in options})
+    except (OSError, ValueError):
+        return None
+
+
+def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:
+    """`AutoTokenizer.from_pretrained`, padding on the left as decoding wants it, with a padding token in any case."""
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left", **kwargs)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,1 @@
+"""Training: the joint objective on transformers' Trainer."""

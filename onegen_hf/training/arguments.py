@@ -1,0 +1,102 @@
+"""`OneGenTrainingArguments`: everything about a training run, for Python, YAML and the command line alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from ..losses import CONTRASTIVE_LOSSES, loss_options
+
+
+@dataclass
+class OneGenTrainingArguments(TrainingArguments):
+    """
+    Arguments of [`OneGenTrainer`], on top of [`~transformers.TrainingArguments`].
+
+    > Parameters that control the objective λg·Lg + λr·Lr (paper equation 1)
+
+    Args:
+        lambda_gen (`float`, *optional*, defaults to 1.0): λg, weight of the language-model loss.
+        lambda_ret (`float`, *optional*, defaults to 1.0): λr, weight of the contrastive loss.
+        contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
+        contrastive_scale (`float`, *optional*): Factor on the cosine; by default the checkpoint's (20).
+        bpr_negatives (`str`, *optional*, defaults to `"mean"`): How BPR reduces over an anchor's negatives.
+
+    > Parameters that control the data
+
+    Args:
+        num_hard_negatives (`int`, *optional*, defaults to 1): Per query token, from the data.
+        num_random_negatives (`int`, *optional*, defaults to 0): Per query token, from the corpus.
+        max_length (`int`, *optional*, defaults to 1024): Longest generation row in tokens.
+
+    > Parameters that control evaluation
+
+    Args:
+        eval_recall_at (`list[int]`, *optional*, defaults to `[1, 5]`): The k of recall@k.
+
+    Defaults that differ from the parent: `learning_rate=5e-5` stays, `remove_unused_columns=False` (rows hold more
+    than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding). With `use_liger_kernel`
+    its fused loss stays off, since it replaces the forward.
+    """
+
+    lambda_gen: float = field(default=1.0, metadata={"help": "Weight of the language-model loss."})
+    lambda_ret: float = field(default=1.0, metadata={"help": "Weight of the contrastive loss."})
+    contrastive_loss: str = field(
+        default="bpr", metadata={"help": "Contrastive loss.", "choices": sorted(CONTRASTIVE_LOSSES)}
+    )
+    contrastive_scale: float | None = field(default=None, metadata={"help": "Factor on the cosine similarity."})
+    bpr_negatives: str = field(
+        default="mean", metadata={"help": "BPR's reduction over negatives.", "choices": ["mean", "sum"]}
+    )
+    num_hard_negatives: int = field(default=1, metadata={"help": "Hard negatives per query token."})
+    num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})
+    max_length: int | None = field(default=1024, metadata={"help": "Longest generation row in tokens."})
+    eval_recall_at: list[int] = field(default_factory=lambda: [1, 5], metadata={"help": "The k of recall@k."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Rows hold more than forward's arguments."})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={"help": "As in TrainingArguments.", "choices": ["random", "sequential", "group_by_length"]},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lambda_gen < 0 or self.lambda_ret < 0 or self.lambda_gen + self.lambda_ret == 0:
+            raise ValueError(
+                f"lambda_gen={self.lambda_gen} and lambda_ret={self.lambda_ret} must not be negative, nor both 0"
+            )
+        if self.contrastive_loss not in CONTRASTIVE_LOSSES:
+            raise ValueError(
+                f"contrastive_loss={self.contrastive_loss!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}"
+            )
+        if self.max_length is not None and self.max_length < 2:
+            raise ValueError(f"max_length={self.max_length} must be at least 2 tokens")
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} is no part of the joint objective: leave it out"
+            )
+        if self.use_liger_kernel:
+            kernels: dict[str, Any] = dict(self.liger_kernel_config or {})  # type: ignore[has-type]
+            if kernels.setdefault("fused_linear_cross_entropy", False):
+                raise ValueError(
+                    "liger_kernel_config with fused_linear_cross_entropy=True replaces the forward that computes both "
+                    "losses: leave it out, or set it to False; the other kernels stay"
+                )
+            self.liger_kernel_config = kernels
+        if self.accelerator_config.dispatch_batches:
+            raise ValueError(
+                "dispatch_batches=True would cut the passages of a batch by its rows: leave it out of "
+                "accelerator_config; every process then collates its own examples, of a stream too"
+            )
+        self.accelerator_config.dispatch_batches = False  # the default of accelerate for streams is True
+
+    def loss_options(self) -> dict[str, Any]:
+        """Arguments for [`~OneGenForCausalLM.set_loss`]."""
+        name = self.contrastive_loss
+        return {
+            "name": name,
+            "lambda_gen": self.lambda_gen,
+            "lambda_ret": self.lambda_ret,
+            **loss_options(name, CONTRASTIVE_LOSSES[name], vars(self)),
+        }

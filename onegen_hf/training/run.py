@@ -1,0 +1,214 @@
+"""
+Training from the command line, on one process or many.
+
+```
+onegen-hf train --config recipes/quick_start.yaml
+accelerate launch -m onegen_hf.train --config recipes/quick_start.yaml
+torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use_cpu
+```
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig, TrlParser, get_peft_config
+
+from ..cards.training_record import changed_options
+from ..configuration import OneGenConfig
+from ..data.loading import join, load_documents, load_examples
+from ..modeling.adapters import is_adapter
+from ..modeling.auto import OneGenForCausalLM, load_adapter
+from ..modeling.backbones import load_backbone
+from ..modeling.tokenizers import load_tokenizer
+from ..presets import PRESET_CHOICES, TOKEN_PRESETS, with_tokens
+from .arguments import OneGenTrainingArguments
+from .resuming import last_whole_checkpoint
+from .trainer import OneGenTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DataArguments:
+    """
+    What to train on.
+
+    Args:
+        datasets (`list[str]`): Dataset repositories (local or on the Hub) with the configs `documents` and `examples`.
+            Their documents form one corpus.
+        num_examples (`list[int]`, *optional*): The first so many training examples of each dataset; by default all.
+        train_split (`str`, *optional*, defaults to `"train"`)
+        eval_split (`str`, *optional*): Split to evaluate on, in the datasets that have it; by default none.
+        num_eval_examples (`int`, *optional*): The first so many evaluation examples of each dataset.
+    """
+
+    datasets: list[str] = field(metadata={"help": "Repositories with the configs documents and examples."})
+    num_examples: list[int] | None = field(
+        default=None, metadata={"help": "The first so many training examples of each dataset."}
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on."})
+    num_eval_examples: int | None = field(
+        default=None, metadata={"help": "The first so many evaluation examples of each dataset."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.num_examples is not None and len(self.num_examples) != len(self.datasets):
+            raise ValueError(
+                f"num_examples={self.num_examples} needs one number for each of the {len(self.datasets)} datasets"
+            )
+
+    def documents(self) -> Dataset:
+        """The joint corpus."""
+        return join([load_documents(name) for name in self.datasets])
+
+    def train_examples(self) -> Dataset:
+        """The training examples of all datasets, one dataset after the other."""
+        limits: Sequence[int | None] = self.num_examples or [None for _ in self.datasets]
+        return join(
+            [load_examples(name, self.train_split, limit) for name, limit in zip(self.datasets, limits, strict=True)]
+        )
+
+    def eval_examples(self) -> Dataset | None:
+        """The evaluation examples, or `None` without an `eval_split`."""
+        if self.eval_split is None:
+            return None
+        return join([load_examples(name, self.eval_split, self.num_eval_examples) for name in self.datasets])
+
+
+@dataclass
+class FormatArguments:
+    """
+    Settings of [`OneGenConfig`]; what is not given stays as the checkpoint has it, or at its default.
+
+    Args:
+        tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one
+            of the paper's, which sets the formats too.
+        system_prompt, passage_template, prompt_template, answer_prefix, granularity, default_index (`str`, *optional*)
+        max_inserted_tokens, max_embedded_tokens (`int`, *optional*)
+    """
+
+    tokens: str | None = field(default=None, metadata={"help": "Retrieval tokens.", "choices": PRESET_CHOICES})
+    system_prompt: str | None = field(default=None, metadata={"help": "System turn for conversations without one."})
+    passage_template: str | None = field(default=None, metadata={"help": "How a passage is written."})
+    prompt_template: str | None = field(default=None, metadata={"help": "How a question is written."})
+    answer_prefix: str | None = field(default=None, metadata={"help": "Stands before the final answer."})
+    granularity: str | None = field(default=None, metadata={"help": "passage or sentence."})
+    default_index: str | None = field(default=None, metadata={"help": "The index that goes with the checkpoint."})
+    max_inserted_tokens: int | None = field(default=None, metadata={"help": "Tokens of an inserted passage."})
+    max_embedded_tokens: int | None = field(default=None, metadata={"help": "Tokens of an embedded passage."})
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and self.tokens not in TOKEN_PRESETS:
+            raise ValueError(f"tokens={self.tokens!r} is unknown: choose one of {sorted(TOKEN_PRESETS)}")
+
+    def apply_to(self, settings: OneGenConfig) -> OneGenConfig:
+        """The settings with what was given here in place of their own."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.tokens is not None:
+            settings = with_tokens(settings, given.pop("tokens"))
+        return OneGenConfig.from_dict({**settings.to_dict(), **given})
+
+
+def load_for_training(
+    model_config: ModelConfig, format_arguments: FormatArguments
+) -> tuple[Any, PreTrainedTokenizerBase, Any]:
+    """
+    Load what a run starts from: a plain language model, a OneGen checkpoint, or an adapter that is trained further.
+
+    Args:
+        model_config (`trl.ModelConfig`): `model_name_or_path`, `dtype`, `attn_implementation`, LoRA settings, ...
+        format_arguments ([`FormatArguments`])
+
+    Returns:
+        `tuple`: Model, tokenizer, and the `PeftConfig` of a new adapter or `None`.
+
+    Raises:
+        `ValueError`: If no model is named.
+    """
+    name = model_config.model_name_or_path
+    if not name:
+        raise ValueError("model_name_or_path is missing: name the language model to start from")
+    options = {"dtype": model_config.dtype}
+    if model_config.attn_implementation is not None:
+        options["attn_implementation"] = model_config.attn_implementation
+    if is_adapter(name):
+        model = load_adapter(name, merge=False, is_trainable=True, **options)
+        base = model.get_base_model()
+        base.set_onegen_config(format_arguments.apply_to(base.onegen_config))
+        return model, load_tokenizer(name), None
+    backbone, tokenizer = load_backbone(name, **options)
+    assert tokenizer is not None
+    settings = format_arguments.apply_to(OneGenConfig.of(backbone.config) or OneGenConfig())
+    model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings)
+    return model, tokenizer, get_peft_config(model_config)
+
+
+def run(
+    data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
+) -> OneGenTrainer:
+    """
+    Train and save. A run that was interrupted goes on from the last checkpoint in `output_dir`.
+
+    Returns:
+        [`OneGenTrainer`]: After training.
+    """
+    documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
+    model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
+    trainer = OneGenTrainer(
+        model,
+        args,
+        train_dataset=train_examples,
+        eval_dataset=eval_examples,
+        documents=documents,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+    trainer.training_run.datasets = data.datasets
+    trainer.training_run.recipe = {
+        **changed_options(model_config),
+        **changed_options(format_arguments),
+        **changed_options(data),
+    }
+    checkpoint = args.resume_from_checkpoint
+    if checkpoint is None and args.output_dir is not None:
+        checkpoint = last_whole_checkpoint(args.output_dir)
+    if checkpoint is not None:
+        logger.warning("going on from %s; give another output_dir to start afresh", checkpoint)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    trainer.save_state()
+    trainer.save_metrics("train", result.metrics)
+    if eval_examples is not None:
+        trainer.save_metrics("eval", trainer.evaluate())
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    else:
+        trainer.create_model_card()
+    return trainer
+
+
+def parse(
+    arguments: Sequence[str],
+) -> tuple[DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig]:
+    """Read the options and the recipe that they name."""
+    parser = TrlParser((DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig), prog="onegen-hf train")
+    return parser.parse_args_and_config(list(arguments))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; `arguments` are those of the process by default."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    trainer = run(*parse(sys.argv[1:] if arguments is None else arguments))
+    trainer.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Rows without their padding: the same states, losses and gradients as with it."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.tiny_models import tiny_model
+from torch.nn.functional import scaled_dot_product_attention
+
+from onegen_hf import OneGenDataCollator
+from onegen_hf.modeling.packing import PackedRows, RowsMask, packed_rows, packs_rows
+from onegen_hf.training.trainer import add_adapter
+
+LENGTHS = [9, 4, 4, 1, 12]
+
+
+@pytest.fixture
+def made(base_tokenizer: Any) -> SimpleNamespace:
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = tiny_model(tokenizer, "qwen3")
+    return SimpleNamespace(
+        tokenizer=tokenizer, model=model, batch=OneGenDataCollator(tokenizer, DOCUMENTS)(EXAMPLES[:4])
+    )
+
+
+def rows_of(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.randint(4, 400, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(1))
+    return ids, (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+
+
+def decoder_inputs(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+    return {"input_ids": ids, "attention_mask": mask, "use_cache": False, "logits_to_keep": mask.bool()}
+
+
+def without_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onegen_hf.modeling.mixin.packed_rows", lambda *_: None)
+    monkeypatch.setattr("onegen_hf.modeling.mixin.packs_rows", lambda *_: False)
+
+
+def gradients(model: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    model(**batch).loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_attention_keeps_to_each_row() -> None:
+    tokens = sum(LENGTHS)
+    query, key, value = (torch.randn(1, 3, tokens, 8) for _ in range(3))
+    row = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
+    dense = (row[:, None] == row) & torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    mask = RowsMask.of(LENGTHS, query.device)
+    assert mask.runs == [(1, 9), (2, 4), (1, 1), (1, 12)]
+    for scale in (None, 0.3):
+        expected = scaled_dot_product_attention(query, key, value, attn_mask=dense, scale=scale)
+        found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(scaled_dot_product_attention(query, key, value, mask, scale=scale), expected)
+
+
+def test_the_mask_takes_no_memory_and_is_never_read_as_numbers() -> None:
+    mask = RowsMask.of([5000, 5000], torch.device("cpu"))
+    assert mask.shape == (1, 1, 10000, 10000)
+    assert mask.untyped_storage().nbytes() == 1
+    assert mask.to("cpu").detach().runs == [(2, 5000)]
+    small = RowsMask.of([2, 1], torch.device("cpu"))
+    with pytest.raises(NotImplementedError, match="attn_implementation='eager'"):
+        torch.zeros(1, 4, 3, 3) + small
+    with pytest.raises(NotImplementedError, match="mask of packed rows"):
+        small[:, :, :, :2]
+
+
+def test_pack_and_unpack() -> None:
+    ids, mask = rows_of(LENGTHS)
+    rows = PackedRows(mask)
+    assert rows.lengths == LENGTHS
+    packed = rows.pack(ids)
+    assert packed.tolist() == [[t for row, length in zip(ids.tolist(), LENGTHS, strict=True) for t in row[:length]]]
+    torch.testing.assert_close(rows.unpack(packed.unsqueeze(-1)).squeeze(-1), ids * mask)
+    positions = rows.inputs(ids, mask.bool())["position_ids"]
+    assert positions.tolist() == [[n for length in LENGTHS for n in range(length)]]
+
+
+def test_real_tokens_only_go_through_the_decoder(made: SimpleNamespace) -> None:
+    sizes: list[int] = []
+    made.model.get_decoder().layers[0].register_forward_pre_hook(
+        lambda _, args: sizes.append(args[0].shape[:2].numel())
+    )
+    made.model(**made.batch)
+    expected = [int(made.batch[name].sum()) for name in ("attention_mask", "passage_attention_mask")]
+    assert sizes == expected
+    assert sizes[0] < made.batch["input_ids"].numel()
+
+
+@pytest.mark.parametrize("checkpointing", [None, True, False], ids=["plain", "reentrant", "not reentrant"])
+def test_gradients_equal_those_with_padding(
+    made: SimpleNamespace, checkpointing: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made.model.train()
+    if checkpointing is not None:
+        model.gradient_checkpointing_enable({"use_reentrant": checkpointing})
+    packed = gradients(model, made.batch)
+    without_packing(monkeypatch)
+    padded = gradients(model, made.batch)
+    assert packed.keys() == padded.keys()
+    for name, gradient in padded.items():
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_gradients_of_an_adapter(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = add_adapter(made.model, made.tokenizer, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.0))
+    packed = gradients(model, made.batch)
+    without_packing(monkeypatch)
+    for name, gradient in gradients(model, made.batch).items():
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_where_rows_are_packed(made: SimpleNamespace, base_tokenizer: Any) -> None:
+    ids, mask = rows_of(LENGTHS)
+    usable = decoder_inputs(ids, mask)
+    assert packed_rows(made.model, usable) is not None
+    for change in (
+        {"attention_mask": torch.ones_like(mask)},
+        {"attention_mask": mask.flip(1)},
+        {"attention_mask": None},
+        {"use_cache": True},
+        {"logits_to_keep": 0},
+        {"position_ids": torch.arange(12).expand(5, 12)},
+        {"output_hidden_states": True},
+    ):
+        assert packed_rows(made.model, {**usable, **change}) is None, change
+    eager = copy.deepcopy(made.model)
+    eager.set_attn_implementation("eager")
+    assert not packs_rows(eager, 12)
+    mistral = tiny_model(copy.deepcopy(base_tokenizer), "mistral")  # a window of 8 tokens
+    assert packs_rows(mistral, 8) and not packs_rows(mistral, 9)
+
+
+def test_threads_do_not_disturb_each_other(made: SimpleNamespace) -> None:
+    model = made.model
+    batches = [rows_of(LENGTHS), rows_of([3, 3, 11])]
+    positions = [mask.sum(dim=1, keepdim=True) - 1 for _, mask in batches]
+    with torch.no_grad():
+        expected = [model.embed(*batch, where) for batch, where in zip(batches, positions, strict=True)]
+
+    def run(number: int) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [model.embed(*batches[number], positions[number]) for _ in range(20)]
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(run, range(2), timeout=60))
+    for number in range(2):
+        assert all(torch.equal(embedding, expected[number]) for embedding in found[number])

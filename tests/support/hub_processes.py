@@ -1,0 +1,36 @@
+"""Processes that know nothing but a Hub's address, a token and an empty cache folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.loopback import LoopbackHub
+
+TOKEN = "hf_SecretOfTheTests"
+
+
+def environment(hub: LoopbackHub, cache: Path, **changed: str) -> dict[str, str]:
+    """Variables for a process; one that is changed to `""` is unset."""
+    variables = {
+        **os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_TOKEN": TOKEN,
+        "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+        "OMP_NUM_THREADS": "1", **changed,
+    }  # fmt: skip
+    return {name: value for name, value in variables.items() if value}
+
+
+def start(hub: LoopbackHub, cache: Path, *command: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments."""
+    variables = environment(hub, cache, **changed)
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=variables, timeout=240)
+
+
+def run(hub: LoopbackHub, cache: Path, *command: str, **changed: str) -> str:
+    """Standard output of what has to succeed without the token showing anywhere."""
+    done = start(hub, cache, *command, **changed)
+    assert done.returncode == 0, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    return done.stdout
