@@ -1,0 +1,19 @@
+"""Checks of what comes in from outside: types, ranges and finiteness of arguments, before any work is done."""
+
+from .arguments import Rule, check, checked, checked_fields
+from .rules import choice, flag, instance, integer, number, optional, template, text
+
+__all__ = [
+    "Rule",
+    "check",
+    "checked",
+    "checked_fields",
+    "choice",
+    "flag",
+    "instance",
+    "integer",
+    "number",
+    "optional",
+    "template",
+    "text",
+]

@@ -1,0 +1,174 @@
+"""What an argument can be held to; every rule names the argument, its value and what it must be."""
+
+from __future__ import annotations
+
+import math
+import operator
+import string
+from collections.abc import Iterable
+from typing import Any
+
+from .arguments import Rule
+
+
+def integer(least: int | None = None, most: int | None = None) -> Rule:
+    """
+    A whole number: an `int`, or what stands for one (`numpy.int64`, a 0-d integer tensor), but no `bool`.
+
+    Args:
+        least, most (`int`, *optional*): Bounds, both allowed.
+    """
+
+    def rule(name: str, value: Any) -> int:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            whole = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name}={value!r} must be {_range('an integer', least, most)}{_hint(value)}") from None
+        if (least is not None and whole < least) or (most is not None and whole > most):
+            raise ValueError(f"{name}={value!r} must be {_range('an integer', least, most)}")
+        return whole
+
+    return rule
+
+
+def number(
+    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> Rule:
+    """
+    A finite number, no `bool`.
+
+    Args:
+        least, most (`float`, *optional*): Bounds, both allowed.
+        above, below (`float`, *optional*): Bounds that are not allowed themselves.
+    """
+
+    def rule(name: str, value: Any) -> float:
+        wanted = _range("a finite number", least, most, above, below)
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError(f"{name}={value!r} must be {wanted}{_hint(value)}")
+        try:
+            real = float(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f"{name}={value!r} must be {wanted}") from None
+        too_small = (least is not None and real < least) or (above is not None and real <= above)
+        too_large = (most is not None and real > most) or (below is not None and real >= below)
+        if not math.isfinite(real) or too_small or too_large:
+            raise ValueError(f"{name}={value!r} must be {wanted}")
+        return real
+
+    return rule
+
+
+def flag() -> Rule:
+    """`True` or `False`, and nothing that merely counts as one of them."""
+
+    def rule(name: str, value: Any) -> bool:
+        if value is not True and value is not False:
+            raise TypeError(f"{name}={value!r} must be True or False")
+        return bool(value)
+
+    return rule
+
+
+def choice(options: Iterable[Any]) -> Rule:
+    """One of a few values."""
+    allowed = tuple(options)
+
+    def rule(name: str, value: Any) -> Any:
+        # By type too: True equals 1.
+        if not any(type(value) is type(option) and value == option for option in allowed):
+            raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+        return value
+
+    return rule
+
+
+def text(empty: bool = False) -> Rule:
+    """
+    A `str` that can be written as UTF-8.
+
+    Args:
+        empty (`bool`, *optional*, defaults to `False`): Whether it may be empty or blank.
+    """
+
+    def rule(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}={value!r} must be text (a str), got {type(value).__name__}")
+        if not empty and not value.strip():
+            raise ValueError(f"{name}={value!r} is empty: give some text")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{name} holds half of a surrogate pair at position {error.start} ({value[error.start]!r}), which no "
+                "UTF-8 text can: decode its source as UTF-8, or drop it with value.encode(errors='ignore').decode()"
+            ) from None
+        return value
+
+    return rule
+
+
+def template(fields: Iterable[str], needed: str) -> Rule:
+    """
+    A template for `str.format` with nothing but named fields.
+
+    Args:
+        fields (`Iterable[str]`): Those that are filled in.
+        needed (`str`): The one that must not be missing.
+    """
+    known = tuple(fields)
+
+    def rule(name: str, value: Any) -> str:
+        text()(name, value)
+        hint = f"use {' and '.join(f'{{{field}}}' for field in known)}, and {{{{ or }}}} for a brace"
+        try:
+            parts = list(string.Formatter().parse(value))
+        except ValueError as error:
+            raise ValueError(f"{name}={value!r} is no template ({error}): {hint}") from None
+        for _, field, spec, conversion in parts:
+            if field is None:
+                continue
+            # A width could ask for gigabytes, an attribute or an index for what is none of a template's business.
+            if field not in known or spec or conversion:
+                raise ValueError(
+                    f"{name}={value!r} has the field {{{field}}} with more than a name or unknown: {hint}"
+                )
+        if needed not in (field for _, field, _, _ in parts):
+            raise ValueError(f"{name}={value!r} must contain {{{needed}}}")
+        return str(value)
+
+    return rule
+
+
+def instance(*kinds: type) -> Rule:
+    """An object of one of these classes."""
+
+    def rule(name: str, value: Any) -> Any:
+        if not isinstance(value, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{name}={value!r} must be a {wanted}, got {type(value).__name__}")
+        return value
+
+    return rule
+
+
+def optional(rule: Rule) -> Rule:
+    """`None`, or what another rule allows."""
+
+    def either(name: str, value: Any) -> Any:
+        return None if value is None else rule(name, value)
+
+    return either
+
+
+def _range(kind: str, least: Any = None, most: Any = None, above: Any = None, below: Any = None) -> str:
+    if least is not None and most is not None:
+        return f"{kind} from {least} to {most}"
+    bounds = [("at least", least), ("at most", most), ("above", above), ("below", below)]
+    return " ".join([kind, " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)]).strip()
+
+
+def _hint(value: Any) -> str:
+    return ": leave out the quotes" if isinstance(value, str) and value.replace(".", "", 1).isdigit() else ""
