@@ -132,9 +132,7 @@ def template(fields: Iterable[str], needed: str) -> Rule:
                 continue
             # A width could ask for gigabytes, an attribute or an index for what is none of a template's business.
             if field not in known or spec or conversion:
-                raise ValueError(
-                    f"{name}={value!r} has the field {{{field}}} with more than a name or unknown: {hint}"
-                )
+                raise ValueError(f"{name}={value!r} has the field {{{field}}}, unknown or more than a name: {hint}")
         if needed not in (field for _, field, _, _ in parts):
             raise ValueError(f"{name}={value!r} must contain {{{needed}}}")
         return str(value)
