@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from ..modeling.row_attention import part_of, rows_apart
+
 MOST_BLOCKS = 4
 """Copies of blocks up to which they are cheaper than scattering tokens one by one."""
 
@@ -47,21 +49,6 @@ class Block(NamedTuple):
             own = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
             own = rows_apart(own, self.rows)
         part_of(storage, self.first, self.rows, self.start, self.size).copy_(own)
-
-
-def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:
-    """A view of `(slots, heads, capacity, head_dim)`: some neighbouring slots and positions."""
-    part = storage.narrow(2, start, size)
-    return part if rows == storage.shape[0] else part.narrow(0, first, rows)
-
-
-def rows_apart(states: Tensor, rows: int) -> Tensor:
-    """
-    Split `(1, heads, tokens, head_dim)`, rows one after the other, into `(rows, heads, tokens / rows, head_dim)`.
-    """
-    if rows == 1:
-        return states
-    return states[0].unflatten(1, (rows, -1)).transpose(0, 1)
 
 
 def blocks_of(slots: list[int], starts: list[int], sizes: list[int]) -> list[Block]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from .attention import RowGroup, can_be_packed, groups_of, packed_attention
+from ..modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask, groups_of
 from .cache import RaggedCache
 
 
@@ -75,7 +75,10 @@ def memory_for(model: Any, rows: list[int]) -> Memory:
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
     named = set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
-    return PackedMemory(model, rows) if plain and named and can_be_packed(model) else SequentialMemory(model, rows)
+    packs = config._attn_implementation in IMPLEMENTATIONS and bool(
+        getattr(model, "_supports_attention_backend", False)
+    )
+    return PackedMemory(model, rows) if plain and named and packs else SequentialMemory(model, rows)
 
 
 class PackedMemory:
@@ -130,15 +133,15 @@ class PackedMemory:
         self, groups: list[RowGroup], inputs: Tensor, retrieval_positions: list[list[int]], kept: Tensor | int
     ) -> Any:
         """`inputs` are token ids and their positions, each of the shape that the model takes."""
-        with packed_attention(self.model, groups):
-            return self.model(
-                input_ids=inputs[0],
-                position_ids=inputs[1],
-                cache=self.cache,
-                use_cache=True,
-                logits_to_keep=kept,
-                retrieval_positions=torch.tensor(retrieval_positions),
-            )
+        return self.model(
+            input_ids=inputs[0],
+            position_ids=inputs[1],
+            attention_mask=RowsMask.of(groups, cached=True, device=self.cache.device),
+            cache=self.cache,
+            use_cache=True,
+            logits_to_keep=kept,
+            retrieval_positions=torch.tensor(retrieval_positions),
+        )
 
     def forget(self, row: int, tokens: int) -> None:
         self.cache.lengths[self.slot_of[row]] -= tokens

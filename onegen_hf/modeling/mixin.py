@@ -16,10 +16,10 @@ from ..hub.origin import Origin
 from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates
 from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
-from .forward_lock import running
 from .outputs import CACHE, OneGenOutput
 from .packing import packed_rows, packs_rows
 from .positions import gather_hidden
+from .row_attention import install_row_attention
 
 _capture = threading.local()
 
@@ -56,6 +56,7 @@ class OneGenMixin:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
         self.get_decoder().register_forward_hook(_keep_last_hidden_state)  # type: ignore[attr-defined]
+        install_row_attention(self.modules())  # type: ignore[attr-defined]
 
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
@@ -143,8 +144,7 @@ class OneGenMixin:
             **kwargs,
         }
         if labels is None and retrieval_positions is None and passage_input_ids is None:
-            with running(self):
-                return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
+            return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
 
         if labels is not None:
             logits_to_keep = predicting_positions(labels)
@@ -236,16 +236,15 @@ class OneGenMixin:
         Args:
             inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
         """
-        with running(self):
-            rows = packed_rows(self, inputs)
-            if rows is not None:
-                inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
-            _capture.wanted = True
-            try:
-                output = super().forward(**inputs)  # type: ignore[misc]
-                return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
-            finally:
-                _capture.wanted, _capture.hidden = False, None
+        rows = packed_rows(self, inputs)
+        if rows is not None:
+            inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
+        _capture.wanted = True
+        try:
+            output = super().forward(**inputs)  # type: ignore[misc]
+            return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
+        finally:
+            _capture.wanted, _capture.hidden = False, None
 
     def _contrast(
         self,
