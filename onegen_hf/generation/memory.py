@@ -1,4 +1,4 @@
-"""What a batch has read so far: feeds new tokens to the model, each exactly once, and hands back the last states."""
+"""What a batch has read so far: new tokens go through the model, each exactly once, and the last states come back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .cache import RaggedCache
 @dataclass
 class StepOutput:
     """
-    Result of feeding tokens to some rows.
+    Result of appending tokens to some rows.
 
     Attributes:
         logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token that is no draft.
@@ -40,12 +40,12 @@ class Memory(Protocol):
     Keys and values of a batch.
 
     Attributes:
-        can_forget (`bool`): Whether the last tokens of a row can be taken back; no drafts without it.
+        can_rollback (`bool`): Whether the last tokens of a row can be taken back. Without it there are no drafts.
     """
 
-    can_forget: bool
+    can_rollback: bool
 
-    def feed(
+    def append(
         self,
         rows: list[int],
         chunks: list[list[int]],
@@ -58,11 +58,11 @@ class Memory(Protocol):
         another token before them.
         """
 
-    def forget(self, row: int, tokens: int) -> None:
+    def rollback(self, row: int, tokens: int) -> None:
         """Take the last tokens of a row back."""
 
-    def hold(self, rows: list[int]) -> None:
-        """Hold just these rows: forget all others, whose places go to rows that are new."""
+    def retain(self, rows: list[int]) -> None:
+        """Keep just these rows; the places of all others go to new rows."""
 
 
 def memory_for(model: Any, rows: list[int]) -> Memory:
@@ -84,14 +84,14 @@ def memory_for(model: Any, rows: list[int]) -> Memory:
 class PackedMemory:
     """All rows in one [`RaggedCache`]; what several rows add goes through the model in one forward without padding."""
 
-    can_forget = True
+    can_rollback = True
 
     def __init__(self, model: Any, rows: list[int]) -> None:
         self.model = model
         self.slot_of = {row: slot for slot, row in enumerate(rows)}
         self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
 
-    def feed(
+    def append(
         self,
         rows: list[int],
         chunks: list[list[int]],
@@ -143,10 +143,10 @@ class PackedMemory:
             retrieval_positions=torch.tensor(retrieval_positions),
         )
 
-    def forget(self, row: int, tokens: int) -> None:
+    def rollback(self, row: int, tokens: int) -> None:
         self.cache.lengths[self.slot_of[row]] -= tokens
 
-    def hold(self, rows: list[int]) -> None:
+    def retain(self, rows: list[int]) -> None:
         new = [row for row in rows if row not in self.slot_of]
         free = sorted(slot for row, slot in self.slot_of.items() if row not in rows)
         slot_of = {row: slot for row, slot in self.slot_of.items() if row in rows}
@@ -161,14 +161,14 @@ class PackedMemory:
 class SequentialMemory:
     """One cache of the model's own kind and one forward per row: no padding, so no assumption about layers."""
 
-    can_forget = False
+    can_rollback = False
 
     def __init__(self, model: Any, rows: list[int]) -> None:
         self.model = model
         self.caches: dict[int, Any] = {}
         self.lengths = dict.fromkeys(rows, 0)
 
-    def feed(
+    def append(
         self,
         rows: list[int],
         chunks: list[list[int]],
@@ -177,7 +177,7 @@ class SequentialMemory:
     ) -> StepOutput:
         assert not any(drafts or []), "recurrent states can't be taken back"
         wanted = positions or [[]] * len(rows)
-        outputs = [self._feed_row(*own) for own in zip(rows, chunks, wanted, strict=True)]
+        outputs = [self._append_to(*own) for own in zip(rows, chunks, wanted, strict=True)]
         return StepOutput(
             torch.cat([o.logits for o in outputs]),
             torch.cat([o.hidden for o in outputs]),
@@ -185,10 +185,10 @@ class SequentialMemory:
             [o.logits[:0] for o in outputs],
         )
 
-    def forget(self, row: int, tokens: int) -> None:
+    def rollback(self, row: int, tokens: int) -> None:
         raise NotImplementedError("recurrent states can't be taken back")
 
-    def _feed_row(self, row: int, chunk: list[int], positions: Sequence[int]) -> StepOutput:
+    def _append_to(self, row: int, chunk: list[int], positions: Sequence[int]) -> StepOutput:
         if row not in self.caches:
             self.caches[row] = DynamicCache(config=self.model.config.get_text_config())
         device, start = self.model.device, self.lengths[row]
@@ -206,6 +206,6 @@ class SequentialMemory:
         states = output.retrieval_embeddings[0]
         return StepOutput(output.logits[:, -1].float(), states[:1], [states[1:]])
 
-    def hold(self, rows: list[int]) -> None:
+    def retain(self, rows: list[int]) -> None:
         self.caches = {row: cache for row, cache in self.caches.items() if row in rows}
         self.lengths = {row: self.lengths.get(row, 0) for row in rows}
