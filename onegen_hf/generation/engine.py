@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -46,10 +47,17 @@ class TransformersEngine:
         """See [`Engine.answer`]."""
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_rows(prompts, pad_token_id, side="left")
+        own = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
+        if (config := options.get("generation_config")) is not None:
+            # `generate` deprecates settings beside a configuration.
+            options["generation_config"] = config = copy.deepcopy(config)
+            config.update(**own)
+        else:
+            options |= own
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),
             custom_generate=decoder,
-            **{"pad_token_id": pad_token_id, **options, "return_dict_in_generate": True},
+            **options,
         )
         return list(output.rows)

@@ -75,6 +75,7 @@ class LinkingDecoder:
     ) -> None:
         check_decoding(decoding)
         self.markup = markup
+        self.tokenizer = markup.tokenizer
         self.texts = list(texts)
         self.boundaries = boundaries
         self.max_mention_length = max_mention_length

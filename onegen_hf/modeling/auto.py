@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -29,6 +28,7 @@ from ..hub.origin import Origin
 from ..presets import unknown_tokens, with_tokens
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
+from .custom_generate import with_whole_call
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -175,12 +175,14 @@ class OneGenForCausalLM(OneGenMixin):
                 "rows: load the tokenizer that was saved with the model, or use `OneGenForCausalLM.from_backbone`."
             )
 
-    def generate(self, *args: Any, custom_generate: Any = None, streamer: Any = None, **kwargs: Any) -> Any:
-        """As `GenerationMixin.generate`; a `custom_generate` callable receives the streamer too."""
-        if streamer is not None and callable(custom_generate):
-            # transformers keeps `streamer` to itself when the decoding loop is a callable.
-            custom_generate, streamer = functools.partial(custom_generate, streamer=streamer), None
-        return super().generate(*args, custom_generate=custom_generate, streamer=streamer, **kwargs)  # type: ignore[misc]
+    def generate(self, *args: Any, custom_generate: Any = None, **kwargs: Any) -> Any:
+        """
+        As `GenerationMixin.generate`. A `custom_generate` callable receives the streamer too and honours
+        `stop_strings`; arguments that would not reach it are refused.
+        """
+        if callable(custom_generate):
+            custom_generate, kwargs = with_whole_call(custom_generate, kwargs)
+        return super().generate(*args, custom_generate=custom_generate, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

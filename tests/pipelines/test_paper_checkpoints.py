@@ -242,8 +242,8 @@ def test_any_annotation_with_tags_that_are_text(checkpoints: dict[str, Path], pr
         text = "".join(generator.choice(["Ada", " ", "Moll", "'s", ".", "<", "\u00e9", "\n"]) for _ in range(9))
         rule, ids = CopyRule(markup, text, end), []
         while not rule.done:
-            ids.append(generator.choice(rule.legal()))
-            rule.take(ids[-1])
+            ids.append(generator.choice(rule.allowed_tokens()))
+            rule.advance(ids[-1])
         assert ids == [*markup.annotate(text, rule.spans).ids, end]
         assert all(text[start:stop].strip() == text[start:stop] != "" for start, stop in rule.spans)
         marks = ids.count(markup.query), ids.count(markup.continuation)
@@ -257,7 +257,7 @@ def test_mentions_of_free_rewriting(checkpoints: dict[str, Path], prefix: str) -
     rule = RewriteRule(MentionMarkup(tokenizer, preset(name)), TEXT, [tokenizer.eos_token_id])
     spans = [(0, 8), (21, 29)]
     for token in [*rule.markup.annotate(TEXT, spans).ids, tokenizer.eos_token_id]:
-        rule.take(token)
+        rule.advance(token)
     assert rule.mentions() == [(spans[0], 0), (spans[1], 1)]
 
 
