@@ -55,7 +55,7 @@ class OneGenMixin:
     def attach(self) -> None:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
-        self.get_decoder().register_forward_hook(_keep_last_hidden_state)  # type: ignore[attr-defined]
+        decoder_of(self).register_forward_hook(_keep_last_hidden_state)
         install_row_attention(self.modules())  # type: ignore[attr-defined]
 
     def train(self, mode: bool = True) -> Any:
@@ -181,9 +181,8 @@ class OneGenMixin:
         found |= self._join(found, router_losses)
         return OneGenOutput(
             logits=output.logits,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-            **{CACHE: getattr(output, CACHE)},
+            # Not every decoder has all of them.
+            **{name: getattr(output, name, None) for name in ("hidden_states", "attentions", CACHE)},
             **found,
         )
 
@@ -282,6 +281,24 @@ class OneGenMixin:
     def _has_router(self) -> bool:
         config = self.config.get_text_config()  # type: ignore[attr-defined]
         return hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
+
+
+def decoder_of(model: Any) -> nn.Module:
+    """
+    The part of a causal language model below its head.
+
+    Raises:
+        `ValueError`: If there is no such part.
+    """
+    decoder = model.get_decoder()
+    if decoder is model or decoder is None:  # as for some text parts of models of several modalities
+        decoder = getattr(model, model.base_model_prefix, None) or getattr(model, "model", None)
+    if not isinstance(decoder, nn.Module):
+        raise ValueError(
+            f"{type(model).__name__} has no decoder below its head whose last hidden state could be an embedding: "
+            "choose another backbone"
+        )
+    return decoder
 
 
 def _groups_of_similar_length(lengths: list[int], waste: float = 0.15) -> list[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
-from ..modeling.row_attention import part_of, rows_apart
+from ...modeling.row_attention import part_of, rows_apart
 
 MOST_BLOCKS = 4
 """Copies of blocks up to which they are cheaper than scattering tokens one by one."""
