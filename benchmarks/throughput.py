@@ -18,6 +18,7 @@ from typing import Any
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
+from benchmarks import RESULTS
 from benchmarks.report import result_name, spread, write_result
 from onegen_hf.cli.demo import demo_questions
 
@@ -60,8 +61,9 @@ def main() -> None:
             f"times_batch_{alone}": spread(ratios, 2),
             "same_texts": texts[size] == texts[alone],
         }
+    name = result_name("throughput", options.quick)
     write_result(
-        result_name("throughput", options.quick),
+        RESULTS / f"{name}.json",
         {
             "question": "How much faster are questions answered together than one by one?",
             "dtype": str(rag.model.dtype).removeprefix("torch."),

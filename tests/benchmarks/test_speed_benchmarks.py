@@ -13,15 +13,15 @@ import torch
 from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import tiny_model
 
-from benchmarks import index_types, plot, report, training
+from benchmarks import encoding, index_types, training
 from onegen_hf import OneGenDataCollator
 from onegen_hf.cli.main import main
 
 
-def run_quick(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, Any]:
-    for module in (report, plot):
-        monkeypatch.setattr(module, "RESULTS", directory)
-    main(["benchmark", name, "--quick", *options])
+def run_quick(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    for program in (encoding, index_types, training):
+        monkeypatch.setattr(program, "RESULTS", directory)
+    main(["benchmark", name, "--quick"])
     assert (directory / f"{name}_quick.svg").is_file()
     return json.loads((directory / f"{name}_quick.json").read_text(encoding="utf-8"))
 

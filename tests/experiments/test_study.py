@@ -17,13 +17,13 @@ from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import tiny_backbone, tiny_model
 from transformers import LlamaForCausalLM
 
-from benchmarks import against_pipeline, interference, plot, report, variants
-from benchmarks.study import VARIANTS, Setup, StudyData, merged_start, side_by_side
-from benchmarks.study.experts import upcycle
-from benchmarks.study.gradients import GradientCosines, by_layer
-from benchmarks.study.probes import recall_by_layer
-from benchmarks.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
-from benchmarks.study.training import finished_training, freeze_passages
+from experiments import against_pipeline, interference, variants
+from experiments.study import VARIANTS, Setup, StudyData, merged_start, side_by_side
+from experiments.study.experts import upcycle
+from experiments.study.gradients import GradientCosines, by_layer
+from experiments.study.probes import recall_by_layer
+from experiments.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
+from experiments.study.training import finished_training, freeze_passages
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenRagPipeline, OneGenTrainingArguments, PassageIndex
 from onegen_hf.evaluation import evaluate_retrieval
 
@@ -217,7 +217,7 @@ def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: An
     ids=["variants", "against_pipeline", "interference"],
 )
 def test_quick(program: Any, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (report, plot, variants):
+    for module in (variants, program):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     name = program.NAME
     monkeypatch.setattr("sys.argv", [name, "--quick", "--out", str(tmp_path / "out"), *options])
