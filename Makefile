@@ -37,7 +37,7 @@ demo: install-demo  ## set up what is missing, then run the demo
 	$(BIN)/onegen-hf demo $(DEMO_ARGS)
 
 test: install-dev  ## set up what is missing, then run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 --dist loadgroup $(PYTEST_ARGS)
 
 test-slow: install-dev  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -48,6 +48,7 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_only(tmp_path: Path) 
     assert FinishedCells(path, {"repeats": 3}).get(cell) is None
 
 
+@pytest.mark.slow
 def test_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_pass, "RESULTS", tmp_path)
     main(["benchmark", "one_pass", "--quick"])

@@ -20,6 +20,8 @@ OPTIONS: dict[str, list[str]] = {
     "quality": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
+SLOW = ("drafts", "quality", "throughput")
+"""They answer with the built-in checkpoint; test_contenders.py runs their parts on a tiny model."""
 
 
 def test_every_program_has_a_short_version() -> None:
@@ -27,7 +29,7 @@ def test_every_program_has_a_short_version() -> None:
     assert not ELSEWHERE & set(OPTIONS)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in OPTIONS])
 def test_short_version(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.import_module(f"benchmarks.{name}"), "RESULTS", tmp_path)

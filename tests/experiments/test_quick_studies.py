@@ -14,6 +14,8 @@ from onegen_hf.cli.benchmark import programs
 ELSEWHERE = {"against_pipeline", "interference", "variants"}
 """Their quick versions are run by test_study.py."""
 OPTIONS: dict[str, list[str]] = {"entity_linking": ["--dtype", "float32"], "forced_tokens": []}
+SLOW = ("entity_linking",)
+"""It links with the built-in linker; test_linking_study.py runs its parts."""
 
 
 def test_every_study_asks_a_question_and_has_a_quick_version() -> None:
@@ -24,7 +26,7 @@ def test_every_study_asks_a_question_and_has_a_quick_version() -> None:
         assert question.endswith("?"), f"{name}: {question!r}"
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in OPTIONS])
 def test_quick_version(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = importlib.import_module(f"experiments.{name}")
     monkeypatch.setattr(program, "RESULTS", tmp_path)
