@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import RESULTS
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
@@ -156,8 +157,9 @@ def main() -> None:
         if not (directory / "index.json").is_file():
             make_index(directory, options.vectors, options.factory, options.quick)
         description = json.loads((directory / "index.json").read_text(encoding="utf-8"))
+        name = result_name("index_memory", options.quick)
         write_result(
-            result_name("index_memory", options.quick),
+            RESULTS / f"{name}.json",
             {
                 "question": "How much memory and time does an index take before it is searched, and then?",
                 **{key: description[key] for key in ("passages", "dimension", "factory")},

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import RESULTS
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import result_name, write_result
 from onegen_hf.index.backends.faiss import build_faiss, import_faiss, search_faiss, write_faiss
@@ -164,7 +165,7 @@ def main() -> None:
     rows = [row for vectors in sorted(options.sizes) for row in measure(vectors, options)]
     name = result_name(NAME, options.quick)
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "What do the index types cost and find?",
             "dimension": options.dimension,
@@ -174,7 +175,7 @@ def main() -> None:
             "seconds": round(time.perf_counter() - start, 1),
         },
     )
-    plot_lines(name, *panels(rows))
+    plot_lines(RESULTS / f"{name}.svg", *panels(rows))
 
 
 if __name__ == "__main__":

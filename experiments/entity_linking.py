@@ -2,7 +2,7 @@
 How well are given mentions linked, beside two baselines, and what does constrained copying bring?
 
 ```
-python -m benchmarks.entity_linking --model my-linker --index my-catalogue --catalog catalog.jsonl \
+python -m experiments.entity_linking --model my-linker --index my-catalogue --catalog catalog.jsonl \
     --data kore50.benchmark.jsonl derczynski.benchmark.jsonl
 ```
 
@@ -28,9 +28,10 @@ from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
 from benchmarks.report import result_name, write_result
-from benchmarks.study.tiny import tiny_encoder
+from benchmarks.tiny import tiny_encoder
 from data_builders.entity_linking.catalogue import entity_document
 from data_builders.records import read_records
+from experiments import RESULTS
 from onegen_hf.cli.linking_evaluation import parse_data_sets
 from onegen_hf.evaluation import evaluate_entity_linking, load_linking_rows
 from onegen_hf.evaluation.linking.documents import LinkingDocument, read_linking_documents
@@ -220,7 +221,7 @@ def main() -> None:
     }
     texts = [one for own in documents.values() for one in own[: options.texts]]
     write_result(
-        options.name,
+        RESULTS / f"{options.name}.json",
         {
             "question": "How well are given mentions linked, and what does constrained copying bring?",
             "entities": len(entities),

@@ -17,13 +17,13 @@ from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import tiny_backbone, tiny_model
 from transformers import LlamaForCausalLM
 
-from benchmarks import against_pipeline, interference, plot, report, variants
-from benchmarks.study import VARIANTS, Setup, StudyData, merged_start, side_by_side
-from benchmarks.study.experts import upcycle
-from benchmarks.study.gradients import GradientCosines, by_layer
-from benchmarks.study.probes import recall_by_layer
-from benchmarks.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
-from benchmarks.study.training import finished_training, freeze_passages
+from experiments import against_pipeline, interference, variants
+from experiments.study import VARIANTS, Setup, StudyData, merged_start, score, side_by_side
+from experiments.study.experts import upcycle
+from experiments.study.gradients import GradientCosines, by_layer
+from experiments.study.probes import recall_by_layer
+from experiments.study.retrievers import Bm25Retriever, pairs_of, pipeline_decoder
+from experiments.study.training import finished_training, freeze_passages
 from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenRagPipeline, OneGenTrainingArguments, PassageIndex
 from onegen_hf.evaluation import evaluate_retrieval
 
@@ -135,6 +135,26 @@ def test_pairs_are_the_questions_with_their_passages(data: StudyData) -> None:
         assert pair["positive"] in texts and pair["negative"] in texts and "\n" not in pair["anchor"]
 
 
+def test_a_model_is_scored_with_its_intervals(tokenizer: Any, data: StudyData, tmp_path: Path) -> None:
+    model = tiny_model(tokenizer)
+    found = score(model, tokenizer, data, tmp_path, batch_size=4)
+    assert found.perplexity > 1.0
+    for scores in (found.retrieval, found.answers, found.gold_passages):
+        assert scores and all(low <= value <= high for value, low, high in scores.values())
+    assert score(model, tokenizer, data, tmp_path, batch_size=4) == found, "a finished measurement is taken up"
+
+
+def test_contenders_answer_every_question(tokenizer: Any, data: StudyData, tmp_path: Path) -> None:
+    model = tiny_model(tokenizer)
+    index = PassageIndex.build(model, tokenizer, data.searched, show_progress=False)
+    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
+    decoder = pipeline_decoder(Bm25Retriever(list(data.searched_store())))
+    scores, f1 = against_pipeline.answer(rag, data, tmp_path, decoder, gold=True, batch_size=4)
+    assert set(scores) == {"retrieved", "gold_passages"}
+    assert len(f1) == len(data.questions)
+    assert scores["retrieved"]["f1"][0] == pytest.approx(sum(f1) / len(f1), abs=1e-4)
+
+
 def test_runs_of_other_settings_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variants, "RESULTS", tmp_path)
     assert variants.known_runs("variants", {"examples": 8}) == {}
@@ -143,6 +163,7 @@ def test_runs_of_other_settings_are_made_anew(tmp_path: Path, monkeypatch: pytes
     assert variants.known_runs("variants", {"examples": 9}) == {}
 
 
+@pytest.mark.slow
 def test_tasks_are_done_in_processes_of_their_own() -> None:
     tasks = [(2, 3), (4, 5)]
     assert list(side_by_side(math.pow, tasks, processes=1)) == [((2, 3), 8), ((4, 5), 1024)]
@@ -210,14 +231,18 @@ def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: An
 @pytest.mark.parametrize(
     ("program", "options"),
     [
-        (variants, ["--variants", "base", "query_token_only", "mixture_of_experts"]),
-        (against_pipeline, ["--seeds", "0", "1"]),
-        (interference, []),
+        pytest.param(
+            variants,
+            ["--variants", "base", "query_token_only", "mixture_of_experts"],
+            marks=pytest.mark.slow,
+            id="variants",
+        ),
+        pytest.param(against_pipeline, ["--seeds", "0", "1"], marks=pytest.mark.slow, id="against_pipeline"),
+        pytest.param(interference, [], id="interference"),
     ],
-    ids=["variants", "against_pipeline", "interference"],
 )
 def test_quick(program: Any, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (report, plot, variants):
+    for module in (variants, program):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     name = program.NAME
     monkeypatch.setattr("sys.argv", [name, "--quick", "--out", str(tmp_path / "out"), *options])

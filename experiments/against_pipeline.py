@@ -2,14 +2,14 @@
 Does one model answer better than a pipeline of a language model and a separate retriever?
 
 ```
-python -m benchmarks.against_pipeline --data data/wiki2hop
+python -m experiments.against_pipeline --data data/wiki2hop
 ```
 
-OneGen is `base` of `benchmarks.variants`. The pipeline's language model is `no_retrieval_loss`: the same weights to
+OneGen is `base` of `experiments.variants`. The pipeline's language model is `no_retrieval_loss`: the same weights to
 start with, the same text, the same examples in the same order, and no contrastive loss; where it writes the query
 token, a retriever is asked with the question that it has written. Retrievers: all-MiniLM-L6-v2 as it is, the same
 after training on the pairs of the same examples, and BM25. The gold passages are the upper bound of each language
-model. Differences are paired by question, with 95 % intervals. Models that `benchmarks.variants` has trained already
+model. Differences are paired by question, with 95 % intervals. Models that `experiments.variants` has trained already
 are taken from `--out`.
 
 With `--model` nothing but the encoder is trained: the checkpoint answers with its own retrieval, and with that of each
@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import variants
 from benchmarks.alternatives.encoder import load_minilm
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import low_mean_high, write_result
-from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, side_by_side, train_variant
-from benchmarks.study.retrievers import Bm25Retriever, EncoderRetriever, Retriever, fine_tuned, pipeline_decoder
-from benchmarks.study.scores import Interval, intervals
-from benchmarks.study.tiny import tiny_encoder
+from benchmarks.tiny import tiny_encoder
+from experiments import RESULTS, variants
+from experiments.study import VARIANTS, Setup, StudyData, load_trained, side_by_side, train_variant
+from experiments.study.retrievers import Bm25Retriever, EncoderRetriever, Retriever, fine_tuned, pipeline_decoder
+from experiments.study.scores import Interval, intervals
 from onegen_hf import OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import evaluate_rag
 from onegen_hf.evaluation.report import GOLD
@@ -138,7 +138,7 @@ def contenders_of(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those that `benchmarks.variants` does not have."""
+    """Those that `experiments.variants` does not have."""
     parser.add_argument("--model", help="a trained checkpoint, with which all answer")
 
 
@@ -155,7 +155,7 @@ def main() -> None:
     found = {seed: own for (seed, *_), own in side_by_side(one_seed, tasks, options.processes)}
     runs = {str(seed): found[seed][0] for seed in options.seeds}
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "Does one model answer better than a pipeline of a language model and a separate retriever?",
             "settings": settings,
@@ -169,7 +169,7 @@ def main() -> None:
         for label, own in run["contenders"].items()
         for value, low, high in [own["retrieved"]["f1"]]
     }
-    plot_bars(name, Panel("Answers", "", "F1", bars))
+    plot_bars(RESULTS / f"{name}.svg", Panel("Answers", "", "F1", bars))
 
 
 if __name__ == "__main__":

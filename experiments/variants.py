@@ -2,7 +2,7 @@
 Which training retrieves and answers best, and does generation suffer from retrieval?
 
 ```
-python -m benchmarks.variants --data data/wiki2hop
+python -m experiments.variants --data data/wiki2hop
 ```
 
 Every run of [`VARIANTS`] differs from `base` in one thing. All see the same examples in the same order (as far as they
@@ -23,8 +23,10 @@ from typing import Any
 import torch
 
 from benchmarks.plot import Panel, plot_bars
-from benchmarks.report import RESULTS, low_mean_high, result_name, write_result
-from benchmarks.study import (
+from benchmarks.report import low_mean_high, result_name, write_result
+from benchmarks.tiny import tiny_backbone, tiny_repository
+from experiments import RESULTS
+from experiments.study import (
     VARIANTS,
     Setup,
     StudyData,
@@ -34,7 +36,6 @@ from benchmarks.study import (
     side_by_side,
     train_variant,
 )
-from benchmarks.study.tiny import tiny_backbone, tiny_repository
 from onegen_hf.modeling.backbones import SMOLLM2
 
 NAME = "variants"
@@ -124,7 +125,7 @@ def draw(name: str, runs: Mapping[str, Any]) -> None:
             value, low, high = one[part][metric]
             bars[run] = {"": [low, value, high]}
         panels.append(Panel("after the gold text" if part == "retrieval" else "of answers", "", label, bars))
-    plot_bars(name, *panels)
+    plot_bars(RESULTS / f"{name}.svg", *panels)
 
 
 def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]:
@@ -162,7 +163,10 @@ def main() -> None:
     tasks = [(name, seed, setup, data, options) for name, seed in wanted if f"{name}, seed {seed}" not in runs]
     for (name, seed, *_), run in side_by_side(one_run, tasks, options.processes):
         runs[f"{name}, seed {seed}"] = run
-        write_result(options.name, {"question": QUESTION, "settings": settings, "runs": runs, "seeds": of_seeds(runs)})
+        write_result(
+            RESULTS / f"{options.name}.json",
+            {"question": QUESTION, "settings": settings, "runs": runs, "seeds": of_seeds(runs)},
+        )
     draw(options.name, runs)
 
 

@@ -2,12 +2,12 @@
 Why do the two losses not get in each other's way, and in which layer does the retrieval signal live?
 
 ```
-python -m benchmarks.interference --data data/wiki2hop
+python -m experiments.interference --data data/wiki2hop
 ```
 
-While `bpr_sum` of `benchmarks.variants` is trained, whose retrieval loss pulls hardest, the gradients of the two
+While `bpr_sum` of `experiments.variants` is trained, whose retrieval loss pulls hardest, the gradients of the two
 losses are compared on held-out batches, layer by layer. Then every layer's states at query and document tokens are
-searched with, before and after training. The trained model stays in `--out`, where `benchmarks.variants` finds it.
+searched with, before and after training. The trained model stays in `--out`, where `experiments.variants` finds it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks import variants
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import write_result
-from benchmarks.study import VARIANTS, Setup, StudyData, load_trained, train_variant
-from benchmarks.study.gradients import GradientCosines
-from benchmarks.study.probes import recall_by_layer
+from experiments import RESULTS, variants
+from experiments.study import VARIANTS, Setup, StudyData, load_trained, train_variant
+from experiments.study.gradients import GradientCosines
+from experiments.study.probes import recall_by_layer
 from onegen_hf import OneGenDataCollator
 
 NAME = "interference"
@@ -63,7 +63,7 @@ def main() -> None:
     before = recall_by_layer(*setup.untrained(VARIANTS[WATCHED], seed), data)
     after = recall_by_layer(*load_trained(VARIANTS[WATCHED], setup, path, seed), data)
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "Why do the two losses not get in each other's way, and where does the retrieval signal live?",
             "settings": {**settings, "seed": seed},
@@ -78,7 +78,7 @@ def main() -> None:
     }
     recall = {label: dict(enumerate(own)) for label, own in (("untrained", before), ("trained", after))}
     plot_lines(
-        name,
+        RESULTS / f"{name}.svg",
         Panel("Gradients of both losses", "layer", "cosine", cosines),
         Panel("Searching with a layer's states", "layer", "recall@1", recall),
     )

@@ -2,7 +2,7 @@
 What does it save to feed forced tokens together, against the paper's token by token?
 
 ```
-python -m benchmarks.forced_tokens
+python -m experiments.forced_tokens
 ```
 
 Made-up texts are copied with the same mentions marked in both ways: a logits processor makes the choices that a model
@@ -24,8 +24,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from benchmarks.report import result_name, write_result
-from benchmarks.study.tiny import tiny_backbone
+from benchmarks.tiny import tiny_backbone
 from data_builders.entity_linking.converter import INSTRUCTION
+from experiments import RESULTS
 from onegen_hf import OneGenForCausalLM, RetrievalTokens
 from onegen_hf.linking import LinkingDecoder, LinkingRow, MentionMarkup
 from onegen_hf.modeling.backbones import SMOLLM2, load_backbone
@@ -136,8 +137,9 @@ def main() -> None:
         generated.append(rows[True].usage.generated_tokens)
         forwarded.append([rows[way].usage.forwarded_tokens for way in (True, False)])
         mentions.append(len(spans))
+    name = result_name("forced_tokens", options.quick)
     write_result(
-        result_name("forced_tokens", options.quick),
+        RESULTS / f"{name}.json",
         {
             "question": "What does it save to feed forced tokens together?",
             "model": "tiny random" if options.quick else SMOLLM2,
