@@ -198,7 +198,10 @@ class RetrievalTokens:
                 f"{missing}. Add them with `RetrievalTokens(...).add_to(tokenizer)`, or load the tokenizer that was "
                 "saved with the checkpoint."
             )
+        added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
         for token in self.all:
+            if token in added:
+                continue
             encoded = tokenizer(token, add_special_tokens=False)["input_ids"]
             if encoded[-1:] != [vocabulary[token]] or len(encoded) > 2:
                 raise ValueError(

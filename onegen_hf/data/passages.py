@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -11,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
+from .text_tokenizer import Span, TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,13 @@ class PassageEncoder:
         self.ids = config.tokens.ids(tokenizer)
         self.max_inserted = config.max_inserted_tokens
         self.max_embedded = config.max_embedded_tokens or config.max_inserted_tokens
-        # Special tokens can be kept from matching in text; those that a tokenizer holds as ordinary added tokens
-        # cannot, so the text is cut inside them.
-        names = [n for n in config.tokens.all if tokenizer.convert_tokens_to_ids(n) in self._encode(n)]
-        cuts = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in names if len(name) > 1]
-        self._cut = re.compile("|".join(cuts)) if cuts else None
-        self._reserved = re.compile("|".join(map(re.escape, tokenizer.get_added_vocab())) or "(?!)")
+        self.texts = TextTokenizer.of(tokenizer, config.tokens)
         empty = tokenizer("")["input_ids"]
         self.prefix = [tokenizer.bos_token_id] if empty[:1] == [tokenizer.bos_token_id] else []
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of plain text, without special tokens."""
-        if self._cut is None:
-            return self._encode(text)
-        return [token for piece in self._cut.split(text) for token in self._encode(piece)]
-
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        """Ids of plain text, without control tokens."""
+        return self.texts.text_ids(text)
 
     def render(self, passage: Passage) -> str:
         """The passage as text."""
@@ -142,27 +132,17 @@ class PassageEncoder:
     def _template_pieces(self, template: str, title: str, sentences: list[str]) -> list[list[int]]:
         """Ids up to the first document token that is not the template's own, and between the others."""
         before, _, after = template.partition("{text}")
-        ends = [""] * (len(sentences) - 1) + [after]
-        if any(map(self._reserved.search, [title, *sentences])):
-            pieces = [
-                self.text_ids(sentence) + self._template_ids(end, title)
-                for sentence, end in zip(sentences, ends, strict=True)
-            ]
-            return [self._template_ids(before, title) + pieces[0], *pieces[1:]]
+        mark = self.config.tokens.document
         # As one text: a tokenizer may read its pieces in another way.
-        mark, head = self.config.tokens.document, before.format(title=title)
-        text = head + mark.join(s + end.format(title=title) for s, end in zip(sentences, ends, strict=True))
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        parts = _filled(before, title)
+        marks_before = "".join(part for part, is_text in parts if not is_text).count(mark)
+        for number, sentence in enumerate(sentences):
+            parts += [(mark, False)] if number else []
+            parts += [(sentence, True), *(_filled(after, title) if number == len(sentences) - 1 else ())]
+        ids = self.texts.mixed_ids(*_joined(parts))
         marks = [n for n, token in enumerate(ids) if token == self.ids.document]
-        cuts = [-1, *marks[head.count(mark) :][: len(sentences) - 1], len(ids)]
+        cuts = [-1, *marks[marks_before:][: len(sentences) - 1], len(ids)]
         return [ids[start + 1 : end] for start, end in zip(cuts, cuts[1:], strict=False)]
-
-    def _template_ids(self, template: str, title: str) -> list[int]:
-        ids: list[int] = []
-        for literal, field_name, _, _ in Formatter().parse(template):
-            ids += self.tokenizer(literal, add_special_tokens=False)["input_ids"] if literal else []
-            ids += self.text_ids(title) if field_name == "title" else []
-        return ids
 
     def _row_per_sentence(self, passage: Passage) -> PassageRow:
         # Split the rendered text at the sentences, so that the template's own text (title) joins the first one.
@@ -213,3 +193,22 @@ class PassageEncoder:
         if not passages:
             return self.paragraph("")[0]
         return [token for passage in passages for token in self.paragraph(self.render(passage))[0]]
+
+
+def _filled(template: str, title: str) -> list[tuple[str, bool]]:
+    """The parts of a template, and whether each is text and not the template's own."""
+    parts: list[tuple[str, bool]] = []
+    for literal, field_name, _, _ in Formatter().parse(template):
+        parts += [(literal, False)] if literal else []
+        parts += [(title, True)] if field_name == "title" else []
+    return parts
+
+
+def _joined(parts: Sequence[tuple[str, bool]]) -> tuple[str, list[Span]]:
+    """The parts as one text, and where those that are text stand in it."""
+    whole, spans = "", []
+    for part, is_text in parts:
+        if is_text:
+            spans.append((len(whole), len(whole) + len(part)))
+        whole += part
+    return whole, spans
