@@ -87,7 +87,11 @@ def render_question(
     Raises:
         `TypeError` or `ValueError`: If there is no question, a message is malformed, or the template refuses it.
     """
-    messages = check_chat([{"role": "user", "content": question}] if isinstance(question, str) else question)
+    if isinstance(question, str):
+        messages: Sequence[Message] = [{"role": "user", "content": question}]
+        check_message(messages[0])
+    else:
+        messages = check_chat(question)
     turns = [Turn.of(message) for message in messages]
     asked = [turn.asked_with(config.prompt_template) if turn.role == "user" else turn for turn in turns]
     return _before_answer(asked, tokenizer, config)

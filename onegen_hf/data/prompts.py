@@ -36,6 +36,8 @@ def prompt_ids(
     >>> prompt_ids(tokenizer, model.onegen_config, [{"role": "system", "content": "Be brief."}, ...])
     ```
     """
+    if isinstance(question, str) and not question.strip():
+        raise ValueError(f"question={question!r} is empty: give some text")
     return segment_ids(tokenizer, config, render_question(question, tokenizer, config))
 
 

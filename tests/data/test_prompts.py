@@ -48,7 +48,8 @@ def test_a_chat_of_several_turns(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("question", "error", "message"),
     [
-        ("", ValueError, "a chat needs a message of the role 'user' that is not empty"),
+        (" ", ValueError, "question=' ' is empty: give some text"),
+        ([{**USER, "content": ""}], ValueError, "a chat needs a message of the role 'user' that is not empty"),
         ([], ValueError, r"a chat must end with a turn to answer, got the roles \[\]"),
         (None, TypeError, "a question must be a text or a list of messages, got NoneType"),
         (b"x", TypeError, "a question must be a text or a list of messages, got bytes"),
