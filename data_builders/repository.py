@@ -82,8 +82,8 @@ def replaced_repository(out_dir: str | PathLike[str]) -> Iterator[Path]:
     Give a folder to write a repository into, and put it in place of the one in `out_dir` when all went well.
 
     Until then `out_dir` keeps what it has, and no other build writes there. The README goes first and comes last, so
-    that a build that is killed in between leaves nothing that looks whole; the next build removes what it left. Of what
-    is there only the README, the report and the Parquet files of the two configs are replaced.
+    that a build that is killed in between leaves nothing that looks whole; the next build removes what it left. Only
+    the README, the report and the Parquet files of the two configs are replaced.
 
     Args:
         out_dir (`str` or `PathLike`):

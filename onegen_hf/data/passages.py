@@ -9,6 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from data_builders.columns import as_text, check_ids_are_known, find_value, sentences_of
+from data_builders.errors import RecordError
+
 from ..configuration import OneGenConfig
 from .text_tokenizer import Span, TextTokenizer
 
@@ -35,27 +38,47 @@ class Passage:
         """
         Read a passage from a `documents` row (`id`, `title`, `sentences`), a `{id, title, text}` mapping or a string.
 
+        The columns may have any of their usual names (`_id`, `doc_id`, `contents`, ...; see
+        `data_builders.columns.NAMES`). Numbers become text, and nulls are missing values.
+
         Args:
             record (`Passage`, `Mapping` or `str`)
             number (`int`): Position in the corpus; the id of a record without one, and the place that errors name.
 
         Raises:
-            `ValueError`: If there is no text under any known name.
+            `TypeError`: If the record is something else.
+            `ValueError`: If there is no text under any known name, a column looks like an id under an unknown name, or
+                a value is no text.
         """
         if isinstance(record, Passage):
             return record
-        if isinstance(record, str):
-            return cls(str(number), "", record)
-        identifier = record.get("id")
-        title = str(record.get("title") or "")
-        sentences = record.get("sentences")
-        text = record.get("text") if sentences is None else " ".join(sentences)
-        if not isinstance(text, str) or not (text.strip() or title):
+        if not isinstance(record, (Mapping, str)):
+            raise TypeError(
+                f"passage {number} is a {type(record).__name__}: {record!r:.60}. Give a mapping with 'id', 'title' and "
+                "'text' or 'sentences', a string, or a Passage"
+            )
+        identifier = None
+        try:
+            if isinstance(record, str):
+                return cls(str(number), "", as_text(record, "text"))
+            identifier, title, text = (find_value(record, what, None) for what in ("id", "title", "text"))
+            if identifier is None:
+                check_ids_are_known(record)
+            sentences = record.get("sentences")
+            parts = () if sentences is None else tuple(sentences_of(sentences))
+            whole = None if text is None else as_text(text, "text")
+            if sentences is not None:
+                whole = " ".join(parts)
+            heading = "" if title is None else as_text(title, "title")
+            name = str(number) if identifier is None else as_text(identifier, "id")
+        except RecordError as error:
+            raise error.at(f"passage {number} (id {identifier!r})") from None
+        if whole is None or not (whole.strip() or heading):
             raise ValueError(
                 f"passage {number} (id {identifier!r}) has no text: give it 'text' (str) or 'sentences' (list of "
-                f"str); its fields are {sorted(record)}"
+                f"str); its fields are {sorted(map(str, record))}"
             )
-        return cls(str(number) if identifier is None else str(identifier), title, text, tuple(sentences or ()))
+        return cls(name, heading, whole, parts)
 
 
 @dataclass(frozen=True)
