@@ -66,8 +66,8 @@ def check_ids_are_known(record: Mapping[str, Any]) -> None:
     if unknown and find_column(list(record), "id") is None:
         raise RecordError(
             "unknown_id",
-            f"no column 'id' among {sorted(record)}, though {unknown[0]!r} looks like one; rename it to 'id', or leave it "
-            "out.",
+            f"no column 'id' among {sorted(record)}, though {unknown[0]!r} looks like one; rename it to 'id', or drop "
+            "it.",
         )
 
 

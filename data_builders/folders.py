@@ -62,6 +62,22 @@ def load_saved(folder: Path, split: str) -> Dataset:
     return loaded[split]
 
 
+def parquet_files(folder: Path, config: str, split: str) -> list[Path]:
+    """
+    The Parquet files of a split of a dataset repository, as its README names them.
+
+    Raises:
+        `ValueError`: If there are none.
+    """
+    configs = (metadata_load(folder / "README.md") or {}).get("configs") or ()
+    parts = [part for c in configs if c.get("config_name") == config for part in c.get("data_files") or ()]
+    patterns = [name for part in parts if part.get("split") == split for name in _texts(part.get("path"))]
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.suffix == ".parquet"})
+    if not files:
+        raise ValueError(f"{folder}: its README names no Parquet files for the config {config!r}, split {split!r}.")
+    return files
+
+
 def _roots(folder: Path) -> list[Path]:
     """The folder itself, and where the Hub's cache keeps the files of a snapshot."""
     resolved = folder.resolve()

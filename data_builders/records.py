@@ -109,7 +109,7 @@ def _text_rows(path: Path, magic: bytes) -> Iterator[tuple[int, Any]]:
         except UnicodeDecodeError as error:
             raise not_utf8(error) from error
     elif suffix in _DELIMITERS:
-        yield from _csv_rows(stream, _DELIMITERS[suffix])
+        yield from _csv_rows(stream, _DELIMITERS[suffix], path.name)
     else:
         yield from iterate_json(stream)
 
@@ -154,9 +154,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, row
 
 
-def _csv_rows(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, Any]]:
+def _csv_rows(stream: IO[bytes], delimiter: str, name: str) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(1 << 27)  # a cell may hold a whole article
-    reader = csv.DictReader(_decoded(stream), delimiter=delimiter)
+    reader = csv.DictReader(_decoded(stream, name), delimiter=delimiter)
     with stream:
         try:
             for row in reader:
@@ -169,9 +169,9 @@ def _csv_rows(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, Any]]:
             yield reader.line_num, RecordError("malformed_csv", f"{error}; check the quotes before this line.")
 
 
-def _decoded(stream: IO[bytes]) -> Iterator[str]:
+def _decoded(stream: IO[bytes], name: str) -> Iterator[str]:
     for number, line in enumerate(stream, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(error).at(f"line {number}") from error
+            raise not_utf8(error).at(f"{name}, line {number}") from error

@@ -54,8 +54,8 @@ class Passage:
             return record
         if not isinstance(record, (Mapping, str)):
             raise TypeError(
-                f"passage {number} is a {type(record).__name__}: {record!r:.60}. Give a mapping with 'id', 'title' and "
-                "'text' or 'sentences', a string, or a Passage"
+                f"passage {number} is a {type(record).__name__}: {record!r:.60}. Give a mapping with 'id', 'title' "
+                "and 'text' or 'sentences', a string, or a Passage"
             )
         identifier = None
         try:

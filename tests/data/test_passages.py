@@ -61,7 +61,10 @@ def test_from_record_without_text(record: Any) -> None:
         ({"id": "a", "text": b"x"}, "the text must be text, got b'x'"),
         ({"id": True, "text": "x"}, "the id must be text, got True"),
         ({"id": "a", "text": "half \ud800"}, "the text holds half of a surrogate pair at 5"),
-        ({"identifier": "x", "text": "y"}, r"no column 'id' among \['identifier', 'text'\], though 'identifier' looks"),
+        (
+            {"identifier": "x", "text": "y"},
+            r"no column 'id' among \['identifier', 'text'\], though 'identifier' looks",
+        ),
         ({"wikidataId": "x", "text": "y"}, "though 'wikidataId' looks like one; rename it to 'id'"),
         ("half \ud800", "the text holds half of a surrogate pair at 5"),
     ],

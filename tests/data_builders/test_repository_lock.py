@@ -38,9 +38,7 @@ def test_the_second_of_two_builds_is_refused_at_once_and_harms_nothing(tmp_path:
         (unfinished / "documents").mkdir()
         (unfinished / "documents/train.parquet").write_bytes(b"first")
         for second in (lambda: replaced_repository(tmp_path).__enter__(), lambda: write(tmp_path)):
-            with pytest.raises(
-                RepositoryLockedError, match="another build is writing this folder"
-            ):
+            with pytest.raises(RepositoryLockedError, match="another build is writing this folder"):
                 second()
         assert (unfinished / "documents/train.parquet").read_bytes() == b"first"
     assert (tmp_path / "documents/train.parquet").read_bytes() == b"first"
