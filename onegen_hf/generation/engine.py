@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data.padding import pad_rows
+from ..data.padding import pad_ids
 from .decoder import OnePassDecoder
 from .state import RowState
 
@@ -46,7 +46,7 @@ class TransformersEngine:
     def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
         """See [`Engine.answer`]."""
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
-        input_ids, attention_mask = pad_rows(prompts, pad_token_id, side="left")
+        input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
         own = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
         if (config := options.get("generation_config")) is not None:
             # `generate` deprecates settings beside a configuration.

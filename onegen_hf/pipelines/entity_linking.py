@@ -14,7 +14,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
-from ..data.padding import pad_rows
+from ..data.padding import pad_ids
 from ..generation import Usage
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.aliases import AliasTable
@@ -227,7 +227,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
         """Write the texts down again and mark their mentions."""
-        input_ids, attention_mask = pad_rows([window.prompt for window in batch], self._pad_token_id, side="left")
+        input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
         texts = [window.part for window in batch]
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
