@@ -78,8 +78,8 @@ def unit_vectors(embeddings: Tensor, what: str) -> Tensor:
         check_finite(embeddings, what)
         row = int((~usable).nonzero()[0, 0])
         raise ValueError(
-            f"{what}: embedding {row} of {len(embeddings)} has no direction: it is zero, or too small or too large for "
-            "float32, and its similarity to anything would mean nothing. Check where it comes from."
+            f"{what}: embedding {row} of {len(embeddings)} has no direction: it is zero, or too small or too large "
+            "for float32, and its similarity to anything would mean nothing. Check where it comes from."
         )
     return vectors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,9 @@ def nearest_rows(queries: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tens
     scores = queries.new_empty(len(queries), 0)
     rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     step = max(1, SCORES_AT_A_TIME // max(1, len(queries)))
+    kind = queries.device.type
     # Under autocast a matrix product would be computed, and rounded, in half precision.
-    with torch.autocast(queries.device.type, enabled=False):
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
         for start in range(0, len(vectors), step):
             products = queries @ vectors[start : start + step].T  # (n, step)
             best, places = products.topk(min(k, products.shape[1]))
