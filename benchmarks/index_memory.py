@@ -30,7 +30,7 @@ from benchmarks.alternatives.components import tiny_components
 from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
 from onegen_hf.index import ModelFingerprint
-from onegen_hf.index.backends.faiss import build_faiss
+from onegen_hf.index.backends.faiss import FaissBackend, build_faiss
 from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
@@ -74,7 +74,7 @@ def make_index(directory: Path, number: int, factory: str, quick: bool) -> None:
         faiss_index.add(block)
     fingerprint = ModelFingerprint.of(model, tokenizer)
     counts = np.ones(number, np.int64)
-    PassageIndex(RandomPassages(number), faiss_index, counts, fingerprint, factory).save(directory)
+    PassageIndex(RandomPassages(number), FaissBackend.of(faiss_index, factory), counts, fingerprint).save(directory)
 
 
 def load_model(quick: bool) -> tuple[Any, Any]:

@@ -85,7 +85,7 @@ def test_embeddings_are_those_of_the_authors_program(checkpoints: dict[str, Path
         reference_embeddings(path, tokenizer, *authors_text(name, document), skipped=1) for document in DOCUMENTS
     ])  # fmt: skip
     assert index.num_rows == len(expected) == (5 if name == "multi-hop-paper" else 3)
-    found = np.stack([index._faiss.reconstruct(row) for row in range(index.num_rows)])
+    found = np.stack([index.backend.index.reconstruct(row) for row in range(index.num_rows)])
     assert np.abs(found - expected.numpy()).max() < 1e-5
 
 
@@ -323,7 +323,7 @@ def test_an_embedding_per_sentence(checkpoints: dict[str, Path]) -> None:
     name = "multi-hop-paper"
     model, tokenizer = load(checkpoints[name], name)
     built = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
-    rows = torch.tensor(np.stack([built._faiss.reconstruct(row) for row in range(5)]))
+    rows = torch.tensor(np.stack([built.backend.index.reconstruct(row) for row in range(5)]))
     ids = ["d1#1", "d0#0", "d2#0", "d0#1", "d1#0"]
     index = PassageIndex.from_embeddings(rows[[3, 0, 4, 1, 2]], DOCUMENTS, model, tokenizer, ids=ids)
     assert [index.reference(row) for row in range(5)] == ["d0#0", "d0#1", "d1#0", "d1#1", "d2#0"]
