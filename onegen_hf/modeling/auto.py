@@ -192,7 +192,7 @@ class OneGenForCausalLM(OneGenMixin):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether the backbone's code is not transformers' own, whose weights and buffers are initialised with care."""
+        """Whether the backbone's code is not transformers' own, which initialises weights and buffers its own way."""
         return backbone_class_of(cls).is_custom_code()
 
     @classmethod
@@ -274,7 +274,7 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
     # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
-    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by the class's name.
+    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
     conversions = get_checkpoint_conversion_mapping(backbone.__name__)
     if conversions is not None:
         register_checkpoint_conversion_mapping(name, conversions, overwrite=True)

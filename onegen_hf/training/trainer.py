@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
@@ -25,6 +25,8 @@ from ..losses.contrastive import count_anchors
 from ..metrics.anchor_ranks import best_positive_ranks, rank_metrics
 from ..modeling.adapters import save_adapter
 from ..modeling.auto import OneGenForCausalLM
+from ..modeling.mergeable import check_mergeable
+from .adapter import add_adapter
 from .arguments import OneGenTrainingArguments
 from .checkpoint_push import CheckpointPushMixin
 from .resuming import ResumingMixin
@@ -131,7 +133,11 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             raise ValueError("processing_class is missing: pass the tokenizer that holds the retrieval tokens")
         base.check_tokenizer(self.processing_class)
         base.set_loss(**self.args.loss_options())
-        return model if self._peft_config is None else add_adapter(model, self.processing_class, self._peft_config)
+        if self._peft_config is not None:
+            return add_adapter(model, self.processing_class, self._peft_config)
+        if isinstance(model, PeftModel):
+            check_mergeable(model)
+        return model
 
     def call_model_init(self, trial: Any = None) -> Any:
         model, self._first_model = self._first_model, None
@@ -321,29 +327,6 @@ def no_passages(input_ids: Tensor) -> dict[str, Tensor]:
         "passage_keys": none[:, 0],
         "retrieval_targets": input_ids.new_zeros((0, 0), dtype=torch.int8),
     }
-
-
-def add_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, peft_config: PeftConfig) -> PeftModel:
-    """
-    Put a PEFT adapter on a model; with LoRA, the rows of the retrieval tokens are trained beside it (those of an
-    untied head too, unless the adapter covers the head itself).
-
-    Args:
-        model (`OneGenForCausalLM`)
-        tokenizer (`PreTrainedTokenizerBase`)
-        peft_config (`PeftConfig`): Its `trainable_token_indices` is filled in when unset.
-    """
-    if isinstance(peft_config, LoraConfig) and peft_config.trainable_token_indices is None:
-        rows = sorted(tokenizer.convert_tokens_to_ids(model.onegen_config.tokens.all))
-        inputs, head = model.get_input_embeddings(), model.get_output_embeddings()
-        names = {module: name for name, module in model.named_modules()}
-        covered = {*(peft_config.target_modules or ()), *(peft_config.modules_to_save or ())}
-        untied = head is not None and head.weight is not inputs.weight and getattr(head, "bias", None) is None
-        if untied and names[head].rpartition(".")[2] not in covered:
-            peft_config.trainable_token_indices = {names[inputs]: rows, names[head]: rows}
-        else:
-            peft_config.trainable_token_indices = rows
-    return get_peft_model(model, peft_config)
 
 
 def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]) -> dict[str, float]:
