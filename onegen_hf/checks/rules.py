@@ -153,6 +153,19 @@ def instance(*kinds: type) -> Rule:
     return rule
 
 
+def several(rule: Rule) -> Rule:
+    """A list (or tuple) of at least one item, each of which another rule allows."""
+
+    def each(name: str, value: Any) -> list[Any]:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name}={value!r} must be a list, got {type(value).__name__}")
+        if not value:
+            raise ValueError(f"{name}={value!r} is empty: give at least one")
+        return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+
+    return each
+
+
 def optional(rule: Rule) -> Rule:
     """`None`, or what another rule allows."""
 

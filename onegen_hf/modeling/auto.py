@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
@@ -188,6 +189,22 @@ class OneGenForCausalLM(OneGenMixin):
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
         """Nothing to do: saving writes a module that imports this class, so its source is never copied."""
 
+    # transformers asks a class's module whether it is one of its own, and reads that module's source. A joined class
+    # lives in this package, so each of these questions goes to the backbone.
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether the backbone's code is not transformers' own, which initialises weights and buffers its own way."""
+        return backbone_class_of(cls).is_custom_code()
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_attn_implementation()
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_experts_implementation()
+
     def save_pretrained(
         self,
         save_directory: str | os.PathLike[str],
@@ -259,6 +276,10 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
     # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
+    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
+    conversions = get_checkpoint_conversion_mapping(backbone.__name__)
+    if conversions is not None:
+        register_checkpoint_conversion_mapping(name, conversions, overwrite=True)
     setattr(sys.modules[__name__], name, made)
     return made
 

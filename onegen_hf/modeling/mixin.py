@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ..checks import checked, choice, number
 from ..configuration import OneGenConfig
 from ..data.padding import pad_positions
 from ..hub.origin import Origin
@@ -64,6 +65,7 @@ class OneGenMixin:
             self.origin = None
         return super().train(mode)  # type: ignore[misc]
 
+    @checked(name=choice(sorted(CONTRASTIVE_LOSSES)), lambda_gen=number(least=0), lambda_ret=number(least=0))
     def set_loss(self, name: str = "bpr", lambda_gen: float = 1.0, lambda_ret: float = 1.0, **options: Any) -> None:
         """
         Choose the training objective λg·Lg + λr·Lr (paper equation 1).
@@ -75,12 +77,8 @@ class OneGenMixin:
             options: Passed to the loss; `scale` defaults to the checkpoint's `onegen.scale`.
 
         Raises:
-            `ValueError`: For an unknown name or a negative weight.
+            `ValueError`: For an unknown name, or a weight or scale that is negative, NaN or infinite.
         """
-        if name not in CONTRASTIVE_LOSSES:
-            raise ValueError(f"contrastive loss {name!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}")
-        if lambda_gen < 0 or lambda_ret < 0:
-            raise ValueError(f"lambda_gen={lambda_gen} and lambda_ret={lambda_ret} must not be negative")
         self.lambda_gen, self.lambda_ret = lambda_gen, lambda_ret
         # Past nn.Module's registry: the objective has no weights and is no part of the checkpoint.
         self.__dict__["contrastive_loss"] = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})

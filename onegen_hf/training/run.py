@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,12 +24,14 @@ from trl import ModelConfig, TrlParser, get_peft_config
 from ..cards.training_record import changed_options
 from ..configuration import OneGenConfig
 from ..data.loading import join, load_documents, load_examples
+from ..files import locked_folder
 from ..modeling.adapters import is_adapter
 from ..modeling.auto import OneGenForCausalLM, load_adapter
 from ..modeling.backbones import load_backbone
 from ..modeling.tokenizers import load_tokenizer
 from ..presets import PRESET_CHOICES, TOKEN_PRESETS, with_tokens
 from .arguments import OneGenTrainingArguments
+from .earlier_run import check_same_training, settings_of
 from .resuming import last_whole_checkpoint
 from .trainer import OneGenTrainer
 
@@ -155,11 +158,31 @@ def run(
     data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
 ) -> OneGenTrainer:
     """
-    Train and save. A run that was interrupted goes on from the last checkpoint in `output_dir`.
+    Train and save. A run that was interrupted goes on from the last whole checkpoint in `output_dir`, if it has the
+    same settings.
 
     Returns:
         [`OneGenTrainer`]: After training.
+
+    Raises:
+        `FolderLockedError`: If another training writes to `output_dir`.
+        `ValueError`: If `output_dir` holds a training with other settings, see [`check_same_training`].
     """
+    with locked_folder(str(args.output_dir), "training") if args.process_index == 0 else nullcontext():
+        return _run(data, format_arguments, args, model_config)
+
+
+def _run(
+    data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
+) -> OneGenTrainer:
+    output_dir = str(args.output_dir)
+    recipe = {**changed_options(model_config), **changed_options(format_arguments), **changed_options(data)}
+    checkpoint = args.resume_from_checkpoint
+    if checkpoint is None and not args.overwrite_output_dir:
+        checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint is not None or not args.overwrite_output_dir:
+        # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
+        check_same_training(settings_of(args, recipe), output_dir, checkpoint)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
     model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(
@@ -172,14 +195,7 @@ def run(
         peft_config=peft_config,
     )
     trainer.training_run.datasets = data.datasets
-    trainer.training_run.recipe = {
-        **changed_options(model_config),
-        **changed_options(format_arguments),
-        **changed_options(data),
-    }
-    checkpoint = args.resume_from_checkpoint
-    if checkpoint is None and args.output_dir is not None:
-        checkpoint = last_whole_checkpoint(args.output_dir)
+    trainer.training_run.recipe = recipe
     if checkpoint is not None:
         logger.warning("going on from %s; give another output_dir to start afresh", checkpoint)
     result = trainer.train(resume_from_checkpoint=checkpoint)
