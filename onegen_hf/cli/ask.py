@@ -12,6 +12,7 @@ from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_result
 from .model_arguments import ModelArguments
+from .rules import source
 from .standard_input import lines_of_standard_input
 
 
@@ -38,7 +39,7 @@ class PipelineArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(text()),
+            index=optional(source()),
             top_k=integer(least=1),
             max_hops=integer(least=0),
             max_new_tokens=integer(least=1),

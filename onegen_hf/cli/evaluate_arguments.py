@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from .model_arguments import ModelArguments
+from .rules import source
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""
@@ -71,7 +72,7 @@ class EvaluateArguments(ModelArguments):
             self,
             dataset=list_of(text()),
             output_dir=text(),
-            index=optional(text()),
+            index=optional(source()),
             split=text(),
             passages_split=text(),
             task=choice(DEFAULT_TOP_K),

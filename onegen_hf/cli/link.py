@@ -14,7 +14,7 @@ from ..files import write_text_atomically
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
-from .rules import threshold
+from .rules import source, threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
 
 
@@ -64,7 +64,7 @@ class LinkArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(text()),
+            index=optional(source()),
             top_k=integer(least=1),
             nil_threshold=optional(threshold()),
             boundaries=choice(["word", "character"]),

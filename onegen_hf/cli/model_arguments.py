@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, choice, optional, text
+from ..checks import checked_fields, choice, optional
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, device, dtype, require_device
+from .rules import DEVICE_MAPS, device, dtype, require_device, source
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         checked_fields(
-            self, model=optional(text()), preset=optional(choice(PRESET_CHOICES)), device=device(), dtype=dtype()
+            self, model=optional(source()), preset=optional(choice(PRESET_CHOICES)), device=device(), dtype=dtype()
         )
 
     def place(self) -> dict[str, Any]:

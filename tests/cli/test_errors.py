@@ -68,6 +68,8 @@ def test_help_is_light(arguments: list[str]) -> None:
         (["demo", "--max-hops", "five"], "argument --max-hops: invalid int value: 'five'"),
         (["push", "model", "folder", "not a repo!!", "--dry-run"], "repository 'not a repo!!' is not a valid name"),
         (["ask", "--config", "no-such-file.yaml"], "no-such-file.yaml: No such file or directory"),
+        (["ask", "Who?", "--model", "/no/such/model"], "model='/no/such/model': no such directory, and not"),
+        (["link", "a", "--index", "./no-such-index"], "index='./no-such-index': no such directory, and not"),
         (["as"], "unknown command 'as': choose one of demo, ask"),
     ],
 )

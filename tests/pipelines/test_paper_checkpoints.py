@@ -390,3 +390,15 @@ def test_a_file_without_embeddings(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"junk")
         with pytest.raises(ValueError, match="junk"):
             read_embeddings(tmp_path / name)
+
+
+def test_the_old_name_of_preset_keeps_working(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    path = checkpoints["multi-hop-paper"]
+    with pytest.warns(FutureWarning, match="tokens is now called preset"):
+        model = OneGenForCausalLM.from_pretrained(path, tokens="multi-hop-paper")
+    assert model.onegen_config == preset("multi-hop-paper")
+    tokenizer = load_tokenizer(path)
+    PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False).save(tmp_path)
+    with pytest.warns(FutureWarning, match="tokens is now called preset"):
+        rag = pipeline("onegen-rag", model=str(path), tokens="multi-hop-paper", index=str(tmp_path))
+    assert rag.model.onegen_config == preset("multi-hop-paper")
