@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     # Ground.
-    "importing", "checks", "files", "similarity",
+    "importing", "checks", "terminal", "files", "similarity",
     # The contract: which tokens there are, and what a checkpoint says of them.
     "tokens", "configuration", "presets",
     # What artefacts use to describe and publish themselves.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.padding import pad_positions, pad_ids
+from ..data.padding import pad_ids, pad_positions
 from ..generation import Usage
 from ..modeling.positions import context_length
 from .markup import MentionMarkup

@@ -26,7 +26,8 @@ from ..files import write_text_atomically
 from ..hub.layout import PACKAGE
 from ..hub.names import hub_id
 from ..hub.origin import Origin
-from ..presets import unknown_tokens, with_tokens
+from ..importing.renamed import renamed_arguments
+from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
 from .custom_generate import with_whole_call
@@ -76,7 +77,7 @@ class OneGenForCausalLM(OneGenMixin):
                 in place.
             tokenizer (`PreTrainedTokenizerBase`): Receives the tokens that it lacks.
             tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`): Or what else
-                [`with_tokens`] takes.
+                [`with_preset`] takes.
             onegen_config (`OneGenConfig`, *optional*): All settings; `tokens` overrides its tokens.
             kwargs: Passed to the backbone's `from_pretrained` (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, ...).
@@ -89,7 +90,7 @@ class OneGenForCausalLM(OneGenMixin):
         """
         settings = onegen_config or OneGenConfig()
         if tokens is not None:
-            settings = with_tokens(settings, tokens)
+            settings = with_preset(settings, tokens)
         known = set(tokenizer.get_vocab())
         model = convert(backbone) if isinstance(backbone, PreTrainedModel) else _load_concrete(backbone, **kwargs)
         rows = model.get_input_embeddings().weight.shape[0]
@@ -114,11 +115,12 @@ class OneGenForCausalLM(OneGenMixin):
         return model.set_onegen_config(settings)
 
     @classmethod
+    @renamed_arguments(tokens="preset")
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *args: Any,
-        tokens: str | RetrievalTokens | OneGenConfig | None = None,
+        preset: str | RetrievalTokens | OneGenConfig | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -126,16 +128,16 @@ class OneGenForCausalLM(OneGenMixin):
 
         Args:
             pretrained_model_name_or_path (`str` or path): Directory or Hub repository.
-            tokens (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): The tokens of a checkpoint that has no
-                `onegen` section; for the paper's released models `"multi-hop-paper"`, `"self-rag-paper"` or
-                `"entity-linking-paper"`, which bring their formats too (see [`with_tokens`]). No weight changes.
+            preset (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): Settings for a checkpoint without an
+                `onegen` section: for the models released with the paper `"multi-hop-paper"`, `"self-rag-paper"` or
+                `"entity-linking-paper"` (see [`with_preset`]). Weights do not change.
             kwargs: As for `AutoModelForCausalLM.from_pretrained`.
 
         Returns:
             `OneGenForCausalLM`: Of the class that belongs to the backbone.
 
         Raises:
-            `ValueError`: If the checkpoint has neither an `onegen` section nor `tokens` are given.
+            `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given.
         """
         name = pretrained_model_name_or_path
         if issubclass(cls, PreTrainedModel):
@@ -146,14 +148,14 @@ class OneGenForCausalLM(OneGenMixin):
             loaded = open_adapter(OneGenForCausalLM, name, **kwargs)
         else:
             config = kwargs.pop("config", None) or _load_config(name, kwargs)
-            # `pipeline()` gives `tokens` to the pipeline alone, which asks for them itself.
-            if tokens is None and OneGenConfig.of(config) is None and "_from_pipeline" not in kwargs:
+            # `pipeline()` passes `preset` to the pipeline only, which checks for itself.
+            if preset is None and OneGenConfig.of(config) is None and "_from_pipeline" not in kwargs:
                 backbone_class(config, name, **kwargs)  # an encoder has a worse fault
                 raise ValueError(unknown_tokens(name, _tokenizer_if_any(name, kwargs)))
             loaded = _load_concrete(name, *args, config=config, **kwargs)
-        if tokens is not None:
+        if preset is not None:
             model = _model_of(loaded)
-            model.set_onegen_config(with_tokens(model.onegen_config, tokens))
+            model.set_onegen_config(with_preset(model.onegen_config, preset))
         return loaded
 
     def set_onegen_config(self, settings: OneGenConfig) -> Any:

@@ -15,6 +15,7 @@ from ..checks import check, integer, number
 from ..configuration import OneGenConfig
 from ..data.chat_rendering import render_prompt
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
 from .checkpoint import open_index, prepare_checkpoint, with_device
@@ -44,8 +45,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     Args:
         index ([`PassageIndex`], `str` or path, *optional*): What to search; by default the checkpoint's own
             (`onegen.default_index`).
-        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
-            section, such as those of the paper: `"multi-hop-paper"` or `"self-rag-paper"` (see [`with_tokens`]).
+        preset (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
+            section, such as those of the paper: `"multi-hop-paper"` or `"self-rag-paper"` (see [`with_preset`]).
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
@@ -78,10 +79,11 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=256, do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
+    @renamed_arguments(tokens="preset")
+    def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
-        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
+        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
         self.engine = TransformersEngine(self.model, self.tokenizer)

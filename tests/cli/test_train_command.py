@@ -33,7 +33,7 @@ def recipe(base_tokenizer: Any, tmp_path: Path) -> Any:
 
     def write(**changes: Any) -> str:
         settings = {
-            "model_name_or_path": str(tmp_path / "base"), "datasets": [str(tmp_path / "data")], "dtype": "float32",
+            "model_name_or_path": str(tmp_path / "base"), "dataset": [str(tmp_path / "data")], "dtype": "float32",
             "output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True,
             "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
             "system_prompt": "Look it up.", "max_inserted_tokens": 40, **changes,
@@ -118,7 +118,7 @@ def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(
 
 
 def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> None:
-    main(["train", "--config", recipe(), "--max_steps", "1", "--tokens", "self-rag"])
+    main(["train", "--config", recipe(), "--max-steps", "1", "--preset", "self-rag"])
     tokens = json.loads((tmp_path / "run" / "config.json").read_text())["onegen"]["tokens"]
     assert "[Utility:5]" in tokens["generation"]
 
@@ -127,7 +127,7 @@ def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> N
 def test_the_recipes_name_options_that_there_are(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data, _, args, model = parse(["--config", str(path), "--use_cpu"])
-    assert data.datasets and model.model_name_or_path
+    assert data.dataset and model.model_name_or_path
     assert args.output_dir and args.output_dir.startswith("outputs/")
 
 
@@ -135,10 +135,10 @@ def test_the_recipes_name_options_that_there_are(path: Path, tmp_path: Path, mon
     ("changes", "match"),
     [
         ({"learning_rat": 1.0}, "learning_rat"),
-        ({"tokens": "multihop"}, "multihop"),
+        ({"preset": "multihop"}, "multihop"),
         ({"num_examples": [1, 2]}, "needs one number for each of the 1 datasets"),
         ({"model_name_or_path": None}, "model_name_or_path is missing"),
-        ({"datasets": ["nowhere"]}, "nowhere: no such folder or file here"),
+        ({"dataset": ["nowhere"]}, "nowhere: no such folder or file here"),
         ({"contrastive_loss": "triplet"}, "triplet"),
         ({"train_split": "test"}, "split 'test'"),
     ],
