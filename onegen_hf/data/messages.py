@@ -71,6 +71,11 @@ def check_message(message: Any) -> None:
     text_rule(empty=True)(f"messages: content of the role {role!r}", message["content"])
 
 
+def is_message(value: Any) -> bool:
+    """Whether something is a turn of a chat, well-formed or not."""
+    return isinstance(value, Mapping) and "role" in value
+
+
 def check_chat(messages: Any) -> list[Message]:
     """
     Make sure that a chat asks something.

@@ -160,9 +160,7 @@ class _Answering:
         return decoder_class(rag.index, rag.tokenizer, rag.model.onegen_config, **self.decoder_options, **options)
 
     def _prompt_ids(self, example: EvaluationExample) -> list[int]:
-        tokenizer = self.rag.tokenizer
-        text = example.prompt(tokenizer, self.rag.model.onegen_config)
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return example.prompt_ids(self.rag.tokenizer, self.rag.model.onegen_config)
 
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
         prompts = [self._prompt_ids(example) for example in examples]

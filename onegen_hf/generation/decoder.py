@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokeni
 
 from ..checks import checked, integer, optional
 from ..configuration import OneGenConfig
-from ..data.passages import Passage, PassageEncoder
+from ..data.passages import PassageEncoder
+from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
 from .loop import DecodingLoop, DecodingTask
@@ -19,15 +20,6 @@ from .memory import StepOutput
 from .policy import Decision, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
-
-
-class Searchable(Protocol):
-    """What the decoder needs of a [`PassageIndex`]."""
-
-    def search(self, embeddings: Any, k: int) -> tuple[Any, Any]:
-        """Scores and rows of the `k` nearest passages of each embedding."""
-
-    def __getitem__(self, row: int) -> Passage: ...
 
 
 class OnePassDecoder:
@@ -72,7 +64,7 @@ class OnePassDecoder:
     @checked(k=integer(least=1), max_rows=optional(integer(least=1)))
     def __init__(
         self,
-        index: Searchable,
+        index: Retriever,
         tokenizer: PreTrainedTokenizerBase,
         config: OneGenConfig,
         k: int = 1,

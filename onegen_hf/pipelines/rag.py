@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..checks import check, integer, number
+from ..checks import check, flag, integer, number
 from ..configuration import OneGenConfig
-from ..data.chat_rendering import render_prompt
+from ..data.messages import is_message
+from ..data.prompts import prompt_ids
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
 from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
@@ -26,6 +28,22 @@ BATCHES_AT_A_TIME = 4
 
 
 _DECODER_RULES = {"k": integer(least=1), "max_hops": integer(least=0), "threshold": number(least=0, most=1)}
+_CALL_RULES = {
+    **dict.fromkeys(("batch_size", "max_new_tokens", "num_return_sequences", "prompt_lookup_num_tokens"), integer(1)),
+    "num_workers": integer(0),
+    "temperature": number(above=0),
+    "repetition_penalty": number(above=0),
+    **dict.fromkeys(("top_p", "min_p", "typical_p"), number(0, 1)),
+    "top_k": integer(0),
+    "do_sample": flag(),
+}
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A question that has been tokenized."""
+
+    ids: list[int]
 
 
 class OneGenRagPipeline(SavedWithIndex, Pipeline):
@@ -50,7 +68,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
-        inputs (`str`, `list[str]`, a mapping with the key `"question"`, or a dataset with that column)
+        inputs (`str`, a chat, a mapping with the key `"question"`, a list of these, or a dataset with the column
+            `"question"` or `"messages"`): A chat is a list of messages with `"role"` and `"content"`, such as a system
+            turn and several turns of user and assistant, that ends with the user's.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
@@ -89,10 +109,16 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         self.engine = TransformersEngine(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(inputs, Dataset):
-            inputs = KeyDataset(inputs, "question")
-        elif isinstance(inputs, IterableDataset):
-            inputs = (row["question"] for row in inputs)
+        check({name: value for name, value in kwargs.items() if value is not None}, _CALL_RULES)
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            return []
+        if isinstance(inputs, (Dataset, IterableDataset)):
+            column = question_column(inputs)
+            rows = (row[column] for row in inputs)
+            inputs = KeyDataset(inputs, column) if isinstance(inputs, Dataset) else rows
+        elif isinstance(inputs, (list, tuple)) and not is_message(inputs[0]):
+            # All questions are checked before the first one is decoded.
+            inputs = [_Prompt(self._prompt_ids(question)) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(
@@ -117,18 +143,24 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
 
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        question = inputs.get("question") if isinstance(inputs, Mapping) else inputs
-        if not isinstance(question, str) or not question.strip():
-            raise ValueError(f"a question must be a non-empty string, or a mapping with 'question'; got {inputs!r}")
-        assert self.tokenizer is not None
-        text = render_prompt(question, self.tokenizer, self.model.onegen_config)
-        prompt = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return {"prompt": inputs.ids if isinstance(inputs, _Prompt) else self._prompt_ids(inputs)}
+
+    def _prompt_ids(self, question: Any) -> list[int]:
+        """The token ids of a question or a chat, checked against the model's context."""
+        if isinstance(question, Mapping):
+            if "question" not in question:
+                raise ValueError(
+                    f"a question must be text, a chat, or a mapping with 'question'; got {str(question)[:200]!r}"
+                )
+            question = question["question"]
+        ids = prompt_ids(self.tokenizer, self.model.onegen_config, getattr(question, "messages", question))
         limit = context_length(self.model)
-        if limit is not None and len(prompt) >= limit:
+        if limit is not None and len(ids) >= limit:
             raise ValueError(
-                f"the question takes {len(prompt)} tokens, but the model's context holds {limit}: shorten the question"
+                f"the question takes {len(ids)} tokens, but the model's context holds {limit}: shorten the question "
+                f"{str(question)[:60]!r}"
             )
-        return {"prompt": prompt}
+        return ids
 
     def _forward(
         self,
@@ -197,3 +229,20 @@ def extract_answer(text: str, settings: OneGenConfig) -> str:
     for token in settings.tokens.generation:
         text = text.replace(token, "")
     return text.strip()
+
+
+def question_column(dataset: Dataset | IterableDataset) -> str:
+    """
+    The column of a dataset that holds questions or chats.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    names = dataset.column_names
+    column = next((name for name in ("question", "messages") if names is None or name in names), None)
+    if column is None:
+        raise ValueError(
+            f"the dataset has the columns {names}, none of which is 'question' or 'messages': rename the one with the "
+            "questions"
+        )
+    return column
