@@ -94,7 +94,7 @@ def main() -> None:
     kinds = KINDS if options.device == "cpu" else KINDS[:2]  # int8 is for the CPU
     tokenizer = load_tokenizer(options.model)
     if options.quick:
-        options.batch_sizes, options.tokens, options.repeats = [1, 4], 8, 2
+        options.batch_sizes, options.tokens, options.repeats = [1, 4], 4, 1
         exact = tiny_model(tokenizer)
     else:
         exact = OneGenForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
