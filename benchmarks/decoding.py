@@ -1,12 +1,12 @@
 """
-How fast does one-pass decoding write where nothing is retrieved, against `model.generate`, and what does int8 bring?
+How fast is one-pass decoding without retrieval, compared with `model.generate`, and what does int8 add?
 
 ```
 python -m benchmarks.decoding
 ```
 
 The same weights, prompts and number of new tokens; loops and kinds of weights take turns within each repeat, and
-ratios are taken per repeat. `--quick` takes a tiny random model.
+ratios are taken per repeat. `--quick` uses a tiny random model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOOPS = ("generate", "one_pass")
 
 
 class NoIndex:
-    """An index that must not be asked."""
+    """An index that must not be searched."""
 
     def search(self, embeddings: Any, k: int) -> Any:
         raise AssertionError("nothing is to be retrieved here")
@@ -44,7 +44,7 @@ class NoIndex:
 
 
 def tiny_model(tokenizer: Any) -> Any:
-    """A random model that takes no time, to check the program itself."""
+    """A tiny random model, to check the program itself."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -94,7 +94,7 @@ def main() -> None:
     kinds = KINDS if options.device == "cpu" else KINDS[:2]  # int8 is for the CPU
     tokenizer = load_tokenizer(options.model)
     if options.quick:
-        options.batch_sizes, options.tokens, options.repeats = [1, 4], 8, 2
+        options.batch_sizes, options.tokens, options.repeats = [1, 4], 4, 1
         exact = tiny_model(tokenizer)
     else:
         exact = OneGenForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()

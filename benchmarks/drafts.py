@@ -1,13 +1,13 @@
 """
-How fast are answers written when tokens are drafted from the text (prompt lookup), against `model.generate`?
+How much faster are answers written with tokens drafted from the text (prompt lookup) than by `model.generate`?
 
 ```
 python -m benchmarks.drafts
 ```
 
 The checkpoint answers demo questions; what it wrote before and after each inserted passage is then written again by
-all contenders, from the same text before it. What counts is the time after the first forward, which reads that text.
-All take turns within each repeat, and ratios are taken per repeat over all pieces. `--quick` takes one piece.
+all contenders, from the same preceding text. The time after the first forward, which reads that text, is measured.
+Contenders take turns within each repeat, and ratios are taken per repeat over all pieces. `--quick` uses one piece.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """As it is called in the result."""
+        """The label in the result."""
         loop = "one pass" if self.one_pass else "generate"
         return f"{loop}, {self.dtype}{f', {self.drafts} drafts' if self.drafts else ''}"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What was written between two insertions, with all ids before it."""
+    """What was written between two insertions, and all ids before it."""
 
     before: list[int]
     written: list[int]
@@ -100,7 +100,7 @@ def write(model: Any, tokenizer: Any, contender: Contender, piece: Piece) -> Wri
 def compare(
     models: dict[str, Any], tokenizer: Any, contenders: Sequence[Contender], pieces: Sequence[Piece], repeats: int
 ) -> dict[str, Any]:
-    """All pieces by all contenders, in turns."""
+    """Let all contenders write all pieces, in turns."""
     for contender in contenders:  # the first call pays for what later ones find ready
         write(models[contender.dtype], tokenizer, contender, pieces[0])
     ms: dict[str, list[float]] = {contender.name: [] for contender in contenders}

@@ -6,14 +6,14 @@ python -m benchmarks.encoding --data data/wiki2hop
 ```
 
 The same weights, dtype, passages, batch size and tokens, taking turns within each repeat; ratios are taken per repeat.
-Passages of the fact corpus without `--data`.
+Without `--data`, passages of the fact corpus.
 
 - `onegen`: [`encode_passages`], as [`PassageIndex.build`] calls it.
 - `sentence_transformer`: a `SentenceTransformer` of the library's own modules `Transformer` and `Pooling`, which reads
   the passages with their document token, and takes the state at that.
 - `as_sentence_transformer`: ours, which takes the batches of `SentenceTransformer` through the code of `onegen`.
 
-All give the same embeddings: the result states the least cosine.
+All produce the same embeddings; the result states the lowest cosine.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def library_sentence_transformer(model: Any, tokenizer: Any, options: argparse.N
 
 
 def load_passages(options: argparse.Namespace, encoder: PassageEncoder) -> tuple[list[Passage], int]:
-    """As many passages as are asked for, spread over the corpus, none of which is cut; and their tokens."""
+    """The requested number of passages, spread over the corpus and none of them cut, and their number of tokens."""
     documents = build_facts(train_size=100)[0] if options.data is None else load_documents(options.data)
     passages = [Passage.from_record(record, number) for number, record in enumerate(documents)]
     rows = [encoder.row(passage) for passage in passages]

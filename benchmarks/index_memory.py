@@ -1,12 +1,12 @@
 """
-How much memory and time does an index of a million passages take before it is searched, and then?
+How much memory and time does an index of a million passages take when it is loaded, searched and updated?
 
 ```
 python -m benchmarks.index_memory
 ```
 
-The vectors are random, the passages made-up words, the model that updates is the one that comes with the package. Each
-measurement is taken in a process of its own, which has imported the package and, to update, loaded the model.
+The vectors are random and the passages are made-up words; the built-in model does the update. Each measurement runs in
+its own process, which has imported the package and, for the update, loaded the model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MEASUREMENTS = ("read", "update", "remove")
 
 
 class RandomPassages(Sequence[Passage]):
-    """As many passages as wanted, of made-up words, each made when it is asked for."""
+    """Passages of made-up words, each generated when it is accessed."""
 
     def __init__(self, number: int, words: int = 80) -> None:
         self._number, self._words = number, words
@@ -78,7 +78,7 @@ def make_index(directory: Path, number: int, factory: str, quick: bool) -> None:
 
 
 def load_model(quick: bool) -> tuple[Any, Any]:
-    """The model and the tokenizer that come with the package; random and tiny with `--quick`."""
+    """The built-in model and tokenizer; random and tiny with `--quick`."""
     if quick:
         components = tiny_components("float32", "cpu")
         return components.model, components.tokenizer
@@ -88,7 +88,7 @@ def load_model(quick: bool) -> tuple[Any, Any]:
 
 
 def memory() -> dict[str, float]:
-    """Resident MiB of this process, mapped files included: now, and the most there ever were."""
+    """Resident MiB of this process, mapped files included: now and at the peak."""
     # Not getrusage: the peak that it tells of a process starts with that of its parent.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     fields = {"resident": "VmRSS", "peak": "VmHWM"}
@@ -96,7 +96,7 @@ def memory() -> dict[str, float]:
 
 
 class Meter:
-    """Seconds of steps, and what the process has grown by since the meter was made, in MiB."""
+    """Seconds per step, and the growth of the process in MiB since the meter was created."""
 
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here

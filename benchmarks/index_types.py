@@ -1,14 +1,14 @@
 """
-What do the index types cost and find: Flat, HNSW and IVF-PQ at ten thousand, a hundred thousand and a million vectors?
+What do Flat, HNSW and IVF-PQ indexes cost, and what do they find, at ten thousand to a million vectors?
 
 ```
 python -m benchmarks.index_types
 ```
 
-The vectors are made up: of unit length, scattered around as many centres as there are topics, one for every hundred
-vectors. Queries are vectors of the index with noise, as a question lies near its passage. `recall@1` is the share of
-queries whose best row is the one that the exact search of Flat finds. Queries are searched one by one, as in decoding,
-on one thread; building uses all.
+The vectors are synthetic: of unit length, scattered around centres that stand for topics, one per hundred vectors.
+Queries are vectors of the index with noise, as a question lies near its passage. `recall@1` is the share of queries
+whose best row is the one that the exact search of Flat finds. Queries are searched one by one, as in decoding, on one
+thread; building uses all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PER_TOPIC = 100
 
 
 def factory_of(kind: str, vectors: int, dimension: int) -> str:
-    """FAISS's name for a kind of index, with as many clusters as its documentation advises for that many vectors."""
+    """FAISS's name for a kind of index, with the number of clusters that its documentation advises."""
     if kind == "IVF-PQ":
         clusters = 2 ** round(np.log2(4 * sqrt(vectors)))
         return f"IVF{clusters},PQ{dimension // 9}np"

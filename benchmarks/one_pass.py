@@ -5,11 +5,11 @@ How much faster is one pass than a pipeline, two passes of one model, and re-rea
 python -m benchmarks.one_pass
 ```
 
-The checkpoint that comes with the package answers with each of [`ALTERNATIVES`]. Prompts are lengthened with passages
-that have nothing to do with the question, and the answers are scripted, so that all do the same work: they embed the
-query, search, insert the same passages and write the same words. The query is all that was read and written so far,
-as where a long question or a conversation is searched for. Alternatives take turns within each repeat, in changing
-order, and ratios are taken per repeat. Peak memory is that of a process of its own.
+The built-in checkpoint answers with each of [`ALTERNATIVES`]. Prompts are lengthened with passages unrelated to the
+question, and the answers are scripted, so that all alternatives do the same work: they embed the query, search, insert
+the same passages and write the same words. The query is everything read and written so far, as in a search for a long
+question or a conversation. Alternatives take turns within each repeat, in changing order, and ratios are taken per
+repeat. Peak memory is that of a separate process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Setting:
-    """How components are loaded, here and in a process of its own."""
+    """How components are loaded, here and in a separate process."""
 
     tiny: bool
     dtype: str
@@ -159,7 +159,7 @@ def peak_memory(setting: Setting, name: str, cell: Cell) -> float | None:
 
 
 def peak_memories(setting: Setting, names: Sequence[str], cell: Cell) -> dict[str, float | None]:
-    """Of each alternative, in a process of its own."""
+    """The peak memory of each alternative, in a separate process."""
     # A server that has imported all, and used no thread yet, makes the processes.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"benchmarks.{NAME}"])

@@ -10,11 +10,11 @@ from typing import Any
 from onegen_hf.importing.extras import require
 
 MOST_TICKS = 12
-"""Of places named one by one on the x axis."""
+"""The most places on the x axis that get a label each."""
 COLOURS = 10
-"""Of matplotlib's cycle, which would start again after them."""
+"""The length of matplotlib's colour cycle, after which colours repeat."""
 Value = float | Sequence[float]
-"""A number, or the least, the median and the greatest of several."""
+"""A number, or the lowest, middle and highest of several."""
 # Text stays text, and the same numbers give the same file: a result that did not change makes no difference in git.
 _STYLE = {
     "svg.fonttype": "none",
@@ -39,7 +39,7 @@ class Panel:
         x_label (`str`)
         y_label (`str`)
         series (`Mapping`): Name of a line, or of the bars of one colour → place on the x axis (a number for lines, any
-            name for bars) → a number, or the least, the median and the greatest of several.
+            name for bars) → a number, or the lowest, middle and highest of several.
         log_x, log_y (`bool`, *optional*, defaults to `False`): Whether the axis is logarithmic.
     """
 
@@ -111,7 +111,7 @@ def _draw(path: Path, panels: Sequence[Panel], draw: Callable[[Any, Panel], None
 
 
 def _columns(labels: Iterable[str], width: float) -> int:
-    """As many columns of a legend as a picture of that width in inches has room for."""
+    """The number of legend columns that fit into a figure of that width in inches."""
     return max(1, int(width / (0.075 * max(map(len, labels)) + 0.5)))
 
 

@@ -5,9 +5,9 @@ How well does a checkpoint retrieve and answer, and how well would it answer wit
 python -m benchmarks.quality --dataset data/wiki2hop --dtype bfloat16
 ```
 
-It is `onegen-hf evaluate --gold-passages`, whose options it takes, with the result kept among the measurements.
-Recall@1 per hop: the share of the gold hops whose passage was the first one retrieved at that hop; a hop that the
-model did not take counts as missed. The upper bound inserts the gold passage at every hop, whatever the search says.
+Runs `onegen-hf evaluate --gold-passages`, takes its options, and keeps the result among the measurements. Recall@1 per
+hop: the share of the gold hops whose passage was the first one retrieved at that hop; a hop that the model did not
+take counts as missed. The upper bound inserts the gold passage at every hop, whatever the search returns.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class QualityArguments(EvaluateArguments):
 
 
 def by_type(run: RunResult) -> dict[str, dict[str, float]]:
-    """The main scores over all questions and over those of each type."""
+    """The main scores over all questions and per type."""
     return {name: summary(group) for name, group in {"all": run.all, **run.by_type}.items()}
 
 

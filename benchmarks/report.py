@@ -17,12 +17,12 @@ from onegen_hf.files import write_text_atomically
 
 
 def spread(values: Sequence[float], digits: int = 3) -> list[float]:
-    """The least, the median and the greatest."""
+    """The lowest, the median and the highest value."""
     return [round(value, digits) for value in (min(values), statistics.median(values), max(values))]
 
 
 def low_mean_high(values: Sequence[float], digits: int = 4) -> list[float]:
-    """The least, the mean and the greatest: for a few runs that differ by chance."""
+    """The lowest, the mean and the highest value: for a few runs that differ by chance."""
     return [round(value, digits) for value in (min(values), statistics.mean(values), max(values))]
 
 

@@ -1,4 +1,4 @@
-"""A random model and a made-up corpus, with which a study runs within a minute."""
+"""Random models and a made-up corpus, with which a program runs within a minute."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tiny_repository(directory: Path) -> str:
 
 
 def tiny_backbone(directory: Path) -> str:
-    """A Llama of some thousand weights with the tokenizer of the checkpoint that comes along."""
+    """A Llama of width 32 with the tokenizer of the built-in checkpoint."""
 
     def make(**sizes: Any) -> PreTrainedModel:
         return LlamaForCausalLM(LlamaConfig(**sizes, bos_token_id=None, tie_word_embeddings=True))
@@ -42,7 +42,7 @@ def tiny_encoder(directory: Path) -> SentenceTransformer:
 
 
 def _saved(path: Path, make: Callable[..., PreTrainedModel]) -> str:
-    """Save a random model, made of sizes and special tokens, with the tokenizer."""
+    """Save a random model with the tokenizer, and return the folder."""
     tokenizer = load_tokenizer(DEFAULT_CHECKPOINT)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

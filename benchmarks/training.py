@@ -7,7 +7,7 @@ python -m benchmarks.training --data data/wiki2hop
 ```
 
 One model, one LoRA adapter, one optimizer (with a learning rate of 0, so that all see the same weights), the same
-examples with the same passages; those of `onegen-hf build facts` without `--data`. Kinds of step take turns within
+examples with the same passages (without `--data`, those of `onegen-hf build facts`). Kinds of step take turns within
 each batch, in changing order, and ratios are taken per batch:
 
 - `joint`: [`OneGenTrainer`]'s forward, which runs real tokens only, and the head where a token has a label.
@@ -17,7 +17,7 @@ each batch, in changing order, and ratios are taken per batch:
 - `plain`: the backbone's own loss over as many real tokens: the same conversations with the same labels, and the same
   passages as further rows of text that are learnt too, each set padded to its longest.
 
-`joint`, `recipe` and `longest` have the same loss, which the result states: they do the same work.
+`joint`, `recipe` and `longest` do the same work: the result states that their losses agree.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def load_model(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def load_data(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Documents, and as many examples as are used."""
+    """The documents and the examples that are used."""
     needed = options.batch_size * (options.batches + 1)
     if options.data is not None:
         return load_documents(options.data), load_examples(options.data, limit=needed)
@@ -167,7 +167,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def peak_memory(device: str) -> float:
-    """MiB of this process so far, on the device that it trains on."""
+    """Peak MiB of this process on the device that it trains on."""
     if device == "cpu":
         # Not getrusage: the peak that it tells of a process starts with that of its parent.
         status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -176,13 +176,13 @@ def peak_memory(device: str) -> float:
 
 
 def peak_of(kind: str, arguments: Sequence[str]) -> int:
-    """Peak memory of a process that makes one kind of step only."""
+    """Peak memory of a process that runs only one kind of step."""
     command = [sys.executable, "-m", "benchmarks.training", *arguments, "--kinds", kind, "--peak"]
     return round(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]))
 
 
 def summary(found: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """What is said of a measurement."""
+    """The result of a measurement."""
     seconds, losses = found["seconds"], found["losses"]
     ratios = {
         kind: [other / own for own, other in zip(seconds["joint"], taken, strict=True)]

@@ -7,13 +7,13 @@ python -m experiments.against_pipeline --data data/wiki2hop
 
 OneGen is `base` of `experiments.variants`. The pipeline's language model is `no_retrieval_loss`: the same weights to
 start with, the same text, the same examples in the same order, and no contrastive loss; where it writes the query
-token, a retriever is asked with the question that it has written. Retrievers: all-MiniLM-L6-v2 as it is, the same
+token, a retriever is asked with the question it has written. Retrievers: all-MiniLM-L6-v2 off the shelf, the same
 after training on the pairs of the same examples, and BM25. The gold passages are the upper bound of each language
-model. Differences are paired by question, with 95 % intervals. Models that `experiments.variants` has trained already
-are taken from `--out`.
+model. Differences are paired by question, with 95 % intervals. Models that `experiments.variants` has already
+trained are taken from `--out`.
 
-With `--model` nothing but the encoder is trained: the checkpoint answers with its own retrieval, and with that of each
-retriever in its place; the result is called by it.
+With `--model`, only the encoder is trained: the checkpoint answers with its own retrieval and with each retriever in
+its place, and the result file is named after it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def answer(
 
 
 def question_f1(out: Path, data: StudyData) -> list[float]:
-    """F1 of each question, in their order."""
+    """F1 of each question, in order."""
     lines = (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     given = [json.loads(line)["answer"] or "" for line in lines]
     return [answer_f1(one, gold) for one, gold in zip(given, data.questions["answers"], strict=True)]
@@ -91,7 +91,7 @@ def difference(own: Sequence[float], other: Sequence[float]) -> Interval:
 def one_seed(
     seed: int, setup: Setup, data: StudyData, options: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """What is said of all contenders of a seed, and their F1 by question."""
+    """The result of all contenders for one seed, and their F1 by question."""
     out = Path(options.out)
     results: dict[str, Any] = {}
     f1: dict[str, list[float]] = {}
@@ -111,7 +111,7 @@ def one_seed(
 
 
 def ahead_of(f1: Mapping[str, Sequence[float]]) -> dict[str, Interval]:
-    """By how much one pass is ahead of the others."""
+    """The lead of one pass over the others, in points of F1."""
     return {label: difference(f1[ONE_PASS], own) for label, own in f1.items() if label != ONE_PASS}
 
 
@@ -138,8 +138,8 @@ def contenders_of(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those that `experiments.variants` does not have."""
-    parser.add_argument("--model", help="a trained checkpoint, with which all answer")
+    """Add the options that `experiments.variants` does not have."""
+    parser.add_argument("--model", help="a trained checkpoint that all contenders answer with")
 
 
 def main() -> None:

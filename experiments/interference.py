@@ -1,13 +1,14 @@
 """
-Why do the two losses not get in each other's way, and in which layer does the retrieval signal live?
+Why do the two losses not interfere, and in which layer does the retrieval signal live?
 
 ```
 python -m experiments.interference --data data/wiki2hop
 ```
 
-While `bpr_sum` of `experiments.variants` is trained, whose retrieval loss pulls hardest, the gradients of the two
+While `bpr_sum` of `experiments.variants`, whose retrieval loss pulls hardest, is trained, the gradients of the two
 losses are compared on held-out batches, layer by layer. Then every layer's states at query and document tokens are
-searched with, before and after training. The trained model stays in `--out`, where `experiments.variants` finds it.
+used for retrieval, before and after training. The trained model stays in `--out`, where `experiments.variants` finds
+it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def probe_batches(setup: Setup, data: StudyData, seed: int) -> list[Any]:
 
 
 def watched_training(setup: Setup, data: StudyData, path: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is known of the training of the variant, and its record of gradients."""
+    """The facts of the training of the variant, and its record of gradients."""
     record = path / "gradients.json"
     if not record.is_file():
         shutil.rmtree(path, ignore_errors=True)

@@ -5,9 +5,9 @@ Which training retrieves and answers best, and does generation suffer from retri
 python -m experiments.variants --data data/wiki2hop
 ```
 
-Every run of [`VARIANTS`] differs from `base` in one thing. All see the same examples in the same order (as far as they
-see them), and are measured on the same held-out questions, with the same passages to search. Finished runs are kept in
-`--out` and in the result file: a second call makes those that are missing, and the picture anew.
+Every run of [`VARIANTS`] differs from `base` in one thing. All see the same examples in the same order (half or twice
+as many in two of them) and are measured on the same held-out questions, with the same passages to search. Finished
+runs are kept in `--out` and in the result file: a second call adds the missing ones and redraws the plot.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ def parse(
     parser.add_argument("--start", help="checkpoint that all runs start from; SmolLM2-135M if not given")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--examples", type=int, default=480, help="that base is trained on")
+    parser.add_argument("--examples", type=int, default=480, help="training examples of base")
     parser.add_argument("--examples-per-step", type=int, default=8)
     parser.add_argument("--questions", type=int, default=200, help="held-out questions")
-    parser.add_argument("--passages", type=int, default=1000, help="that are searched")
-    parser.add_argument("--embedded-tokens", type=int, default=64, help="of a passage, for its embedding")
-    parser.add_argument("--inserted-tokens", type=int, default=128, help="of a passage that was found")
+    parser.add_argument("--passages", type=int, default=1000, help="passages that are searched")
+    parser.add_argument("--embedded-tokens", type=int, default=64, help="longest embedded passage")
+    parser.add_argument("--inserted-tokens", type=int, default=128, help="longest inserted passage")
     parser.add_argument("--batch-size", type=int, default=16, help="questions answered together")
     parser.add_argument("--out", default="outputs/variants", help="trained models and their answers")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time, for a GPU that one does not fill")
+    parser.add_argument("--processes", type=int, default=1, help="parallel runs, for a GPU that one run does not fill")
     parser.add_argument("--name", default=NAME, help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a tiny random model, to see that it runs")
     if add_options is not None:
@@ -97,7 +97,7 @@ def known_runs(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_seeds(runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Least, mean and greatest score of the seeds of each variant that has several."""
+    """Lowest, mean and highest score over the seeds of each variant that has several."""
     found: dict[str, list[Any]] = {}
     for name, run in runs.items():
         found.setdefault(name.rpartition(", seed ")[0], []).append(run)
@@ -129,7 +129,7 @@ def draw(name: str, runs: Mapping[str, Any]) -> None:
 
 
 def load(options: argparse.Namespace) -> tuple[Setup, StudyData, dict[str, Any]]:
-    """What the runs have in common, their data, and the settings that the result names."""
+    """The set-up that the runs share, their data, and the settings in the result."""
     out = Path(options.out)
     source, backbone = (tiny_repository(out), tiny_backbone(out)) if options.quick else (options.data, SMOLLM2)
     if options.start is not None:

@@ -28,8 +28,8 @@ def main() -> None:
     """Write the smaller data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="built with --write_order true")
-    parser.add_argument("--ordered", type=int, required=True, help="comparisons to keep: the first so many")
-    parser.add_argument("--others", type=int, default=0, help="other examples to keep: the first so many")
+    parser.add_argument("--ordered", type=int, required=True, help="number of comparisons to keep, from the start")
+    parser.add_argument("--others", type=int, default=0, help="number of other examples to keep, from the start")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     examples = load_examples(options.data, "train")

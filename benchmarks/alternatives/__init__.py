@@ -19,6 +19,6 @@ ALTERNATIVES: dict[str, Callable[[Components], Alternative]] = {
     "two_pass": TwoPass,
     "re_reading": ReReading,
 }
-"""Name → what makes it of the components. One pass comes first: the others are compared with it."""
+"""Name → factory that takes the components. One pass comes first: the others are compared with it."""
 
 __all__ = ["ALTERNATIVES", "Alternative", "Components", "Script", "Task"]

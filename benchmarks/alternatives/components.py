@@ -48,7 +48,7 @@ class Components:
 
 
 def load_components(dtype: str, device: str, truncate_queries: bool = False) -> Components:
-    """The checkpoint that comes with the package, its index, and all-MiniLM-L6-v2; both models in the same dtype."""
+    """The built-in checkpoint, its index, and all-MiniLM-L6-v2; both models in the same dtype."""
     model = OneGenForCausalLM.from_pretrained(DEFAULT_CHECKPOINT, dtype=dtype).to(device).eval()
     index = PassageIndex.load(DEFAULT_CHECKPOINT / "index")
     return Components(

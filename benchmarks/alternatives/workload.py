@@ -1,4 +1,4 @@
-"""Work that is the same for all alternatives: prompts of a wanted length, and an answer of a wanted number of hops."""
+"""Work that is the same for all alternatives: prompts of a given length, and answers with a given number of hops."""
 
 from __future__ import annotations
 

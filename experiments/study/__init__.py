@@ -1,4 +1,4 @@
-"""Training runs that differ in one thing, and what they are measured by."""
+"""Training runs that differ in one thing, and how they are measured."""
 
 from .data import StudyData
 from .scores import Scores, score

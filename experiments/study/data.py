@@ -48,9 +48,9 @@ class StudyData:
         return cls(documents, load_examples(source).shuffle(seed=seed), asked, documents.select(chosen))
 
     def store(self) -> DocumentStore:
-        """All passages, as training wants them."""
+        """All passages, as training takes them."""
         return DocumentStore(self.documents)
 
     def searched_store(self) -> DocumentStore:
-        """The passages that are searched, in the order of an index of them."""
+        """The searched passages, in the order of their index."""
         return DocumentStore(self.searched)

@@ -1,4 +1,4 @@
-"""`side_by_side`: runs of a study in processes of their own, for a GPU that one run does not keep busy."""
+"""`side_by_side`: runs of a study in parallel processes, for a GPU that one run does not keep busy."""
 
 from __future__ import annotations
 

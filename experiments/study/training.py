@@ -1,4 +1,4 @@
-"""Training a variant, and loading what came out."""
+"""Train a variant, and load the result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RANK = 32
 FACTS = "trained.json"
 """Written last, beside the model."""
 LAST_STEPS = 10
-"""Over which the losses in the result are averaged."""
+"""The number of last steps over which the losses in the result are averaged."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def train_variant(
 
 
 def finished_training(path: Path, size: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a finished training, which must have been of this [`Setup.size`]."""
+    """The facts of a finished training, whose [`Setup.size`] must match."""
     facts = dict(json.loads(path.read_text(encoding="utf-8")))
     others = [f"{name} {facts[name]}, not {asked}" for name, asked in size.items() if facts.get(name, asked) != asked]
     if others:

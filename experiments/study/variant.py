@@ -1,4 +1,4 @@
-"""`Variant`: in what one training run differs from the others, and the table of them all."""
+"""`Variant`: how one training run differs from the others, and the table of all variants."""
 
 from __future__ import annotations
 

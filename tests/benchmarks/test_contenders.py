@@ -18,6 +18,8 @@ from benchmarks.one_pass import Cell, compare, same_ids
 from onegen_hf.evaluation import evaluate_rag
 from onegen_hf.modeling.int8 import quantize_for_cpu
 
+pytestmark = pytest.mark.xdist_group("evaluation")
+
 OPTIONS: dict[str, Any] = {"max_new_tokens": 48, "gold_passages": True, "show_progress": False}
 
 

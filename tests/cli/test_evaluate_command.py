@@ -19,6 +19,8 @@ from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main
 from onegen_hf.modeling.int8 import has_integer_products
 
+pytestmark = pytest.mark.xdist_group("evaluation")
+
 
 def options(out: Path, *more: str) -> list[str]:
     return [

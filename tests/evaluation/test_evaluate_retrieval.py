@@ -17,6 +17,8 @@ from onegen_hf.evaluation import evaluate_retrieval
 from onegen_hf.evaluation.runs import runner as runner_module
 from onegen_hf.modeling.embed import embed_rows
 
+pytestmark = pytest.mark.xdist_group("evaluation")
+
 
 def evaluate(examples: Any, output_dir: Path | None = None, **options: Any) -> Any:
     rag = pipeline()
