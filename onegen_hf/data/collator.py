@@ -23,12 +23,12 @@ class OneGenDataCollator:
     """
     Builds the tensors of [`OneGenForCausalLM`]'s forward from dataset rows.
 
-    The passages of a batch are the positives of its query tokens, then hard negatives from the data, then random ones;
-    each distinct passage is one row, sorted by length, whoever refers to it. For every anchor all passages of the
-    batch but its own positives are negatives. A query token without positives is trained as a generated token only.
+    The passages of a batch are the positives of its query tokens, then hard negatives from the data, then random ones.
+    Each distinct passage is encoded once, and rows are sorted by length. Every passage of the batch is a negative for
+    an anchor unless it is one of its positives. A query token without positives is trained as a generated token only.
 
-    Sampling depends on `seed` and the examples of the batch alone, so that resuming a run, other numbers of workers
-    and repeated calls give the same batches.
+    Sampling depends only on `seed` and the examples of the batch, so resumed runs, other numbers of workers and
+    repeated calls give the same batches.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.

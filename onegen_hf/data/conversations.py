@@ -51,7 +51,7 @@ class EncodedExample:
 
 @dataclass
 class TruncationReport:
-    """What truncation cost so far: nothing is cut in silence."""
+    """Counts what truncation has cut so far."""
 
     examples: int = 0
     truncated_examples: int = 0
