@@ -101,8 +101,8 @@ class PassageEncoder:
     """
     Turns passages into token ids, once for all of training, indexing and generation.
 
-    The text of a passage is always tokenized as plain text: retrieval tokens or template markers in it, planted or not,
-    stay words.
+    The text of a passage is always tokenized as plain text: retrieval tokens or template markers in it, planted or
+    not, stay words.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
