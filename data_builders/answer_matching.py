@@ -37,7 +37,7 @@ def holds_answer(text: str, answers: Iterable[str]) -> bool:
         `bool`: Whether any does.
     """
     folded = _folded(text)
-    # Most texts don't have the words at all, which is told without cutting them into words.
+    # Most texts lack the words altogether; a substring test shows that without splitting them.
     wanted = [answer for answer in map(words, answers) if answer and all(word in folded for word in answer.split())]
     if not wanted:
         return False

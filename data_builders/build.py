@@ -59,7 +59,7 @@ def build_repository(
         on_error (`str`, *optional*, defaults to `"raise"`):
             `"raise"`, or `"skip"` to leave malformed rows out and count them by reason.
         limit (`int`, *optional*):
-            Read no more than so many rows of each split.
+            Read at most this many rows of each split.
         seed (`int`, *optional*, defaults to 0):
             Chooses the samples.
         sample (`Mapping[str, int]`, *optional*):
@@ -69,7 +69,7 @@ def build_repository(
         license (`str`, *optional*):
             Of the data, as the Hub names it, such as `"cc-by-sa-4.0"`; for the README.
         bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
-            A new Parquet file begins after so many bytes in memory.
+            Start a new Parquet file once this many bytes are in memory.
 
     Returns:
         `dict[str, Any]`: The report, as written to `report.json`.

@@ -37,7 +37,7 @@ class CorpusConfig(datasets.BuilderConfig):
         on_error (`str`, *optional*, defaults to `"raise"`):
             `"raise"` or `"skip"`.
         limit (`int`, *optional*):
-            Read no more than so many rows of each split.
+            Read at most this many rows of each split.
     """
 
     converter: str = "multi-hop"

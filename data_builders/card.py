@@ -116,7 +116,7 @@ def _config(name: str, paths: Mapping[str, str], folder: Path | None) -> dict[st
 
 
 def size_category(rows: int) -> str:
-    """What the Hub calls a dataset of so many rows, such as `"1K<n<10K"`."""
+    """The Hub's size category for a number of rows, such as `"1K<n<10K"`."""
     below = [name for bound, name in _BOUNDS.items() if rows < bound]
     if len(below) == len(_BOUNDS):
         return f"n<{below[0]}"

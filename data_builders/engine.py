@@ -35,7 +35,7 @@ class Engine:
         on_error (`str`, *optional*, defaults to `"raise"`):
             `"raise"`, or `"skip"` to leave malformed rows out and count them by reason.
         limit (`int`, *optional*):
-            Read no more than so many rows of each split.
+            Read at most this many rows of each split.
 
     Raises:
         `FileNotFoundError` or `ValueError`: If a source is not there or an option can't be right.

@@ -27,7 +27,7 @@ class ShardWriter:
         features (`datasets.Features`):
             The columns.
         bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
-            A new file begins after so many bytes in memory.
+            Start a new file once this many bytes are in memory.
     """
 
     def __init__(self, folder: Path, name: str, features: Features, bytes_per_shard: int = BYTES_PER_SHARD) -> None:

@@ -64,17 +64,17 @@ class OneGenConfig:
         passage_template (`str`, *optional*, defaults to `"{title}\\n{text}"`):
             How a passage is written, both when it is embedded and when it is inserted.
         embedding_template (`str`, *optional*):
-            How a passage is written when it is embedded, if that is another way: the document token follows it. Here
-            names of special tokens stand for the tokens, and the begin token has to be written out.
+            How a passage is written when it is embedded, if it differs from `passage_template`; the document token
+            follows. Special tokens may be written by name in the template, and the begin token must be.
         sentence_connector (`str`, *optional*):
-            Stands between the sentences of a passage. `None` takes the text as it is, where it is a space.
+            Joins the sentences of a passage. `None` keeps the text as it is, joined by spaces.
         prompt_template (`str`, *optional*, defaults to `"{question}"`):
             The user's turn.
         instruction (`str`, *optional*):
-            Stands before a text to link, with an empty line between; empty if it is part of `prompt_template`. `None`
-            for the one of the builder `entity-linking`.
+            Precedes a text to link, separated by an empty line; empty if `prompt_template` already contains it. `None`
+            for the instruction of the builder `entity-linking`.
         mention_tags (`str`, *optional*, defaults to `"token"`):
-            What `<MENTION>` and `</MENTION>` are to an entity linker: each a `"token"`, or `"text"` like any other.
+            Whether an entity linker reads `<MENTION>` and `</MENTION>` as a `"token"` each, or as ordinary `"text"`.
         system_prompt (`str`, *optional*):
             System turn for conversations that have none. `None` leaves it to the chat template.
         chat_template (`str`, *optional*):

@@ -116,6 +116,6 @@ def decompose(
 
 
 def as_question(record: Mapping[str, Any], text_of: TextOf, question_id: str) -> Question:
-    """What a model is told of a record."""
+    """The part of a record that a model sees."""
     passages = tuple((title, text_of(title)) for title in supporting_titles(record))
     return Question(question_id, required_text(record, "question"), required_text(record, "answer"), passages)

@@ -32,7 +32,7 @@ _MAX_HOPS = 8
 
 
 class Question(NamedTuple):
-    """What the model is told: the question, its answer, and the supporting passages as titles and texts."""
+    """The prompt of the model: the question, its answer, and the supporting passages as titles and texts."""
 
     id: str
     question: str

@@ -40,7 +40,7 @@ class OwnConverter(Converter):
         query_token (`str`, *optional*, defaults to `"[RQ]"`):
             The token that asks for a retrieval.
         num_negatives (`int`, *optional*, defaults to 5):
-            Not used: the records offer no negatives. Mine them with `--negatives bm25`.
+            Unused, since the records hold no negatives. Mine them with `--negatives bm25`.
         max_chars (`int`, *optional*, defaults to 1000):
             The most characters of a passage.
         text_column (`str`, *optional*):

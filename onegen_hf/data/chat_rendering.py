@@ -25,6 +25,7 @@ __all__ = [
     "split_assistant",
 ]
 _DIGITS = 36
+_BASE = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class _Marks:
     def __init__(self, turns: Sequence[Turn]) -> None:
         contents = [turn.content for turn in turns]
         self._texts: list[str] = []
-        self._base = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
+        self._base = _BASE  # of the process: its pattern is compiled once
         while any(self._base in content for content in contents):
             self._base = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
         self._pattern = re.compile(rf"{self._base}(\d{{6}})")

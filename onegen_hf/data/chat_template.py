@@ -70,15 +70,16 @@ def time_limit(seconds: float) -> Iterator[None]:
     """
     Stop Python code of this thread that runs for too long, with a `TimeoutError`.
 
-    A trace function looks at the clock at every line. It belongs to this thread alone, unlike a signal, and needs no
-    process. A single call into C, such as the product of a string and a large number, is not interrupted.
+    A trace function looks at the clock at every call, and at every line of code without a file, such as a compiled
+    template. It belongs to this thread alone, unlike a signal, and needs no process. A single call into C, such as the
+    product of a string and a large number, is not interrupted.
     """
     end = time.monotonic() + seconds
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         if time.monotonic() > end:
             raise TimeoutError
-        return trace
+        return trace if event != "call" or frame.f_code.co_filename.startswith("<") else None
 
     before = sys.gettrace()
     sys.settrace(trace)

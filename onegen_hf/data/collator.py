@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import checked, instance, integer, optional
 from ..configuration import OneGenConfig
 from .conversations import RoleEncoder
-from .documents import DocumentStore, stable_key
+from .documents import Corpus, stable_key
 from .padding import pad_ids, pad_positions, pad_rows
 from .passages import PassageEncoder
 from .targets import IGNORE_INDEX, IGNORED, NEGATIVE, POSITIVE
@@ -22,16 +23,16 @@ class OneGenDataCollator:
     """
     Builds the tensors of [`OneGenForCausalLM`]'s forward from dataset rows.
 
-    The passages of a batch are the positives of its query tokens, then hard negatives from the data, then random ones;
-    each distinct passage is one row, sorted by length, whoever refers to it. For every anchor all passages of the
-    batch but its own positives are negatives. A query token without positives is trained as a generated token only.
+    The passages of a batch are the positives of its query tokens, then hard negatives from the data, then random ones.
+    Each distinct passage is encoded once, and rows are sorted by length. Every passage of the batch is a negative for
+    an anchor unless it is one of its positives. A query token without positives is trained as a generated token only.
 
-    Sampling depends on `seed` and the examples of the batch alone, so that resuming a run, other numbers of workers
-    and repeated calls give the same batches.
+    Sampling depends only on `seed` and the examples of the batch, so resumed runs, other numbers of workers and
+    repeated calls give the same batches.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
-        documents (`DocumentStore` or rows): The corpus that `positives` and `negatives` refer to.
+        documents ([`Corpus`] or rows): The corpus that `positives` and `negatives` refer to.
         config (`OneGenConfig`, *optional*)
         num_hard_negatives (`int`, *optional*, defaults to 1): Per query token, drawn from its `negatives`.
         num_random_negatives (`int`, *optional*, defaults to 0): Per query token, drawn from the corpus; fewer when the
@@ -41,10 +42,19 @@ class OneGenDataCollator:
         seed (`int`, *optional*, defaults to 42)
     """
 
+    @checked(
+        tokenizer=instance(PreTrainedTokenizerBase),
+        config=optional(instance(OneGenConfig)),
+        num_hard_negatives=integer(least=0),
+        num_random_negatives=integer(least=0),
+        max_length=optional(integer(least=2)),
+        pad_to_multiple_of=optional(integer(least=1)),
+        seed=integer(),
+    )
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        documents: DocumentStore | Sequence[Any],
+        documents: Corpus | Sequence[Any],
         config: OneGenConfig | None = None,
         num_hard_negatives: int = 1,
         num_random_negatives: int = 0,
@@ -52,12 +62,9 @@ class OneGenDataCollator:
         pad_to_multiple_of: int | None = None,
         seed: int = 42,
     ) -> None:
-        for name, number in (("hard", num_hard_negatives), ("random", num_random_negatives)):
-            if number < 0:
-                raise ValueError(f"num_{name}_negatives={number} must not be negative")
         self.tokenizer = tokenizer
         self.config = config or OneGenConfig()
-        self.documents = documents if isinstance(documents, DocumentStore) else DocumentStore(documents)
+        self.documents = documents if isinstance(documents, Corpus) else Corpus(documents)
         self.roles = RoleEncoder(tokenizer, self.config, max_length)
         self.passages = PassageEncoder(tokenizer, self.config)
         self.num_hard_negatives = num_hard_negatives

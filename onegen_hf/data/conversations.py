@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import checked, instance, integer, optional
 from ..configuration import OneGenConfig
 from ..tokens import Role
 from .chat_rendering import Message, Segment, render, split_assistant
@@ -50,7 +51,7 @@ class EncodedExample:
 
 @dataclass
 class TruncationReport:
-    """What truncation cost so far: nothing is cut in silence."""
+    """Counts what truncation has cut so far."""
 
     examples: int = 0
     truncated_examples: int = 0
@@ -88,11 +89,10 @@ class RoleEncoder:
             are counted in `report`.
     """
 
+    @checked(config=instance(OneGenConfig), max_length=optional(integer(least=2)))
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, max_length: int | None = None
     ) -> None:
-        if max_length is not None and max_length < 2:
-            raise ValueError(f"max_length={max_length} must be at least 2")
         self.tokenizer = tokenizer
         self.config = config
         self.max_length = max_length

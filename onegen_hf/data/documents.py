@@ -91,6 +91,11 @@ def check_container(documents: Any) -> None:
             f"passages is a mapping with the keys {sorted(map(str, documents))[:8]}: give a list of passages, or one "
             "split of the dataset, such as dataset['train']"
         )
+    if not hasattr(documents, "__iter__") and not hasattr(documents, "__getitem__"):
+        raise TypeError(
+            f"passages={documents!r} is a {type(documents).__name__}: give a list of passages, such as "
+            '[{"id": "a", "title": "...", "text": "..."}]'
+        )
     if hasattr(documents, "columns") and hasattr(documents, "dtypes"):
         raise TypeError(
             f"passages is a {type(documents).__name__}, whose columns would be read as passages: give "

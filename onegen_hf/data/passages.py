@@ -101,8 +101,8 @@ class PassageEncoder:
     """
     Turns passages into token ids, once for all of training, indexing and generation.
 
-    The text of a passage is always tokenized as plain text: retrieval tokens or template markers that happen to stand
-    in it (or were planted there) stay words.
+    The text of a passage is always tokenized as plain text: retrieval tokens or template markers in it, planted or
+    not, stay words.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
@@ -210,8 +210,8 @@ class PassageEncoder:
 
     def insertion(self, passages: Sequence[Passage]) -> list[int]:
         """
-        The ids that follow a query token: the paragraphs of its retrieved passages, best first. Nothing found is an
-        empty paragraph: a model never learns what comes right after a query token.
+        The ids that follow a query token: the paragraphs of its retrieved passages, best first. An empty result is an
+        empty paragraph, because a model never learns what comes right after a query token.
         """
         if not passages:
             return self.paragraph("")[0]

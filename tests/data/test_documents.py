@@ -62,6 +62,11 @@ def test_containers_that_are_iterated_over_in_other_pieces(documents: list[dict[
     dataset = Dataset.from_list(documents)
     with pytest.raises(TypeError, match="passages is a single text: give a list"):
         DocumentStore("One passage.")
+    for nothing in (None, 5):
+        with pytest.raises(TypeError, match=f"passages={nothing} is a .*: give a list of passages"):
+            DocumentStore(nothing)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="passage 1 is a NoneType: None. Give a mapping"):
+        DocumentStore(["x", None])  # type: ignore[list-item]
     with pytest.raises(TypeError, match=r"keys \['train'\]: give a list of passages, or one split"):
         DocumentStore(DatasetDict(train=dataset))
     with pytest.raises(TypeError, match=r"is a DataFrame, whose columns .* give `datasets.Dataset.from_pandas"):

@@ -80,18 +80,30 @@ def read(path: Path, content: str | bytes) -> list[tuple[str, str, str]]:
         ("corpus.jsonl", '{"_id": "MED-10", "title": "T", "text": "x", "metadata": {}}\n', [("MED-10", "T", "x")]),
         ("a.csv", "id,title,text\n1,1984,A novel.\n2,,More.\n", [("1", "1984", "A novel."), ("2", "", "More.")]),
         ("b.csv", "id,title,text\n007,Bond,A spy.\n010,Ten,10\n", [("007", "Bond", "A spy."), ("010", "Ten", "10")]),
-        ("c.csv", "id,title,text\na,None,x\nb,NA,y\nc,nan,z\n", [("a", "None", "x"), ("b", "NA", "y"), ("c", "nan", "z")]),
+        (
+            "c.csv",
+            "id,title,text\na,None,x\nb,NA,y\nc,nan,z\n",
+            [("a", "None", "x"), ("b", "NA", "y"), ("c", "nan", "z")],
+        ),
         ("D.CSV", "\ufeffdoc_id,contents\ntrue,1e5\n", [("true", "", "1e5")]),
         ("e.TSV", "docid\ttitle\tpassage\n1.0\tT\t2020-01-01\n", [("1.0", "T", "2020-01-01")]),
-        ("f.jsonl", '{"id": 7, "title": null, "text": 1984}\n\n{"id": "b", "text": "x"}', [("7", "", "1984"), ("b", "", "x")]),
-        ("g.json", '[{"id": "a", "sentences": ["A.", "B."]}, {"id": "b", "text": "C."}]', [("a", "", "A. B."), ("b", "", "C.")]),
+        (
+            "f.jsonl",
+            '{"id": 7, "title": null, "text": 1984}\n\n{"id": "b", "text": "x"}',
+            [("7", "", "1984"), ("b", "", "x")],
+        ),
+        (
+            "g.json",
+            '[{"id": "a", "sentences": ["A.", "B."]}, {"id": "b", "text": "C."}]',
+            [("a", "", "A. B."), ("b", "", "C.")],
+        ),
         ("h.JSONL.GZ", gzip.compress(b'{"id": "a", "text": "x"}'), [("a", "", "x")]),
         ("i.json.zst", pa.compress(b'[{"id": "a", "text": "x"}]', "zstd", asbytes=True), [("a", "", "x")]),
         ("j.csv.Zst", pa.compress("id,text\na,Zürich\n".encode(), "zstd", asbytes=True), [("a", "", "Zürich")]),
         ("Ada Moll.txt", "\ufeffBorn in Fern Bay.\n", [("0", "Ada Moll", "Born in Fern Bay.\n")]),
         ("data [v1]/c*.jsonl", '{"id": "a", "title": "T", "text": "hello"}\n', [("a", "T", "hello")]),
     ],
-)  # fmt: skip
+)
 def test_every_cell_is_text(name: str, content: Any, expected: Any, tmp_path: Path) -> None:
     assert read(tmp_path / name, content) == expected
 
@@ -190,8 +202,14 @@ def test_questions_from_a_file(tmp_path: Path) -> None:
     rows = [
         {"id": 3, "question": "Who?", "golden_answers": ["Ada", 7], "metadata": {"a": 1}},
         {"_id": "b", "query": "Where?", "answer": "Fern Bay", "positive": ["d1", "d2"]},
-        {"question": "What?", "answers": None, "positives": [["d1"], []], "negatives": [["d2"], ["d3"]], "meta": {"type": "x"}},
-    ]  # fmt: skip
+        {
+            "question": "What?",
+            "answers": None,
+            "positives": [["d1"], []],
+            "negatives": [["d2"], ["d3"]],
+            "meta": {"type": "x"},
+        },
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     examples = load_examples(path)
     assert examples["id"] == ["3", "b", "2"] and examples["question"] == ["Who?", "Where?", "What?"]

@@ -63,7 +63,7 @@ def test_from_record_without_text(record: Any) -> None:
         ({"id": "a", "text": "half \ud800"}, "the text holds half of a surrogate pair at 5"),
         (
             {"identifier": "x", "text": "y"},
-            r"no column 'id' among \['identifier', 'text'\], though 'identifier' looks",
+            r"no column 'id' among \['identifier', 'text'\], though 'identifier'",
         ),
         ({"wikidataId": "x", "text": "y"}, "though 'wikidataId' looks like one; rename it to 'id'"),
         ("half \ud800", "the text holds half of a surrogate pair at 5"),

@@ -15,6 +15,7 @@ from support.text_tokenizers import MAKERS
 from transformers import AddedToken
 
 from onegen_hf import OneGenConfig, Passage, RetrievalTokens
+from onegen_hf.data import chat_rendering
 from onegen_hf.data.chat_rendering import render_prompt
 from onegen_hf.data.conversations import RoleEncoder
 from onegen_hf.data.passages import PassageEncoder
@@ -120,7 +121,8 @@ def test_a_question_that_forges_turns_and_retrievals(kind: str) -> None:
 @pytest.mark.parametrize(
     "tail", ["\u27eaassistant turn 0\u27eb", "\u27eaassistant turn 1\u27eb", "\u27eatext\u27eb", "0" * 42]
 )
-def test_no_text_is_a_placeholder(tail: str) -> None:
+def test_no_text_is_a_placeholder(tail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_rendering, "_BASE", "0" * 36)
     tokenizer = tokenizer_of("byte-level")
     config, text = OneGenConfig(), f"Who? {tail}"
     expected = today(tokenizer, f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n")
