@@ -1,4 +1,4 @@
-"""Mutations of saved indexes, sealed again so that every size and checksum agrees, and a process that survives them."""
+"""Mutations of saved indexes, sealed again so that every size and checksum agrees, and a process to open them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def mutations(originals: Sequence[Path], number: int, folder: Path, seed: int = 
     Sealed mutations of saved indexes.
 
     Yields:
-        `tuple[Path, str, Path]`: The original, the file that was changed, and the changed copy, which is gone afterwards.
+        `tuple[Path, str, Path]`: The original, the file that was changed, and the changed copy, deleted afterwards.
     """
     rng = random.Random(seed)
     for _ in range(number):
