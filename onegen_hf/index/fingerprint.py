@@ -103,7 +103,7 @@ class ModelFingerprint:
             `ValueError`: If a part is missing or has no sensible form.
         """
         try:
-            facts = {RENAMED.get(name, name): fact for name, fact in dict(values["facts"]).items()}
+            facts = {RENAMED.get(name, name): fact for name, fact in values["facts"].items()}
             probes = np.asarray(values["probes"], dtype=np.float32)
             if not np.isfinite(probes).all():
                 raise ValueError("its probes hold NaN or infinite values")
