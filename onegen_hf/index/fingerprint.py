@@ -115,7 +115,7 @@ class ModelFingerprint:
 
     def difference(self, other: ModelFingerprint) -> str | None:
         """
-        What speaks against both being of one model.
+        The first difference that shows two different models.
 
         Args:
             other (`ModelFingerprint`)

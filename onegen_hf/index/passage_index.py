@@ -21,6 +21,7 @@ from ..data.passages import Passage
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, VectorBackend, make_backend
+from .description import backend_of, description_digest, read_description, require_unedited
 from .encode import Corpus, EncodedCorpus, as_document_store, check_settings, check_texts, encode_passages
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
@@ -29,7 +30,7 @@ from .model_name import model_name
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
 from .search import search_passages, search_rows, unit_queries
-from .storage import backend_of, description_digest, locate, read_description, require_unedited, write_directory
+from .storage import locate, write_directory
 from .update import (
     UpdatedPassages,
     UpdatePlan,

@@ -105,7 +105,7 @@ def test_links_that_lead_out_of_the_graph(tmp_path: Path) -> None:
     links[100] = 250
     faiss.copy_array_to_vector(links, index.hnsw.neighbors)
     faiss.write_index(index, str(tmp_path / "i"))
-    with pytest.raises(ValueError, match="a link of its graph leads to a row there is not"):
+    with pytest.raises(ValueError, match="a link of its graph leads to a row that does not exist"):
         read_faiss(tmp_path / "i", mmap=True)
 
 
@@ -114,7 +114,7 @@ def test_rows_of_clusters(row: int, tmp_path: Path) -> None:
     write_faiss("IVF4,Flat", tmp_path / "i")
     content = (tmp_path / "i").read_bytes()
     (tmp_path / "i").write_bytes(content[:-8] + (row % 2**64).to_bytes(8, "little"))
-    with pytest.raises(ValueError, match="name(s a row there is not| a row twice)"):
+    with pytest.raises(ValueError, match="name(s a row that does not exist| a row twice)"):
         read_faiss(tmp_path / "i", mmap=True)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from onegen_hf.hub.layout import DESCRIPTION_FILE
-from onegen_hf.index import storage
 from onegen_hf.index.checksum import sampled_sha256
+from onegen_hf.index.description import description_checksum
 
 # Loads, searches and reads the passages of each directory that is named on its input; answers with a line of JSON.
 _WORKER = """
@@ -48,7 +48,7 @@ def seal(directory: Path) -> None:
         for name in description["files"]:
             description["files"][name] = (directory / name).stat().st_size
             description["checksums"][name] = sampled_sha256(directory / name)
-        description["checksums"][DESCRIPTION_FILE] = storage._checksum(description)
+        description["checksums"][DESCRIPTION_FILE] = description_checksum(description)
     except (ValueError, LookupError, TypeError, AttributeError, OSError):
         return  # nothing that a seal could be put on
     path.write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
