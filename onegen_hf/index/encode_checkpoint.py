@@ -35,7 +35,7 @@ class EncodingCheckpoint:
     Args:
         directory (`str` or path): Created if it is missing.
         manifest (`Mapping[str, Any]`): JSON-serialisable facts; a directory with other ones is refused.
-        probe (`np.ndarray` of shape `(n, hidden)`, float32): Normalised embeddings of a few passages, by the present model.
+        probe (`np.ndarray` of shape `(n, hidden)`, float32): Normalised embeddings of a few passages.
 
     Raises:
         `ValueError`: If the directory belongs to another corpus, model or setting, or its manifest is missing.

@@ -63,7 +63,7 @@ def write_directory(
             **description,
             "files": sizes,
             "checksums": checksums,
-            "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
+            "libraries": {name: release for name in _LIBRARIES if (release := _installed_version(name))},
         }
         checksums[DESCRIPTION_FILE] = description_checksum(content)
         write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")

@@ -87,7 +87,7 @@ def _read(path: Path, mmap: bool) -> Any:
 
 
 def _read_elsewhere(path: Path, mmap: bool) -> None:
-    import_faiss()  # a missing or broken installation is told by its own error
+    import_faiss()  # a missing or broken installation has an error of its own
     limit = path.stat().st_size + _GIGABYTES * 2**30
     # -P: a file `faiss.py` in the working directory is not what is meant.
     command = [sys.executable, "-P", "-c", _TRIAL, str(path), str(mmap), str(limit), str(_SECONDS)]

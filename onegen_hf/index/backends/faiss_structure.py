@@ -223,9 +223,9 @@ class _Walk:
         # A link on a higher level leads to a node that is there as well: FAISS reads its links there without a check.
         for node in np.flatnonzero(levels > 1):
             self.file.seek(start + int(offsets[node]) * 4)
-            own = np.fromfile(self.file, "<i4", int(until[levels[node]]))
+            node_links = np.fromfile(self.file, "<i4", int(until[levels[node]]))
             for level in range(1, int(levels[node])):
-                others = own[until[level] : until[level + 1]]
+                others = node_links[until[level] : until[level + 1]]
                 others = others[others != MISSING]
                 require(
                     bool((levels[others] > level).all()), "a link of its graph leads to a level that does not exist"
@@ -295,19 +295,19 @@ class _Walk:
     def scalar_quantizer(self, dimension: int) -> int:
         """Returns the size of a code."""
         kind, _, _ = self.value("<i4"), self.value("<i4"), self.value("<f4")
-        own, size = self.value("u8"), self.value("u8")
+        declared, size = self.value("u8"), self.value("u8")
         if kind not in _SCALAR_BITS:
             raise UnknownKindError(f"scalar quantizer {kind}")
         expected = (dimension * _SCALAR_BITS[kind] + 7) // 8
-        require(own == dimension, f"its scalar quantizer has dimension {own} instead of {dimension}")
+        require(declared == dimension, f"its scalar quantizer has dimension {declared} instead of {dimension}")
         require(size == expected, f"its scalar quantizer has codes of {size} bytes instead of {expected}")
         self.finite(_SCALAR_TRAINED.get(kind, lambda d: 0)(dimension), "its scalar quantizer")
         return expected
 
     def product_quantizer(self, dimension: int) -> int:
         """Returns the size of a code."""
-        own, parts, bits = self.value("u8"), self.value("u8"), self.value("u8")
-        require(own == dimension, f"its product quantizer has dimension {own} instead of {dimension}")
+        declared, parts, bits = self.value("u8"), self.value("u8"), self.value("u8")
+        require(declared == dimension, f"its product quantizer has dimension {declared} instead of {dimension}")
         require(1 <= parts <= dimension and dimension % parts == 0, f"its product quantizer has {parts} parts")
         require(1 <= bits <= 24, f"its product quantizer has {bits} bits")
         self.finite(dimension * 2**bits, "its product quantizer")
