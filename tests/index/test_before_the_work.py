@@ -99,6 +99,12 @@ def test_texts_that_cannot_be_saved(tokenizer: Any, passage: Passage, message: s
     assert list(index) == make_corpus(8)
 
 
+@pytest.mark.parametrize("passages", [None, 5, 2.5])
+def test_what_is_no_corpus(model: Any, tokenizer: Any, passages: Any) -> None:
+    with pytest.raises(TypeError, match=f"passages={passages} must be a list of passages or a dataset"):
+        PassageIndex.build(model, tokenizer, passages, show_progress=False)
+
+
 @pytest.mark.parametrize(
     ("queries", "message"),
     [
