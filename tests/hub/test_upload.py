@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import DatasetCard, ModelCard
 from peft import LoraConfig
 from support.hub_processes import run
+from support.index_mutations import seal
 from support.loopback import LoopbackHub
 from support.tiny_models import tiny_backbone, tiny_model
 
@@ -166,8 +167,12 @@ def test_index(saved: Path) -> None:
 
 def test_index_of_an_unnamed_model(saved: Path) -> None:
     _change(saved / "index/index.json", lambda content: content.update(model_id=str(saved), revision=None))
+    with pytest.raises(ValueError, match="index.json is not what was written"):  # nobody could load it
+        index_upload(saved / "index", "o/t")
+    seal(saved / "index")
     assert "queries of `saved` and no other" in str(index_upload(saved / "index", "o/t").card)
     _change(saved / "index/index.json", lambda content: content.update(model_id=None))
+    seal(saved / "index")
     assert "queries of the model that made it and no other" in str(index_upload(saved / "index", "o/t").card)
 
 
