@@ -167,12 +167,8 @@ def test_index(saved: Path) -> None:
 
 def test_index_of_an_unnamed_model(saved: Path) -> None:
     _change(saved / "index/index.json", lambda content: content.update(model_id=str(saved), revision=None))
-    with pytest.raises(ValueError, match="index.json is not what was written"):  # nobody could load it
-        index_upload(saved / "index", "o/t")
-    seal(saved / "index")
     assert "queries of `saved` and no other" in str(index_upload(saved / "index", "o/t").card)
     _change(saved / "index/index.json", lambda content: content.update(model_id=None))
-    seal(saved / "index")
     assert "queries of the model that made it and no other" in str(index_upload(saved / "index", "o/t").card)
 
 
@@ -220,6 +216,8 @@ def _change(path: Path, change: Any) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+    if path.name == "index.json":
+        seal(path.parent)  # an edited one is not uploaded: nobody could load it
 
 
 def test_a_model_in_memory(saved: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
