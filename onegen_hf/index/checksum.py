@@ -1,4 +1,4 @@
-"""`sampled_sha256`: tells files apart that have the same size, in a time that doesn't grow with them."""
+"""`sampled_sha256`: tells files of the same size apart, in a time that does not grow with their size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MOST_BLOCKS = 128
 
 def sampled_sha256(path: Path) -> str:
     """
-    SHA-256 over a file: all of it up to 8 MiB, else over 128 blocks of 64 KiB, evenly spread, both ends among them.
+    SHA-256 over a file: all of it up to 8 MiB, else over 128 blocks of 64 KiB, evenly spread, including both ends.
 
     An index is mapped, so that loading costs nothing; reading gigabytes to check them would undo that. The sample
-    shows that a file belongs to another index. A single damaged byte in a large file can escape it.
+    shows whether a file belongs to another index, but can miss a single damaged byte in a large file.
 
     Args:
         path (`Path`)
@@ -28,7 +28,7 @@ def sampled_sha256(path: Path) -> str:
         if size <= BLOCK * MOST_BLOCKS:
             starts = list(range(0, size, BLOCK))
         else:
-            starts = [(size - BLOCK) * number // (MOST_BLOCKS - 1) for number in range(MOST_BLOCKS)]
+            starts = [(size - BLOCK) * block // (MOST_BLOCKS - 1) for block in range(MOST_BLOCKS)]
         for start in starts:
             file.seek(start)
             digest.update(file.read(BLOCK))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin")
-"""What such files are called. Their pickles run code when they are opened, save by `weights_only`."""
+"""Suffixes of such files. Their pickles run code when they are opened, except with `weights_only`."""
 
 _RECIPE = (
     "Convert the file once in the environment of its authors, without access to anything of value:\n"
@@ -30,18 +30,18 @@ _RECIPE = (
 def refuse_embeddings_file(dir_or_repo: str | os.PathLike[str]) -> None:
     """
     Raises:
-        `ValueError`: If a file with embeddings is named where an index is wanted, or a directory that holds such a
-            file and no index; says how to make an index of it.
+        `ValueError`: If the name is that of a file with embeddings, or of a directory that holds one and no index;
+            says how to make an index of it.
     """
     path = Path(dir_or_repo)
     if path.suffix.lower() not in PICKLES:
         # `pytorch_model.bin` and the like lie in many directories beside an index.
         if not path.is_dir() or (path / "index.json").is_file():
             return
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in PICKLES)
-        if not found:
+        pickles = sorted(file for file in path.iterdir() if file.suffix.lower() in PICKLES)
+        if not pickles:
             return
-        path = found[0]
+        path = pickles[0]
     raise ValueError(
         f"{path} is no index: an index is a directory with index.json, index.faiss and passages.parquet. Embeddings "
         "that were computed elsewhere become one with `PassageIndex.from_embeddings(embeddings, passages, model, "
@@ -52,7 +52,7 @@ def refuse_embeddings_file(dir_or_repo: str | os.PathLike[str]) -> None:
 
 def read_embeddings(path: str | os.PathLike[str]) -> tuple[Tensor, list[str] | None]:
     """
-    Read embeddings from a file, without running code that may be hidden in it.
+    Read embeddings from a file, without running code that it may hold.
 
     Args:
         path (`str` or path): A `.safetensors` file with one tensor, or one called `"embeddings"`; or what `torch.save`
@@ -70,16 +70,16 @@ def read_embeddings(path: str | os.PathLike[str]) -> tuple[Tensor, list[str] | N
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    found = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
-    if isinstance(found, Mapping):
-        named = {"embeddings": next(iter(found.values()), None)} if len(found) == 1 else found
-        found = (named.get("embeddings"), found.get("ids"))
-    embeddings, ids = found if isinstance(found, Sequence) and len(found) == 2 else (found, None)
+    content = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
+    if isinstance(content, Mapping):
+        named = {"embeddings": next(iter(content.values()), None)} if len(content) == 1 else content
+        content = (named.get("embeddings"), content.get("ids"))
+    embeddings, ids = content if isinstance(content, Sequence) and len(content) == 2 else (content, None)
     if not isinstance(embeddings, Tensor) or embeddings.ndim != 2:
         shape = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise ValueError(
-            f"{path} holds no embeddings of shape (n, hidden), but {shape}: give a tensor, a pair (tensor, ids), or a "
-            "mapping with 'embeddings' and 'ids'"
+            f"{path} holds no embeddings of shape (n, hidden) but {shape}: give a file with a tensor, a pair "
+            "(tensor, ids), or a mapping with 'embeddings' and 'ids'"
         )
     return embeddings, None if ids is None else [str(identifier) for identifier in ids]
 
@@ -97,7 +97,8 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about the version of a pickle that is refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file leads to any of them
+        # Not `from error`: torch advises to run the code.
         raise ValueError(
             f"{path} can't be read without running code that it may hold ({type(error).__name__}), so it is refused. "
             f"{_RECIPE}"
-        ) from error
+        ) from None

@@ -202,7 +202,13 @@ def as_document_store(passages: Any) -> DocumentStore:
     Raises:
         `TypeError` or `ValueError`: As [`DocumentStore`].
     """
-    return passages if isinstance(passages, DocumentStore) else DocumentStore(passages)
+    if isinstance(passages, DocumentStore):
+        return passages
+    if not isinstance(passages, Iterable) and not hasattr(passages, "__getitem__"):
+        raise TypeError(
+            f"passages={passages!r} must be a list of passages or a dataset, got {type(passages).__name__}"
+        )
+    return DocumentStore(passages)
 
 
 def _tokenize(

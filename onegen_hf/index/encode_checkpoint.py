@@ -27,15 +27,15 @@ _SAME_MODEL_COSINE = 0.999
 
 class EncodingCheckpoint:
     """
-    A directory of shards, each with the embeddings of consecutive rows in the order in which rows are encoded.
+    A directory of shards, each with the embeddings of consecutive passages in the order of encoding.
 
-    The manifest says what is being encoded. It holds no hash of the weights: the model is compared by what it makes of
-    a few rows of the corpus, which also sees a change that the name of the model does not tell.
+    The manifest names what is being encoded. It holds no hash of the weights: the embeddings of a few passages are
+    compared instead, which also reveals other weights under the same name.
 
     Args:
         directory (`str` or path): Created if it is missing.
         manifest (`Mapping[str, Any]`): JSON-serialisable facts; a directory with other ones is refused.
-        probe (`np.ndarray` of shape `(n, hidden)`, float32): Normalised embeddings of a few rows by today's model.
+        probe (`np.ndarray` of shape `(n, hidden)`, float32): Normalised embeddings of a few passages.
 
     Raises:
         `ValueError`: If the directory belongs to another corpus, model or setting, or its manifest is missing.
@@ -80,19 +80,19 @@ class EncodingCheckpoint:
 
     def _shards(self) -> dict[int, tuple[int, Path]]:
         """Start of each shard → its end and file; of two with one start, the longer one."""
-        found: dict[int, tuple[int, Path]] = {}
+        shards: dict[int, tuple[int, Path]] = {}
         for file in sorted(self.directory.iterdir()):
             match = _SHARD.fullmatch(file.name)
             if match:
-                found[int(match[1])] = (int(match[2]), file)
-        return found
+                shards[int(match[1])] = (int(match[2]), file)
+        return shards
 
     def finished(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """
-        Read what is done, from the first row on, up to the first gap.
+        Read what is done, from the first passage up to the first gap.
 
         Yields:
-            `tuple[int, int, np.ndarray]`: First row, end row and embeddings of each shard, float32.
+            `tuple[int, int, np.ndarray]`: First passage, end (exclusive) and embeddings of each shard, float32.
         """
         shards, start = self._shards(), 0
         while start in shards:
@@ -107,14 +107,14 @@ class EncodingCheckpoint:
             start = stop
 
     def write(self, start: int, stop: int, embeddings: np.ndarray) -> None:
-        """Store the embeddings of rows `start` to `stop` (exclusive)."""
+        """Store the embeddings of the passages from `start` to `stop` (exclusive), in the order of encoding."""
         shard = self.directory / f"embeddings-{start:010d}-{stop:010d}.safetensors"
         with atomic_file(shard, SafetensorError) as temporary:
             save_file({"embeddings": embeddings}, temporary)
 
 
 def remove_checkpoint(directory: str | os.PathLike[str]) -> None:
-    """Delete the files of an [`EncodingCheckpoint`], and the directory if nothing else is in it."""
+    """Delete the files of an [`EncodingCheckpoint`], and its directory if that is then empty."""
     root = Path(directory)
     if not root.is_dir():
         return

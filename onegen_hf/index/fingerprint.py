@@ -105,6 +105,8 @@ class ModelFingerprint:
         try:
             facts = {RENAMED.get(name, name): fact for name, fact in values["facts"].items()}
             probes = np.asarray(values["probes"], dtype=np.float32)
+            if not np.isfinite(probes).all():
+                raise ValueError("its probes hold NaN or infinite values")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"fingerprint is damaged ({error!r}): build the index again") from error
         if probes.ndim != 2:
@@ -113,7 +115,7 @@ class ModelFingerprint:
 
     def difference(self, other: ModelFingerprint) -> str | None:
         """
-        What speaks against both being of one model.
+        The first difference that shows two different models.
 
         Args:
             other (`ModelFingerprint`)

@@ -13,11 +13,11 @@ def model_name(model: Any, model_id: str | None, revision: str | None) -> tuple[
 
     Args:
         model (`OneGenForCausalLM`)
-        model_id (`str`, *optional*): As the caller knows it. Of a directory only the last part is told.
+        model_id (`str`, *optional*): As the caller knows it. Only the last part of a directory is kept.
         revision (`str`, *optional*)
 
     Returns:
-        `tuple[str | None, str | None]`: Those that are given; for what is not given, repository and commit that the
+        `tuple[str | None, str | None]`: The given name and revision; by default the repository and commit that the
         model was loaded from.
     """
     origin, commit = (model.origin.repository, model.origin.commit) if model.origin else (None, None)

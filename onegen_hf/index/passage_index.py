@@ -21,6 +21,7 @@ from ..data.passages import Passage
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, VectorBackend, make_backend
+from .description import backend_of, description_digest, read_description, require_unedited
 from .encode import Corpus, EncodedCorpus, as_document_store, check_settings, check_texts, encode_passages
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
@@ -29,8 +30,17 @@ from .model_name import model_name
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
 from .search import search_passages, search_rows, unit_queries
-from .storage import backend_of, description_digest, locate, read_description, require_unedited, write_directory
-from .update import UpdatedPassages, UpdatePlan, passage_ids, plan_removal, plan_update, row_sources, store_with_ids
+from .storage import locate, write_directory
+from .update import (
+    UpdatedPassages,
+    UpdatePlan,
+    is_text,
+    passage_ids,
+    plan_removal,
+    plan_update,
+    row_sources,
+    store_with_ids,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -309,7 +319,7 @@ class PassageIndex:
         """
         if self._ids is None:
             self._ids = passage_ids(self.passages)
-        number = pc.index(self._ids, pa.scalar(id, self._ids.type)).as_py() if isinstance(id, str) else MISSING
+        number = pc.index(self._ids, pa.scalar(id, self._ids.type)).as_py() if is_text(id) else MISSING
         return default if number == MISSING else self.passages[number]
 
     @property

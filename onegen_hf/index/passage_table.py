@@ -218,7 +218,7 @@ def _num_bytes(texts: pa.Array) -> int:
     return int(pc.sum(lengths).as_py() or 0)
 
 
-def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+def _same_type(actual: pa.DataType, expected: pa.DataType) -> bool:
     if pa.types.is_list(expected):
-        return bool(pa.types.is_list(found) and found.value_type == expected.value_type)
-    return bool(found == expected)
+        return bool(pa.types.is_list(actual) and actual.value_type == expected.value_type)
+    return bool(actual == expected)

@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard
 from ..cards import index_card
 from ..hub.commit import Upload
 from ..hub.layout import CARD, DESCRIPTION_FILE, PASSAGES_FILE, require_file
-from .storage import backend_of, read_description, require_unedited
+from .description import backend_of, read_description, require_unedited
 
 
 def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:

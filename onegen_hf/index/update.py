@@ -72,7 +72,7 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
     if not isinstance(ids, Iterable):
         raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
     unwanted, known = set(ids), passage_ids(present)
-    texts = pa.array([identifier for identifier in unwanted if _is_text(identifier)], ID_TYPE)
+    texts = pa.array([identifier for identifier in unwanted if is_text(identifier)], ID_TYPE)
     goes = pc.is_in(known, value_set=texts)
     unknown = sorted(map(repr, unwanted.difference(known.filter(goes).to_pylist())))
     if unknown:
@@ -171,7 +171,8 @@ def store_with_ids(passages: Any) -> DocumentStore:
     return as_document_store(passages)
 
 
-def _is_text(identifier: object) -> bool:
+def is_text(identifier: object) -> bool:
+    """Whether it can be an id at all: a `str` that UTF-8 can hold."""
     try:
         return isinstance(identifier, str) and identifier.encode() is not None
     except UnicodeEncodeError:

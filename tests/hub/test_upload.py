@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import DatasetCard, ModelCard
 from peft import LoraConfig
 from support.hub_processes import run
+from support.index_mutations import seal
 from support.loopback import LoopbackHub
 from support.tiny_models import tiny_backbone, tiny_model
 
@@ -215,6 +216,8 @@ def _change(path: Path, change: Any) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+    if path.name == "index.json":
+        seal(path.parent)  # an edited one is not uploaded: nobody could load it
 
 
 def test_a_model_in_memory(saved: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

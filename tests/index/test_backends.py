@@ -229,6 +229,53 @@ def test_a_device_there_is_not(device: Any, tokenizer: Any) -> None:
         build(tokenizer, make_corpus(3), TorchBackend(device))
 
 
+class ListBackend(VectorBackend):
+    """What a newcomer writes to add a vector database."""
+
+    name, file_name = "list", "vectors.json"
+
+    def __init__(self, vectors: Any = ()) -> None:
+        self.vectors = np.asarray(vectors, np.float32).reshape(-1, HIDDEN)
+
+    count = property(lambda self: len(self.vectors))  # type: ignore[assignment]
+    dimension = property(lambda self: HIDDEN)  # type: ignore[assignment]
+
+    def check(self, dimension: int, count: int) -> None:
+        assert dimension == HIDDEN
+
+    def build(self, embeddings: np.ndarray) -> None:
+        self.vectors = embeddings
+
+    def search(self, queries: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = queries.numpy() @ self.vectors.T
+        rows = np.argsort(-scores, axis=1)[:, :k]
+        return np.take_along_axis(scores, rows, axis=1), rows
+
+    def take(self, rows: np.ndarray, new: np.ndarray) -> ListBackend:
+        is_new = rows == MISSING
+        sources = np.where(is_new, self.count + np.cumsum(is_new) - 1, rows)
+        return ListBackend(np.concatenate([self.vectors, new])[sources])
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(self.vectors.tolist()))
+
+    @classmethod
+    def read(cls, path: Path, settings: Any, mmap: bool = True) -> ListBackend:
+        return cls(json.loads(path.read_text()))
+
+
+def test_a_class_and_an_entry_add_a_backend(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, ListBackend.name, ListBackend)
+    index, expected = (build(tokenizer, make_corpus(9), name) for name in ("list", "faiss"))
+    model, change = make_model(tokenizer), [Passage("p3", "", "A boat."), Passage("new", "", "A mill.")]
+    for changed in (index, expected):
+        changed.update(model, tokenizer, change, show_progress=False).remove(["p0"])
+    assert_same(index, expected)
+    index.save(tmp_path)
+    assert_same(PassageIndex.load(tmp_path), expected)
+    assert index.search_parameters == {} and index.factory is None
+
+
 # Where torch searches.
 
 

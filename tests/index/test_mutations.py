@@ -15,7 +15,7 @@ from onegen_hf.index.encode import EncodedCorpus
 
 KINDS = [
     {"backend": "torch"}, {"factory": "Flat"}, {"factory": "HNSW8"}, {"factory": "IVF4,Flat"}, {"factory": "SQ8"},
-    {"factory": "IVF4,SQ8"}, {"factory": "PQ8x4"}, {"factory": "IVF4,PQ8x4"}, {"factory": "PCA16,L2norm,Flat"},
+    {"factory": "IVF4,SQ8"}, {"factory": "PQ8x4np"}, {"factory": "IVF4,PQ8x4np"}, {"factory": "PCA16,L2norm,Flat"},
     {"factory": "IVF4_HNSW8,Flat"}, {"factory": "SQ8,RFlat"},
 ]  # fmt: skip
 COUNT = 60

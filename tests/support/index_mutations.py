@@ -1,4 +1,4 @@
-"""Mutations of saved indexes, sealed again so that every size and checksum agrees, and a process that survives them."""
+"""Mutations of saved indexes, sealed again so that every size and checksum agrees, and a process to open them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from onegen_hf.hub.layout import DESCRIPTION_FILE
-from onegen_hf.index import storage
 from onegen_hf.index.checksum import sampled_sha256
+from onegen_hf.index.description import description_checksum
 
 # Loads, searches and reads the passages of each directory that is named on its input; answers with a line of JSON.
 _WORKER = """
@@ -48,7 +48,7 @@ def seal(directory: Path) -> None:
         for name in description["files"]:
             description["files"][name] = (directory / name).stat().st_size
             description["checksums"][name] = sampled_sha256(directory / name)
-        description["checksums"][DESCRIPTION_FILE] = storage._checksum(description)
+        description["checksums"][DESCRIPTION_FILE] = description_checksum(description)
     except (ValueError, LookupError, TypeError, AttributeError, OSError):
         return  # nothing that a seal could be put on
     path.write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
@@ -119,7 +119,7 @@ def mutations(originals: Sequence[Path], number: int, folder: Path, seed: int = 
     Sealed mutations of saved indexes.
 
     Yields:
-        `tuple[Path, str, Path]`: The original, the file that was changed, and the changed copy, which is gone afterwards.
+        `tuple[Path, str, Path]`: The original, the file that was changed, and the changed copy, deleted afterwards.
     """
     rng = random.Random(seed)
     for _ in range(number):

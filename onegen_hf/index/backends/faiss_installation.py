@@ -43,14 +43,14 @@ def installed_distributions(names: tuple[str, ...]) -> list[str]:
     Returns:
         `list[str]`: The installed ones, in the given order.
     """
-    found = []
+    installed = []
     for name in names:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        found.append(name)
-    return found
+        installed.append(name)
+    return installed
 
 
 def check_faiss() -> Literal["cpu", "gpu"]:
@@ -105,7 +105,7 @@ def _missing_faiss_message(distributions: list[str]) -> str:
 
 
 def _reinstall_remedy(distributions: list[str]) -> str:
-    """Commands that leave one build: uninstalling first, as the files are shared, then installing the one wanted."""
+    """Commands that leave one build: uninstalling first, as the files are shared, then installing that one."""
     keep = next((name for name in distributions if name in FAISS_GPU_DISTRIBUTIONS), "faiss-cpu")
     other = " (or faiss-cpu, for a CPU)" if keep != "faiss-cpu" else ""
     uninstall = " ".join(distributions) or "faiss-cpu faiss-gpu"

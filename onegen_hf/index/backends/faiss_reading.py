@@ -20,11 +20,12 @@ path, mmap, limit, seconds = sys.argv[1], sys.argv[2] == "True", int(sys.argv[3]
 import faiss
 try:
     import resource
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
-except (ImportError, OSError):
+    for kind, value in ("CORE", 0), ("CPU", seconds), ("AS", used + limit):
+        _, most = resource.getrlimit(getattr(resource, "RLIMIT_" + kind))
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(getattr(resource, "RLIMIT_" + kind), (value, most))
+except (ImportError, OSError):  # not on Windows, and no /proc on macOS
     pass
 here = faiss.IO_FLAG_ONDISK_SAME_DIR
 try:
@@ -86,7 +87,7 @@ def _read(path: Path, mmap: bool) -> Any:
 
 
 def _read_elsewhere(path: Path, mmap: bool) -> None:
-    import_faiss()  # a missing or broken installation is told by its own error
+    import_faiss()  # a missing or broken installation has an error of its own
     limit = path.stat().st_size + _GIGABYTES * 2**30
     # -P: a file `faiss.py` in the working directory is not what is meant.
     command = [sys.executable, "-P", "-c", _TRIAL, str(path), str(mmap), str(limit), str(_SECONDS)]

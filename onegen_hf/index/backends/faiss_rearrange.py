@@ -12,7 +12,7 @@ from .faiss_installation import import_faiss
 
 def rearrange(index: Any, source: np.ndarray, embeddings: np.ndarray) -> Any:
     """
-    A FAISS index with other rows, trained as the given one.
+    A FAISS index with other rows and the same training.
 
     Vectors and codes are taken over as they stand; clusters (IVF) and codebooks (PQ) stay those of the first build; a
     graph (HNSW) is made anew. Over codes (SQ) it is made of what the codes stand for, so it may link other neighbours
@@ -20,7 +20,7 @@ def rearrange(index: Any, source: np.ndarray, embeddings: np.ndarray) -> Any:
 
     Args:
         index (`faiss.Index`): Left as it is, mapped from a file or not.
-        source (`np.ndarray` of shape `(n_rows,)`, int64): For each row wanted, the row that it is now, or -1 for the
+        source (`np.ndarray` of shape `(n_rows,)`, int64): For each row of the result, its present row, or -1 for the
             next one of `embeddings`.
         embeddings (`np.ndarray` of shape `(n_new, hidden)`, float32): Of unit length.
 

@@ -139,7 +139,7 @@ class _Walk:
 
     def header(self) -> _Shape:
         dimension, count = self.value("<i4"), self.value("<i8")
-        self.skip(16)  # two numbers without a meaning
+        self.skip(16)  # two numbers that mean nothing
         trained, metric = self.value("u1"), self.value("<i4")
         require(metric == _INNER_PRODUCT, f"it does not compare by inner product (FAISS metric type {metric})")
         require(trained == 1, "it is not trained")
@@ -185,14 +185,14 @@ class _Walk:
         levels_known = self.value("u8")
         require(1 <= levels_known <= 64, f"its graph knows {levels_known} levels")
         chances = np.frombuffer(self.bytes(levels_known * 8), "<f8")
-        require(bool(((chances >= 0) & (chances <= 1)).all()), "its chances of a level are none")
+        require(bool(((chances >= 0) & (chances <= 1)).all()), "its level probabilities are out of range")
         # Links of a node up to each level: 2 m on the lowest, m on the others.
         until = self.array("<i4", levels_known + 1, "its links per level").astype(np.int64)
         m = int(until[1]) // 2
         expected = np.concatenate([[0], m * np.arange(2, levels_known + 2)])
         require(1 <= m <= 2**12 and np.array_equal(until, expected), "its links per level are no steps of one size")
         levels = self.array("<i4", shape.count, "its levels")
-        require(bool(((levels >= 1) & (levels <= levels_known)).all()), "a node is on a level that there is not")
+        require(bool(((levels >= 1) & (levels <= levels_known)).all()), "a node is on a level that does not exist")
         offsets = self.array("<u8", shape.count + 1, "its offsets")
         require(
             np.array_equal(offsets, np.concatenate([[0], np.cumsum(until[levels])]).astype(np.uint64)),
@@ -217,16 +217,19 @@ class _Walk:
         for _ in range(0, expected, _BLOCK):
             block = np.fromfile(self.file, "<i4", min(_BLOCK, expected))
             require(
-                bool(((block >= MISSING) & (block < count)).all()), "a link of its graph leads to a row there is not"
+                bool(((block >= MISSING) & (block < count)).all()),
+                "a link of its graph leads to a row that does not exist",
             )
-        # A link on a higher level leads to a node that is there as well: FAISS reads the links of it without a look.
+        # A link on a higher level leads to a node that is there as well: FAISS reads its links there without a check.
         for node in np.flatnonzero(levels > 1):
             self.file.seek(start + int(offsets[node]) * 4)
-            own = np.fromfile(self.file, "<i4", int(until[levels[node]]))
+            node_links = np.fromfile(self.file, "<i4", int(until[levels[node]]))
             for level in range(1, int(levels[node])):
-                others = own[until[level] : until[level + 1]]
+                others = node_links[until[level] : until[level + 1]]
                 others = others[others != MISSING]
-                require(bool((levels[others] > level).all()), "a link of its graph leads to a level there is not")
+                require(
+                    bool((levels[others] > level).all()), "a link of its graph leads to a level that does not exist"
+                )
 
     # Clusters.
 
@@ -283,7 +286,7 @@ class _Walk:
         for length in lengths[lengths > 0].tolist():
             self.skip(length * size)
             rows = np.frombuffer(self.bytes(length * 8), "<i8")
-            require(bool(((rows >= 0) & (rows < shape.count)).all()), "a list names a row there is not")
+            require(bool(((rows >= 0) & (rows < shape.count)).all()), "a list names a row that does not exist")
             seen[rows] = True
         require(bool(seen.all()), "its lists name a row twice")
 
@@ -292,19 +295,19 @@ class _Walk:
     def scalar_quantizer(self, dimension: int) -> int:
         """Returns the size of a code."""
         kind, _, _ = self.value("<i4"), self.value("<i4"), self.value("<f4")
-        own, size = self.value("u8"), self.value("u8")
+        declared, size = self.value("u8"), self.value("u8")
         if kind not in _SCALAR_BITS:
             raise UnknownKindError(f"scalar quantizer {kind}")
         expected = (dimension * _SCALAR_BITS[kind] + 7) // 8
-        require(own == dimension, f"its scalar quantizer has dimension {own} instead of {dimension}")
+        require(declared == dimension, f"its scalar quantizer has dimension {declared} instead of {dimension}")
         require(size == expected, f"its scalar quantizer has codes of {size} bytes instead of {expected}")
         self.finite(_SCALAR_TRAINED.get(kind, lambda d: 0)(dimension), "its scalar quantizer")
         return expected
 
     def product_quantizer(self, dimension: int) -> int:
         """Returns the size of a code."""
-        own, parts, bits = self.value("u8"), self.value("u8"), self.value("u8")
-        require(own == dimension, f"its product quantizer has dimension {own} instead of {dimension}")
+        declared, parts, bits = self.value("u8"), self.value("u8"), self.value("u8")
+        require(declared == dimension, f"its product quantizer has dimension {declared} instead of {dimension}")
         require(1 <= parts <= dimension and dimension % parts == 0, f"its product quantizer has {parts} parts")
         require(1 <= bits <= 24, f"its product quantizer has {bits} bits")
         self.finite(dimension * 2**bits, "its product quantizer")
