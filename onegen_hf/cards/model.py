@@ -14,7 +14,7 @@ from ..configuration import OneGenConfig
 from ..hub.layout import TRAINING_RUN_FILE
 from ..hub.names import hub_id, public_name
 from .evaluation import metric_entry, read_report, report_entries, training_metrics
-from .template import fill
+from .template import Verbatim, fill
 from .training import emissions, training_facts
 from .training_record import read_record
 
@@ -110,7 +110,7 @@ def model_card(
         evaluated_on=evaluated_on,
         reports=[read_report(report) for report in reports],
         carbon=carbon,
-        notes=notes,
+        notes=Verbatim(notes),
     )
 
 

@@ -30,6 +30,7 @@ from ..hub.origin import Origin
 from ..presets import unknown_tokens, with_tokens
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
+from .loading_options import checked_options, pickles_explained
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -129,17 +130,23 @@ class OneGenForCausalLM(OneGenMixin):
             tokens (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): The tokens of a checkpoint that has no
                 `onegen` section; for the paper's released models `"multi-hop-paper"`, `"self-rag-paper"` or
                 `"entity-linking-paper"`, which bring their formats too (see [`with_tokens`]). No weight changes.
-            kwargs: As for `AutoModelForCausalLM.from_pretrained`.
+            kwargs: As for `AutoModelForCausalLM.from_pretrained`. Weights as a pickle (`*.bin`) are read with
+                `use_safetensors=False` only.
 
         Returns:
             `OneGenForCausalLM`: Of the class that belongs to the backbone.
 
         Raises:
-            `ValueError`: If the checkpoint has neither an `onegen` section nor `tokens` are given.
+            `OSError`: If there is no such checkpoint, or it has no weights as safetensors.
+            `ValueError`: If the checkpoint has no `onegen` section and `tokens` is not passed, if the section cannot
+                be read, or for a `dtype` that weights cannot have.
         """
         name = pretrained_model_name_or_path
+        checked_options(kwargs)  # before anything is downloaded
         if issubclass(cls, PreTrainedModel):
-            loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
+            kwargs = checked_options(kwargs)
+            with pickles_explained(name, kwargs):
+                loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
             known = hub_id(str(name))
             _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
         elif is_adapter(name, **kwargs):
