@@ -41,7 +41,7 @@ class TrainingRun(TrainerCallback):
 
     Attributes:
         datasets (`list[str]`): Names of the training data, where the caller knows them.
-        recipe (`dict[str, Any]`): Options beside the training arguments, where there are any.
+        recipe (`dict[str, Any]`): Options in addition to the training arguments.
         changed_on_resuming (`dict[str, Any]`): The settings with which the checkpoint was trained that this run was
             resumed from, where they were others.
     """

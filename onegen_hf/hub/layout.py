@@ -18,7 +18,7 @@ INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"
 _SHARD = "-".join(("model", "[0-9]" * 5, "of", "[0-9]" * 5))
-# Exact names, and the pattern of shards, so that no pickle (*.bin, *.pt) and nothing private beside them goes along.
+# Exact names, and the pattern of shards, so that no pickle (*.bin, *.pt) and no private file is pushed with them.
 MODEL_FILES = (
     # transformers
     "config.json", "generation_config.json", "model.safetensors", f"{_SHARD}.safetensors",

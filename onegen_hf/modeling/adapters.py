@@ -178,7 +178,7 @@ def _with_own_revision(options: dict[str, Any]) -> dict[str, Any]:
 
 def _download(repo_id: str, options: dict[str, Any]) -> Path:
     found = _with_own_revision({name: options[name] for name in _SNAPSHOT_OPTIONS if name in options})
-    # Not what else lies there: a checkpoint of the trainer, or weights as a pickle that nobody asked for.
+    # Skip the trainer's checkpoints, and weights as a pickle unless the caller asked for them.
     pickle = () if options.get("use_safetensors", True) else (ADAPTER_WEIGHTS_NAME,)
     return Path(
         snapshot_download(repo_id, allow_patterns=[*_DOWNLOADED, *pickle], ignore_patterns="checkpoint-*/*", **found)

@@ -279,7 +279,7 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
         return existing
     # A direct base, or the Auto classes (trust_remote_code) would put another class of the same name over this one.
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
-    # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
+    # Pickles and saved checkpoints find the class through the package's root, wherever this file is.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
     # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
     conversions = get_checkpoint_conversion_mapping(backbone.__name__)

@@ -46,20 +46,21 @@ class DataArguments:
     Args:
         datasets (`list[str]`): Dataset repositories (local or on the Hub) with the configs `documents` and `examples`.
             Their documents form one corpus.
-        num_examples (`list[int]`, *optional*): The first so many training examples of each dataset; by default all.
+        num_examples (`list[int]`, *optional*): How many training examples to take of each dataset, from its
+            beginning; all by default.
         train_split (`str`, *optional*, defaults to `"train"`)
         eval_split (`str`, *optional*): Split to evaluate on, in the datasets that have it; by default none.
-        num_eval_examples (`int`, *optional*): The first so many evaluation examples of each dataset.
+        num_eval_examples (`int`, *optional*): How many evaluation examples to take of each dataset.
     """
 
     datasets: list[str] = field(metadata={"help": "Repositories with the configs documents and examples."})
     num_examples: list[int] | None = field(
-        default=None, metadata={"help": "The first so many training examples of each dataset."}
+        default=None, metadata={"help": "Training examples to take of each dataset; default: all."}
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on."})
     num_eval_examples: int | None = field(
-        default=None, metadata={"help": "The first so many evaluation examples of each dataset."}
+        default=None, metadata={"help": "Evaluation examples to take of each dataset; default: all."}
     )
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class DataArguments:
 @dataclass
 class FormatArguments:
     """
-    Settings of [`OneGenConfig`]; what is not given stays as the checkpoint has it, or at its default.
+    Settings of [`OneGenConfig`]. An option that is left out keeps the value of the checkpoint, or its default.
 
     Args:
         tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one
@@ -113,11 +114,11 @@ class FormatArguments:
             raise ValueError(f"tokens={self.tokens!r} is unknown: choose one of {sorted(TOKEN_PRESETS)}")
 
     def apply_to(self, settings: OneGenConfig) -> OneGenConfig:
-        """The settings with what was given here in place of their own."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
+        """The checkpoint's settings, overridden by the options that are set here."""
+        options = {name: value for name, value in asdict(self).items() if value is not None}
         if self.tokens is not None:
-            settings = with_tokens(settings, given.pop("tokens"))
-        return OneGenConfig.from_dict({**settings.to_dict(), **given})
+            settings = with_tokens(settings, options.pop("tokens"))
+        return OneGenConfig.from_dict({**settings.to_dict(), **options})
 
 
 def load_for_training(

@@ -1,4 +1,4 @@
-"""`OneGenTrainer`: the joint objective on transformers' Trainer, through its documented hooks only."""
+"""`OneGenTrainer`: the joint objective on transformers' Trainer."""
 
 from __future__ import annotations
 
