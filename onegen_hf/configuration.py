@@ -150,9 +150,22 @@ class OneGenConfig:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> OneGenConfig | None:
-        """Read the section of a backbone's config, or `None` when it has none."""
+        """
+        Read the section of a backbone's config, or `None` when it has none.
+
+        Raises:
+            `ValueError`: If the section cannot be read; names the checkpoint and the setting.
+        """
         section = getattr(config, CONFIG_KEY, None)
-        return None if section is None else cls.from_dict(section)
+        if section is None:
+            return None
+        where = f"{config.name_or_path}: config.json" if getattr(config, "name_or_path", "") else "the config"
+        if not isinstance(section, Mapping):
+            raise ValueError(f"{where} has {CONFIG_KEY}={section!r}, which must be a section of settings (an object)")
+        try:
+            return cls.from_dict(section)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where} has an {CONFIG_KEY!r} section that cannot be read: {error}") from error
 
     def attach_to(self, config: PreTrainedConfig) -> None:
         """Write the section into a backbone's config, so that `save_pretrained` keeps it."""

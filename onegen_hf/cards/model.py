@@ -14,7 +14,7 @@ from ..configuration import OneGenConfig
 from ..hub.layout import TRAINING_RUN_FILE
 from ..hub.names import hub_id, public_name
 from .evaluation import metric_entry, read_report, report_entries, training_metrics
-from .template import fill
+from .template import Verbatim, fill
 from .training import emissions, training_facts
 from .training_record import read_record
 
@@ -38,8 +38,8 @@ def model_card(
     """
     Make the card of a saved checkpoint.
 
-    It reads config.json, and of adapter_config.json, training_run.json, training_args.json, trainer_state.json,
-    eval_results.json and codecarbon's emissions.csv what is there; what is not known is left out.
+    It reads config.json and, where they exist, adapter_config.json, training_run.json, training_args.json,
+    trainer_state.json, eval_results.json and codecarbon's emissions.csv. Unknown facts are left out.
 
     Args:
         directory (`str` or path): Where [`OneGenTrainer`] saved the model.
@@ -48,8 +48,8 @@ def model_card(
         notes (`str`, *optional*): Further sections in Markdown.
         results (`Mapping[str, float]`, *optional*): Further metrics, by name.
         evaluated_on (`str`, *optional*, defaults to `"evaluation split"`): Name of the data behind the metrics.
-        reports (`Sequence[str]`, *optional*): Output directories of `onegen-hf evaluate`; their scores are told with
-            confidence intervals. That they are of this very model is not checked here, but by [`model_upload`].
+        reports (`Sequence[str]`, *optional*): Output directories of `onegen-hf evaluate`; the card lists
+            their scores with confidence intervals. Whether they belong to this model is checked by the command `push`.
         base_model (`str`, *optional*): What the model was made from; by default as recorded.
         merged_from (`str` or path, *optional*): The adapter that was merged into this model; the records are read
             there.
@@ -110,7 +110,7 @@ def model_card(
         evaluated_on=evaluated_on,
         reports=[read_report(report) for report in reports],
         carbon=carbon,
-        notes=notes,
+        notes=Verbatim(notes),
     )
 
 

@@ -25,7 +25,7 @@ EMISSIONS_FILE = "emissions.csv"
 
 def training_facts(directory: Path, settings: OneGenConfig, adapter: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Collect what a training recorded, as the template wants it; what is not known is empty.
+    Collect what a training recorded for the template. Unknown facts are empty.
 
     Args:
         directory (`Path`): Where the training saved.

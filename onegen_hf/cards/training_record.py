@@ -41,13 +41,16 @@ class TrainingRun(TrainerCallback):
 
     Attributes:
         datasets (`list[str]`): Names of the training data, where the caller knows them.
-        recipe (`dict[str, Any]`): Options beside the training arguments, where there are any.
+        recipe (`dict[str, Any]`): Options in addition to the training arguments.
+        changed_on_resuming (`dict[str, Any]`): The settings with which the checkpoint was trained that this run was
+            resumed from, where they were others.
     """
 
     def __init__(self, model: torch.nn.Module, base_model: str | None = None) -> None:
         self.base_model = base_model
         self.datasets: list[str] = []
         self.recipe: dict[str, Any] = {}
+        self.changed_on_resuming: dict[str, Any] = {}
         sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
         self._parameters = {
             "parameters": sum(size for size, _ in sizes),
@@ -95,6 +98,7 @@ class TrainingRun(TrainerCallback):
             "examples": len(trainer.train_dataset) if isinstance(trainer.train_dataset, Sized) else None,
             "documents": len(corpus) if isinstance(corpus, Sized) else None,
             "recipe": public_values({**self.recipe, **changed_options(args)}),
+            **({"changed_on_resuming": public_values(self.changed_on_resuming)} if self.changed_on_resuming else {}),
             "steps": state.global_step,
             "epochs": state.epoch,
             "losses": losses[:1] + losses[1:][-1:],

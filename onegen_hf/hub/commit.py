@@ -13,10 +13,9 @@ from huggingface_hub import (
     HfApi,
     RepoCard,
 )
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from .layout import (
-    CARD,
-)
+from .layout import CARD, refuse_links
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,33 @@ class Upload:
     card: RepoCard
     replaces: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError as error:
+            raise ValueError(
+                f"repo_id={self.repo_id!r} is no name of a repository, such as org/name: {error}"
+            ) from error
+        refuse_links(self.directory, self.files)
+
+    def left_behind(self) -> list[str]:
+        """What lies in the directory and is not pushed, by name; folders end with `/`."""
+        parts = {name.partition("/")[0] for name in (*self.files, CARD)}
+        return sorted(
+            f"{entry.name} (link)" if entry.is_symlink() else f"{entry.name}/" if entry.is_dir() else entry.name
+            for entry in self.directory.iterdir()
+            if entry.name not in parts
+        )
+
     def describe(self) -> str:
-        """The repository, and the files with their sizes."""
+        """The repository, the files with their sizes, and what stays behind."""
         sizes = [(name, (self.directory / name).stat().st_size) for name in self.files]
         lines = [f"{size:>14,}  {name}" for name, size in [*sizes, (CARD, len(str(self.card).encode()))]]
+        left = self.left_behind()
+        if left:
+            # A name may hold anything, control characters too.
+            shown = [name if name.isprintable() else ascii(name) for name in left]
+            lines.append(f"left behind: {', '.join(shown)}")
         return "\n".join([f"{self.repo_type} {self.repo_id}", *lines])
 
     def push(

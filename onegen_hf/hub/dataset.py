@@ -27,7 +27,7 @@ def dataset_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: b
     Args:
         directory (`str` or path)
         repo_id (`str`)
-        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md to the letter; otherwise its code loads
+        keep_card (`bool`, *optional*, defaults to `False`): Push README.md unchanged; otherwise its code loads
             the dataset from `repo_id`.
 
     Raises:

@@ -17,8 +17,25 @@ INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"
-# By name, so that neither pickles (*.bin, *.pt) nor the state of the optimizer nor anything private goes along.
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", f"{SHIM_MODULE}.py")
+_SHARD = "-".join(("model", "[0-9]" * 5, "of", "[0-9]" * 5))
+# Exact names, and the pattern of shards, so that no pickle (*.bin, *.pt) and no private file is pushed with them.
+MODEL_FILES = (
+    # transformers
+    "config.json", "generation_config.json", "model.safetensors", f"{_SHARD}.safetensors",
+    "model.safetensors.index.json",
+    # PEFT
+    "adapter_config.json", "adapter_model.safetensors",
+    # tokenizers
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "additional_chat_templates/*.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
+    "sentencepiece.bpe.model", "sentencepiece.model", "spm.model", "normalizer.json", "tekken.json",
+    # sentence-transformers
+    "modules.json", "config_sentence_transformers.json", "onegen_sentence_transformer.json",
+    # this package, and what a training records of itself
+    f"{SHIM_MODULE}.py", TRAINING_RUN_FILE, "training_args.json", "trainer_state.json", "train_results.json",
+    "eval_results.json", "all_results.json",
+)  # fmt: skip
+"""What belongs to a model and is pushed with it."""
 # What an older push may have left, and would be loaded in place of this one's weights.
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 
@@ -32,11 +49,32 @@ def require_file(directory: str | os.PathLike[str], name: str, remedy: str) -> P
 
     Raises:
         `FileNotFoundError`: If it does not; the message ends with `remedy`.
+        `ValueError`: If it is a link.
     """
     root = Path(directory)
+    refuse_links(root, [name])
     if not (root / name).is_file():
         raise FileNotFoundError(f"{root / name} is missing: {remedy}")
     return root
+
+
+def is_linked(root: Path, name: str) -> bool:
+    """Whether a file is a link, or lies in a linked folder of a directory, and so may be anything of this machine."""
+    path = root / name
+    return any(part.is_symlink() for part in (path, *path.parents[: len(Path(name).parts) - 1]))
+
+
+def refuse_links(root: Path, names: Sequence[str]) -> None:
+    """
+    Raises:
+        `ValueError`: If one of the files of a directory is a link, which is not followed.
+    """
+    linked = [name for name in names if is_linked(root, name)]
+    if linked:
+        raise ValueError(
+            f"{', '.join(linked)} in {root}: links are not followed, since they may lead to private files. Put the "
+            "files themselves there (`cp -rL`)"
+        )
 
 
 def matching_files(root: Path, patterns: Sequence[str]) -> tuple[str, ...]:

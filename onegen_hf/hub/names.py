@@ -1,4 +1,4 @@
-"""`public_name`: what can be told of models and data without telling where they lie on this machine."""
+"""`public_name`: names of models and data without their paths on this machine."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class ContrastiveLoss(nn.Module, ABC):
             targets (`Tensor` of shape `(n_anchors, n_candidates)`): See the class.
 
         Returns:
-            `Tensor` of shape `(n_anchors,)`: One loss per anchor; only anchors with a positive and a negative come in.
+            `Tensor` of shape `(n_anchors,)`: One loss per anchor. Every anchor passed has a positive and a negative.
         """
 
     def forward(

@@ -43,23 +43,28 @@ def gather_candidates(embeddings: Tensor, keys: Tensor, targets: Tensor) -> Cand
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return Candidates(embeddings, targets)
     rows = torch.tensor([embeddings.shape[0]], device=embeddings.device)
-    sizes = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    sizes = [torch.empty_like(rows) for _ in range(dist.get_world_size())]  # (1,) per process
     dist.all_gather(sizes, rows)
     longest = int(max(sizes))
-    padded_embeddings = pad(embeddings, (0, 0, 0, longest - embeddings.shape[0]))
-    padded_keys = pad(keys, (0, longest - keys.shape[0]))
+    # all_gather takes tensors of one shape: pad to the longest process, and cut afterwards.
+    padded_embeddings = pad(embeddings, (0, 0, 0, longest - embeddings.shape[0]))  # (longest, hidden)
+    padded_keys = pad(keys, (0, longest - keys.shape[0]))  # (longest,)
     all_keys = [torch.empty_like(padded_keys) for _ in sizes]
     dist.all_gather(all_keys, padded_keys.contiguous())
-    gathered = all_gather_with_gradient(padded_embeddings.contiguous())
+    gathered = all_gather_with_gradient(padded_embeddings.contiguous())  # (longest, hidden) per process
+    # (n_all, hidden) and (n_all,), where n_all counts the candidates of every process
     embeddings = torch.cat([part[: int(size)] for part, size in zip(gathered, sizes, strict=True)])
     keys_of_all = torch.cat([part[: int(size)] for part, size in zip(all_keys, sizes, strict=True)])
 
     if not keys_of_all.shape[0]:
         return Candidates(embeddings, targets)
+    # (n_all, n_all): which copies are of the same passage
     same = keys_of_all.unsqueeze(1) == keys_of_all.unsqueeze(0)
     first_copy = same.int().argmax(dim=1) == torch.arange(keys_of_all.shape[0], device=keys_of_all.device)
     # A candidate takes this process's verdict on the passage with the same key, whichever process's copy it is.
+    # (n_candidates, n_all)
     known = keys.unsqueeze(1) == keys_of_all.unsqueeze(0)
+    # (n_anchors, n_all): a negative, unless this process knows better
     joined = torch.full((targets.shape[0], keys_of_all.shape[0]), NEGATIVE, dtype=targets.dtype, device=targets.device)
     if targets.shape[1]:
         joined = torch.where(known.any(dim=0), targets[:, known.int().argmax(dim=0)], joined)

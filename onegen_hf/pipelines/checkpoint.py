@@ -12,6 +12,7 @@ from ..index import PassageIndex
 from ..modeling.auto import OneGenForCausalLM, backbone_class_of, convert
 from ..modeling.default_index import default_index
 from ..modeling.int8 import is_quantized_for_cpu
+from ..modeling.wrapped import refuse_wrapped
 from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 
@@ -35,6 +36,7 @@ def prepare_checkpoint(model: Any, tokenizer: Any, preset: str | RetrievalTokens
     """
     if tokenizer is None:
         raise ValueError("tokenizer is missing: pass the one that was saved with the model")
+    refuse_wrapped(model)
     if preset is not None:
         model = convert(model)
         model.set_onegen_config(with_preset(model.onegen_config, preset))

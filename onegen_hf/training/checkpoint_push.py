@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress
 
-from ..hub.layout import MODEL_FILES, matching_files
+from ..hub.layout import MODEL_FILES, is_linked, matching_files
 
 
 def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
@@ -31,8 +31,10 @@ def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
         return
     trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
     # A copy, because `save_total_limit` may delete the checkpoint before it is sent.
-    for name in matching_files(Path(checkpoint_folder), MODEL_FILES):
-        shutil.copy(Path(checkpoint_folder, name), args.output_dir)
+    for name in _model_files(Path(checkpoint_folder)):
+        target = Path(args.output_dir, name)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(Path(checkpoint_folder, name), target)
     by_step = args.save_strategy == SaveStrategy.STEPS
     when = f"step {trainer.state.global_step}" if by_step else f"epoch {int(trainer.state.epoch)}"
     upload = functools.partial(
@@ -43,8 +45,7 @@ def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
         revision=args.hub_revision,
         run_as_future=True,
     )
-    files = list(matching_files(Path(args.output_dir), MODEL_FILES))
-    jobs = [upload(folder_path=args.output_dir, allow_patterns=files)]
+    jobs = [upload(folder_path=args.output_dir, allow_patterns=_model_files(Path(args.output_dir)))]
     if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         last = args.hub_strategy == HubStrategy.CHECKPOINT
         folder = "last-checkpoint" if last else Path(checkpoint_folder).name
@@ -53,3 +54,7 @@ def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
         trainer.push_in_progress.jobs.extend(jobs)
     else:
         trainer.push_in_progress = PushInProgress(jobs)
+
+
+def _model_files(folder: Path) -> list[str]:
+    return [name for name in matching_files(folder, MODEL_FILES) if not is_linked(folder, name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from ..hub.layout import TRAINING_RUN_FILE
 from ..hub.names import public_values
 from .arguments import OneGenTrainingArguments
 from .resuming import checkpoints_in, fault_of, last_whole_checkpoint
+
+logger = logging.getLogger(__name__)
 
 ARGUMENTS_FILE = "training_args.json"
 STATE_FILE = "trainer_state.json"
@@ -43,40 +46,45 @@ def settings_of(
     return _joined(arguments, public_values(recipe), facts or {})
 
 
-def check_same_training(
-    settings: Mapping[str, Any], output_dir: str | os.PathLike[str], checkpoint: str | None = None
-) -> None:
+def check_same_training(settings: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> None:
     """
-    Refuse to train into a folder that holds a training with other settings, or to resume such a training.
+    Refuse to train into a folder that holds a training with other settings.
 
     Args:
         settings (`Mapping[str, Any]`): From [`settings_of`].
         output_dir (`str` or path): Of the training; need not exist.
-        checkpoint (`str`, *optional*): What the training is resumed from; by default it starts afresh.
 
     Raises:
         `ValueError`: Names the settings that differ, with their old and new values.
     """
-    root = Path(checkpoint or output_dir)
-    folders = [root] if checkpoint else [root, *reversed(checkpoints_in(root))]
+    root = Path(output_dir)
+    folders = [root, *reversed(checkpoints_in(root))]
     recorded = next((folder for folder in folders if (folder / ARGUMENTS_FILE).is_file()), None)
-    if recorded is None:
-        return
-    earlier = _recorded(recorded)
+    different = {} if recorded is None else different_settings(settings, recorded)
+    if different:
+        raise ValueError(
+            f"{recorded} was trained with other settings than these: {_listed(different)}. Give another output_dir, "
+            "the same settings, or overwrite_output_dir=True (--overwrite_output_dir) to delete its checkpoints "
+            "first; to go on from one of them all the same, name it in resume_from_checkpoint"
+        )
+
+
+def different_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, tuple[Any, Any]]:
+    """
+    Compare a training with the one that wrote a folder.
+
+    Args:
+        settings (`Mapping[str, Any]`): From [`settings_of`].
+        folder (`Path`): A checkpoint, or the folder of a finished training.
+
+    Returns:
+        `dict[str, tuple]`: Setting → its value there and its value now, of those that differ.
+    """
+    earlier = _recorded(folder)
     # A recipe is that of the command; a training from Python has none.
     names = [name for name in settings if name in earlier or name in _recipe_names(settings, earlier)]
     names += sorted(_recipe_names(earlier, settings) - set(names))
-    different = {
-        name: (earlier.get(name), settings.get(name)) for name in names if earlier.get(name) != settings.get(name)
-    }
-    if not different:
-        return
-    listed = [f"{name.removeprefix(_RECIPE)}={new!r} (there: {old!r})" for name, (old, new) in different.items()]
-    raise ValueError(
-        f"{recorded} was trained with other settings than these: {', '.join(listed)}. Resuming would keep its "
-        "schedule and record settings that it was not trained with: choose another output_dir, give the same "
-        "settings, or pass overwrite_output_dir=True (--overwrite_output_dir) to delete its checkpoints first"
-    )
+    return {name: (earlier.get(name), settings.get(name)) for name in names if earlier.get(name) != settings.get(name)}
 
 
 def checkpoint_to_resume(trainer: Any, resume_from_checkpoint: str | bool | None) -> str | None:
@@ -91,7 +99,8 @@ def checkpoint_to_resume(trainer: Any, resume_from_checkpoint: str | bool | None
         `str`, *optional*: `None` to start afresh.
 
     Raises:
-        `ValueError`: If there is none, if it is damaged, or if it belongs to a training with other settings.
+        `ValueError`: If there is none, if it is damaged, or if `output_dir` belongs to a training with other settings.
+            A checkpoint that is named is resumed with other settings too, with a warning and a note in the record.
     """
     output_dir, checkpoint = str(trainer.args.output_dir), resume_from_checkpoint or None
     if trainer.args.overwrite_output_dir and checkpoint is None:
@@ -112,7 +121,16 @@ def checkpoint_to_resume(trainer: Any, resume_from_checkpoint: str | bool | None
             "for the last whole one in output_dir"
         )
     record = trainer.training_run
-    check_same_training(settings_of(trainer.args, record.recipe, record.describe(trainer)), output_dir, checkpoint)
+    settings = settings_of(trainer.args, record.recipe, record.describe(trainer))
+    if resume_from_checkpoint is True or checkpoint is None or Path(output_dir) not in Path(checkpoint).parents:
+        check_same_training(settings, output_dir)
+    if checkpoint is not None and (different := different_settings(settings, Path(checkpoint))):
+        logger.warning(
+            "%s was trained with other settings than these: %s. Its optimizer and its schedule go on from there",
+            checkpoint,
+            _listed(different),
+        )
+        record.changed_on_resuming = {name: there for name, (there, _) in different.items()}
     return checkpoint
 
 
@@ -122,6 +140,11 @@ def forget_earlier_run(output_dir: str | os.PathLike[str]) -> None:
         shutil.rmtree(folder)
     for name in (ARGUMENTS_FILE, STATE_FILE, TRAINING_RUN_FILE):
         (Path(output_dir) / name).unlink(missing_ok=True)
+
+
+def _listed(different: Mapping[str, tuple[Any, Any]]) -> str:
+    pairs = [(name.removeprefix(_RECIPE), there, now) for name, (there, now) in different.items()]
+    return ", ".join(f"{name}={now!r} (there: {there!r})" for name, there, now in pairs)
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

@@ -194,9 +194,9 @@ def _run(
     checkpoint = args.resume_from_checkpoint
     if checkpoint is None and not args.overwrite_output_dir:
         checkpoint = last_whole_checkpoint(output_dir)
-    if checkpoint is not None or not args.overwrite_output_dir:
+    if args.resume_from_checkpoint is None and not args.overwrite_output_dir:
         # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
-        check_same_training(settings_of(args, recipe), output_dir, checkpoint)
+        check_same_training(settings_of(args, recipe), output_dir)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
     model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(

@@ -1,4 +1,4 @@
-"""`OneGenTrainer`: the joint objective on transformers' Trainer, through its documented hooks only."""
+"""`OneGenTrainer`: the joint objective on transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
 from ..data.targets import POSITIVE
 from ..files import locked_folder, write_text_atomically
+from ..losses.causal_lm import causal_lm_loss, shifted_targets
 from ..losses.contrastive import count_anchors
 from ..modeling.adapters import save_adapter
 from ..modeling.auto import OneGenForCausalLM
@@ -262,12 +263,18 @@ class OneGenTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-        record: dict[str, Any] = {"tokens": int((inputs["labels"][:, 1:] != -100).sum()), "anchors": 0}
-        record["loss_gen"] = outputs.loss_gen.item() * record["tokens"]
+        rows = self._rows_that_count(inputs["labels"].shape[0])
+        predicted = shifted_targets(inputs["labels"][:rows])
+        loss_gen = outputs.loss_gen
+        if rows < inputs["labels"].shape[0]:
+            loss_gen = causal_lm_loss(outputs.logits[: predicted.numel()], predicted)
+        record: dict[str, Any] = {"tokens": predicted.numel(), "anchors": 0}
+        record["loss_gen"] = loss_gen.item() * record["tokens"]
         if outputs.loss_ret is not None:
-            targets = inputs["retrieval_targets"].cpu()
+            positions = inputs["retrieval_positions"][:rows]
+            anchors = outputs.retrieval_embeddings[:rows][positions >= 0]
+            targets = inputs["retrieval_targets"][: len(anchors)].cpu()
             keys = inputs["passage_keys"].tolist()
-            anchors = outputs.retrieval_embeddings[inputs["retrieval_positions"] >= 0]
             record["anchors"] = int(count_anchors(targets))
             record["loss_ret"] = outputs.loss_ret.item() * record["anchors"]
             record["anchor_embeddings"] = anchors.float().cpu()
@@ -275,6 +282,13 @@ class OneGenTrainer(Trainer):
             record["passages"] = dict(zip(keys, outputs.passage_embeddings.float().cpu(), strict=True))
         self._evaluation.append(record)
         return loss.detach(), None, None
+
+    def _rows_that_count(self, rows: int) -> int:
+        """Rows of a batch without those that fill the last one, which accelerate repeats from the beginning."""
+        state = self.accelerator.gradient_state
+        if self.args.world_size == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return rows
+        return min(max(state.remainder - self.args.process_index * rows, 0), rows)
 
     def evaluation_loop(
         self,

@@ -17,7 +17,7 @@ from support.training_setup import trainer_for
 from trl import TrlParser
 
 from onegen_hf import OneGenTrainingArguments, PassageIndex, RetrievalTokens
-from onegen_hf.cards import model_card
+from onegen_hf.cards import index_card, model_card
 
 TRAINING = {
     "contrastive_loss": "bpr", "bpr_negatives": "sum", "contrastive_scale": None, "lambda_gen": 1.0, "lambda_ret": 0.5,
@@ -205,3 +205,47 @@ def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
     tiny_backbone().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="has no 'onegen' section"):
         model_card(tmp_path)
+
+
+HOSTILE = "x`\n# Heading\n<script>alert(1)</script> | [click](https://evil.example) ![i](x) \x1b[2J"
+
+
+def body_of(card: Any) -> str:
+    return str(card).split("---\n", 2)[2]
+
+
+def assert_harmless(body: str) -> None:
+    """Nothing of [`HOSTILE`] is a heading, HTML, a link, a cell or an escape sequence; no code span is left open."""
+    assert "\n# Heading" not in body and "\x1b" not in body
+    outside = re.sub(r"`[^`\n]*`", "", re.sub(r"```.*?```", "", body, flags=re.DOTALL))
+    assert "`" not in outside
+    assert "<script>" not in outside and "](https://evil" not in outside.replace("\\]", "")
+    for row in (line for line in outside.splitlines() if line.startswith("|")):
+        assert not re.search(r"(?<!\\)\|\s*\\?\[click", row)
+
+
+def test_what_comes_from_an_index_of_strangers_is_text() -> None:
+    names = ("model_id", "revision", "granularity", "metric", "factory")
+    description = {
+        **dict.fromkeys(names, HOSTILE), "passages": 3, "embeddings": 3, "dimension": 32,
+        "libraries": {HOSTILE: HOSTILE},
+    }  # fmt: skip
+    body = body_of(index_card(description, "org/index"))
+    assert_harmless(body)
+    assert re.findall(r"^#+ .*", body, re.MULTILINE) == ["# index", "## Use"] and "&lt;script&gt;" in body
+
+
+def test_what_comes_from_a_model_of_strangers_is_text(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    config["onegen"]["tokens"] |= {"query": "<q>`# x", "generation": [HOSTILE]}
+    (saved / "config.json").write_text(json.dumps(config))
+    run = {**RUN, "base_model": HOSTILE, "datasets": [HOSTILE], "libraries": {HOSTILE: HOSTILE}}
+    run |= {"recipe": {"system_prompt": "```\n# Heading\n<script>"}, "devices": {"number": 1, "name": HOSTILE}}
+    write(saved, training_run=run, training_args=TRAINING, eval_results={f"eval_{HOSTILE}": 0.5})
+    body = body_of(model_card(saved, repo_id="org/model", evaluated_on=HOSTILE))
+    assert_harmless(body)
+    assert "## Citation" in body and "λg" in body
+
+
+def test_the_callers_own_notes_stay_markdown(saved: Path) -> None:
+    assert "## Notes\n\n| a | b |" in str(model_card(saved, repo_id="org/model", notes="## Notes\n\n| a | b |"))

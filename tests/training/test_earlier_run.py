@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def test_other_settings_are_refused_by_name(
 ) -> None:
     before = {file: file.read_bytes() for file in earlier.rglob("*.*") if file.is_file()}
     trainer = trainer_for(base_tokenizer, earlier, **{**SAVING, **changes})
-    with pytest.raises(ValueError, match=named + ".*choose another output_dir.*overwrite_output_dir=True"):
+    with pytest.raises(ValueError, match=named + ".*Give another output_dir.*overwrite_output_dir=True"):
         trainer.train(resume_from_checkpoint=resume)
     assert {file: file.read_bytes() for file in earlier.rglob("*.*") if file.is_file()} == before
 
@@ -65,6 +67,16 @@ def test_a_training_without_checkpoints_is_not_replaced_silently(base_tokenizer:
         trainer_for(base_tokenizer, tmp_path, lambda_ret=0.5).train()
 
 
+def test_a_named_checkpoint_is_resumed_with_other_settings_and_that_is_recorded(
+    earlier: Path, base_tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = trainer_for(base_tokenizer, earlier, **{**SAVING, "max_steps": 3})
+    trainer.train(resume_from_checkpoint=str(earlier / "checkpoint-2"))
+    assert trainer.state.global_step == 3 and "max_steps=3 (there: 2)" in caplog.text
+    trainer.save_model()
+    assert json.loads((earlier / "training_run.json").read_text())["changed_on_resuming"] == {"max_steps": 2}
+
+
 def test_overwriting(earlier: Path, base_tokenizer: Any) -> None:
     trainer = trainer_for(
         base_tokenizer, earlier, **{**SAVING, "max_steps": 1, "lambda_ret": 0.5}, overwrite_output_dir=True
@@ -77,8 +89,6 @@ def test_overwriting(earlier: Path, base_tokenizer: Any) -> None:
 
 
 def test_a_folder_in_which_another_training_writes(base_tokenizer: Any, tmp_path: Path) -> None:
-    import threading
-
     trainer, locked, release = trainer_for(base_tokenizer, tmp_path), threading.Event(), threading.Event()
 
     def other() -> None:

@@ -104,3 +104,29 @@ def test_two_processes_equal_one(case: str, pair: list[dict[str, Any]], base_tok
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     for name in ("eval_loss_gen", "eval_recall@1", "eval_recall@5", "eval_mrr", "eval_num_passages"):
         assert pair[0][case]["metrics"][name] == pytest.approx(expected["metrics"][name], rel=1e-4), name
+
+
+UNEVEN = [5, 6, 7]
+
+
+def evaluate_uneven_sets(rank: int, directory: str) -> dict[str, Any]:
+    """Metrics by the number of examples, which two batches of two do not divide."""
+    tokenizer = build_tokenizer()
+    found = {}
+    for number in UNEVEN:
+        torch.manual_seed(0)
+        trainer = trainer_for(
+            tokenizer, Path(directory), eval_dataset=dataset(range(number)), per_device_eval_batch_size=2
+        )
+        found[str(number)] = trainer.evaluate()
+    return found
+
+
+def test_no_example_counts_twice_in_an_evaluation(tmp_path: Path) -> None:
+    from support.two_processes import run_together
+
+    expected = evaluate_uneven_sets(0, str(tmp_path / "one"))
+    for found in run_together(evaluate_uneven_sets, tmp_path / "store", str(tmp_path / "two")):
+        for number in map(str, UNEVEN):
+            for name in ("eval_loss_gen", "eval_recall@1", "eval_recall@5", "eval_mrr", "eval_num_passages"):
+                assert found[number][name] == pytest.approx(expected[number][name], rel=1e-4), (number, name)

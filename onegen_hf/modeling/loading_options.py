@@ -1,0 +1,57 @@
+"""What `from_pretrained` is asked for: a dtype that weights can have, and weights that are no pickle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+FLOATING = ("float32", "bfloat16", "float16", "float64")
+
+
+def checked_options(options: dict[str, Any]) -> dict[str, Any]:
+    """
+    The options of a `from_pretrained`, with `use_safetensors=True` unless they say otherwise.
+
+    Args:
+        options (`dict[str, Any]`): Its keyword arguments.
+
+    Raises:
+        `ValueError`: For a dtype that is none, or none that weights are computed in.
+    """
+    for name in ("dtype", "torch_dtype"):
+        if name in options:
+            _check_dtype(name, options[name])
+    # A GGUF file is neither; it names itself.
+    return options if options.get("gguf_file") else {"use_safetensors": True, **options}
+
+
+def _check_dtype(name: str, value: Any) -> None:
+    if value is None or value == "auto" or isinstance(value, dict):  # a dtype for each part
+        return
+    dtype = getattr(torch, value, None) if isinstance(value, str) else value
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        hint = "; for int8, load in a floating dtype and quantize the model then" if "int" in str(value) else ""
+        raise ValueError(f"{name}={value!r} is no dtype of weights: choose one of 'auto', {_listed(FLOATING)}{hint}")
+
+
+@contextmanager
+def pickles_explained(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
+    """Say how to load a checkpoint that has its weights as a pickle only, where that is why loading failed."""
+    try:
+        yield
+    except OSError as error:
+        if options.get("use_safetensors") is True and "safetensors" in str(error):
+            raise OSError(
+                f"{name_or_path} has no weights as *.safetensors ({error}). Weights as a pickle (*.bin) are not read "
+                "unless you ask for them: pass use_safetensors=False if you trust the checkpoint, or save it again "
+                "with `save_pretrained`"
+            ) from error
+        raise
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
