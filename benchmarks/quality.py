@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import RESULTS
 from benchmarks.report import result_name, write_result
-from benchmarks.study.tiny import tiny_repository
+from benchmarks.tiny import tiny_repository
 from onegen_hf.cli.evaluate import evaluate
 from onegen_hf.cli.evaluate_arguments import EvaluateArguments
 from onegen_hf.evaluation import GroupResult, RunResult
@@ -83,7 +84,7 @@ def main() -> None:
         **{name: by_type(run) for name, run in report.results.items()},
         "minutes": round((time.perf_counter() - start) / 60, 1),
     }
-    write_result(options.name, result)
+    write_result(RESULTS / f"{options.name}.json", result)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ ROOMS = [
 NOT_IMPORTED = {
     "data_builders": {"torch", "transformers", "onegen_hf", "tests", "examples", "benchmarks", "experiments"},
     "onegen_hf": {"tests", "examples", "benchmarks", "experiments"},
+    "benchmarks": {"tests", "examples", "experiments"},
+    "experiments": {"tests", "examples"},
 }
 """Package → top-level packages that nothing in it imports."""
 MOST_FILES_AT_THE_ROOT = 8

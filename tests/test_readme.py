@@ -49,10 +49,9 @@ def commands(page: Path) -> Iterator[list[str]]:
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("onegen-hf "):
-                text = (
-                    line if line.count("'") % 2 == 0 and line.count('"') % 2 == 0 else line.partition('"$(')[0] + "x"
-                )
-                yield shlex.split(text.partition(" < ")[0], comments=True)[1:]
+                # What a shell would put in the place of `$(...)` is not known here, nor is a file of questions read.
+                text = re.split(r' --title-template\s+"\$\(| < ', line)[0]
+                yield shlex.split(text, comments=True)[1:]
 
 
 class Parsed(BaseException):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
@@ -30,6 +30,7 @@ from ..importing.renamed import renamed_arguments
 from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
+from .custom_generate import with_whole_call
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -177,16 +178,34 @@ class OneGenForCausalLM(OneGenMixin):
                 "rows: load the tokenizer that was saved with the model, or use `OneGenForCausalLM.from_backbone`."
             )
 
-    def generate(self, *args: Any, custom_generate: Any = None, streamer: Any = None, **kwargs: Any) -> Any:
-        """As `GenerationMixin.generate`; a `custom_generate` callable receives the streamer too."""
-        if streamer is not None and callable(custom_generate):
-            # transformers keeps `streamer` to itself when the decoding loop is a callable.
-            custom_generate, streamer = functools.partial(custom_generate, streamer=streamer), None
-        return super().generate(*args, custom_generate=custom_generate, streamer=streamer, **kwargs)  # type: ignore[misc]
+    def generate(self, *args: Any, custom_generate: Any = None, **kwargs: Any) -> Any:
+        """
+        As `GenerationMixin.generate`. A `custom_generate` callable receives the streamer too and honours
+        `stop_strings`; arguments that would not reach it are refused.
+        """
+        if callable(custom_generate):
+            custom_generate, kwargs = with_whole_call(custom_generate, kwargs)
+        return super().generate(*args, custom_generate=custom_generate, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
         """Nothing to do: saving writes a module that imports this class, so its source is never copied."""
+
+    # transformers asks a class's module whether it is one of its own, and reads that module's source. A joined class
+    # lives in this package, so each of these questions goes to the backbone.
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether the backbone's code is not transformers' own, which initialises weights and buffers its own way."""
+        return backbone_class_of(cls).is_custom_code()
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_attn_implementation()
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_experts_implementation()
 
     def save_pretrained(
         self,
@@ -259,6 +278,10 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
     # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
+    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
+    conversions = get_checkpoint_conversion_mapping(backbone.__name__)
+    if conversions is not None:
+        register_checkpoint_conversion_mapping(name, conversions, overwrite=True)
     setattr(sys.modules[__name__], name, made)
     return made
 

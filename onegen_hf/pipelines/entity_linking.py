@@ -14,6 +14,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
+from ..data.padding import pad_ids
 from ..generation import Usage
 from ..importing.renamed import renamed_arguments
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
@@ -23,7 +24,7 @@ from ..linking.copying import MENTION_RESERVE
 from ..linking.decoder import check_decoding
 from ..linking.embed_mentions import embed_given
 from ..linking.entities import EntityPriors, link_mentions
-from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
+from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
@@ -228,7 +229,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
         """Write the texts down again and mark their mentions."""
-        input_ids, attention_mask = pad_rows([window.prompt for window in batch], self._pad_token_id, left=True)
+        input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
         texts = [window.part for window in batch]
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),

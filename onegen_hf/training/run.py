@@ -4,7 +4,7 @@ Training from the command line, on one process or many.
 ```
 onegen-hf train --config recipes/quick_start.yaml
 accelerate launch -m onegen_hf.train --config recipes/quick_start.yaml
-torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use_cpu
+torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use-cpu
 ```
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -21,9 +22,10 @@ from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config
 
 from ..cards.training_record import changed_options
-from ..checks import checked_fields, choice, integer, list_of, optional, text
+from ..checks import checked_fields, choice, integer, optional, several, text
 from ..configuration import RENAMED, OneGenConfig
 from ..data.loading import join, load_documents, load_examples
+from ..files import locked_folder
 from ..modeling.adapters import is_adapter
 from ..modeling.auto import OneGenForCausalLM, load_adapter
 from ..modeling.backbones import load_backbone
@@ -31,6 +33,7 @@ from ..modeling.tokenizers import load_tokenizer
 from ..presets import PRESET_CHOICES, with_preset
 from ..terminal.options import OptionParser
 from .arguments import OneGenTrainingArguments
+from .earlier_run import check_same_training, settings_of
 from .resuming import last_whole_checkpoint
 from .trainer import OneGenTrainer
 
@@ -63,8 +66,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         checked_fields(
             self,
-            dataset=list_of(text()),
-            num_examples=optional(list_of(integer(least=1))),
+            dataset=several(text()),
+            num_examples=optional(several(integer(least=1))),
             train_split=text(),
             eval_split=optional(text()),
             num_eval_examples=optional(integer(least=1)),
@@ -169,11 +172,31 @@ def run(
     data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
 ) -> OneGenTrainer:
     """
-    Train and save. A run that was interrupted goes on from the last checkpoint in `output_dir`.
+    Train and save. A run that was interrupted goes on from the last whole checkpoint in `output_dir`, if it has the
+    same settings.
 
     Returns:
         [`OneGenTrainer`]: After training.
+
+    Raises:
+        `FolderLockedError`: If another training writes to `output_dir`.
+        `ValueError`: If `output_dir` holds a training with other settings, see [`check_same_training`].
     """
+    with locked_folder(str(args.output_dir), "training") if args.process_index == 0 else nullcontext():
+        return _run(data, format_arguments, args, model_config)
+
+
+def _run(
+    data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
+) -> OneGenTrainer:
+    output_dir = str(args.output_dir)
+    recipe = {**changed_options(model_config), **changed_options(format_arguments), **changed_options(data)}
+    checkpoint = args.resume_from_checkpoint
+    if checkpoint is None and not args.overwrite_output_dir:
+        checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint is not None or not args.overwrite_output_dir:
+        # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
+        check_same_training(settings_of(args, recipe), output_dir, checkpoint)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
     model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(
@@ -186,14 +209,7 @@ def run(
         peft_config=peft_config,
     )
     trainer.training_run.datasets = data.dataset
-    trainer.training_run.recipe = {
-        **changed_options(model_config),
-        **changed_options(format_arguments),
-        **changed_options(data),
-    }
-    checkpoint = args.resume_from_checkpoint
-    if checkpoint is None and args.output_dir is not None:
-        checkpoint = last_whole_checkpoint(args.output_dir)
+    trainer.training_run.recipe = recipe
     if checkpoint is not None:
         logger.warning("going on from %s; give another output_dir to start afresh", checkpoint)
     result = trainer.train(resume_from_checkpoint=checkpoint)

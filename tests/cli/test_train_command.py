@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,33 @@ def test_an_interrupted_run_goes_on(recipe: Any, tmp_path: Path, caplog: pytest.
     options = {"save_strategy": "steps", "save_steps": 1}
     main(["train", "--config", recipe(**options)])
     assert get_last_checkpoint(str(tmp_path / "run")).endswith("checkpoint-2")
-    main(["train", "--config", recipe(**options, max_steps=4)])
-    assert "going on from" in caplog.text
-    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4]
+    shutil.rmtree(tmp_path / "run" / "checkpoint-2")
+    main(["train", "--config", recipe(**options)])
+    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in caplog.text
+    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"learning_rate": 0.05}, "learning_rate=0.05 (there: 5e-05)"),
+        ({"max_steps": 4}, "max_steps=4 (there: 2)"),
+        ({"system_prompt": "Think."}, "system_prompt='Think.' (there: 'Look it up.')"),
+        ({"num_examples": [3]}, "num_examples=[3] (there: None)"),
+        ({"system_prompt": None}, "system_prompt=None (there: 'Look it up.')"),
+    ],
+)
+def test_a_folder_with_other_settings_is_refused_before_anything_is_loaded(
+    recipe: Any, changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"save_strategy": "steps", "save_steps": 1}
+    main(["train", "--config", recipe(**options)])
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr("onegen_hf.training.run.load_for_training", None)
+        main(["train", "--config", recipe(**options, **changes)])
+    assert named in str(stopped.value.code) and "overwrite_output_dir" in str(stopped.value.code)
+    main(["train", "--config", recipe(**options, **changes), "--overwrite_output_dir"])
+    main(["train", "--config", recipe(**options, **changes)])
 
 
 def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(

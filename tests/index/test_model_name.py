@@ -34,7 +34,7 @@ def test_what_is_not_given(origin: Any, given: Any, expected: Any, tmp_path: Pat
     names = {"model_id": model_id and model_id.format(here=tmp_path), "revision": revision}
     built = PassageIndex.build(model, tokenizer, make_corpus(3), show_progress=False, **names)
     assert (built.model_id, built.revision) == expected
-    vectors = built._faiss.reconstruct_n(0, 3)
+    vectors = built.backend.index.reconstruct_n(0, 3)
     built = PassageIndex.from_embeddings(vectors, make_corpus(3), model, tokenizer, **names)
     assert (built.model_id, built.revision) == expected
 

@@ -85,7 +85,7 @@ def test_embeddings_are_those_of_the_authors_program(checkpoints: dict[str, Path
         reference_embeddings(path, tokenizer, *authors_text(name, document), skipped=1) for document in DOCUMENTS
     ])  # fmt: skip
     assert index.num_rows == len(expected) == (5 if name == "multi-hop-paper" else 3)
-    found = np.stack([index._faiss.reconstruct(row) for row in range(index.num_rows)])
+    found = np.stack([index.backend.index.reconstruct(row) for row in range(index.num_rows)])
     assert np.abs(found - expected.numpy()).max() < 1e-5
 
 
@@ -242,8 +242,8 @@ def test_any_annotation_with_tags_that_are_text(checkpoints: dict[str, Path], pr
         text = "".join(generator.choice(["Ada", " ", "Moll", "'s", ".", "<", "\u00e9", "\n"]) for _ in range(9))
         rule, ids = CopyRule(markup, text, end), []
         while not rule.done:
-            ids.append(generator.choice(rule.legal()))
-            rule.take(ids[-1])
+            ids.append(generator.choice(rule.allowed_tokens()))
+            rule.advance(ids[-1])
         assert ids == [*markup.annotate(text, rule.spans).ids, end]
         assert all(text[start:stop].strip() == text[start:stop] != "" for start, stop in rule.spans)
         marks = ids.count(markup.query), ids.count(markup.continuation)
@@ -257,7 +257,7 @@ def test_mentions_of_free_rewriting(checkpoints: dict[str, Path], prefix: str) -
     rule = RewriteRule(MentionMarkup(tokenizer, preset(name)), TEXT, [tokenizer.eos_token_id])
     spans = [(0, 8), (21, 29)]
     for token in [*rule.markup.annotate(TEXT, spans).ids, tokenizer.eos_token_id]:
-        rule.take(token)
+        rule.advance(token)
     assert rule.mentions() == [(spans[0], 0), (spans[1], 1)]
 
 
@@ -323,7 +323,7 @@ def test_an_embedding_per_sentence(checkpoints: dict[str, Path]) -> None:
     name = "multi-hop-paper"
     model, tokenizer = load(checkpoints[name], name)
     built = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
-    rows = torch.tensor(np.stack([built._faiss.reconstruct(row) for row in range(5)]))
+    rows = torch.tensor(np.stack([built.backend.index.reconstruct(row) for row in range(5)]))
     ids = ["d1#1", "d0#0", "d2#0", "d0#1", "d1#0"]
     index = PassageIndex.from_embeddings(rows[[3, 0, 4, 1, 2]], DOCUMENTS, model, tokenizer, ids=ids)
     assert [index.reference(row) for row in range(5)] == ["d0#0", "d0#1", "d1#0", "d1#1", "d2#0"]
