@@ -153,25 +153,25 @@ def instance(*kinds: type) -> Rule:
     return rule
 
 
-def several(rule: Rule, empty: bool = False) -> Rule:
+def list_of(rule: Rule, empty: bool = False) -> Rule:
     """
-    A list (or tuple) of items that another rule allows; a single `str` counts as a list of one.
+    A list whose items another rule allows; a single `str` counts as a list of one.
 
     Args:
         rule (`Rule`): For the items.
         empty (`bool`, *optional*, defaults to `False`): Whether the list may be empty.
     """
 
-    def each(name: str, value: Any) -> list[Any]:
+    def items(name: str, value: Any) -> list[Any]:
         if isinstance(value, str):
             value = [value]
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{name}={value!r} must be a list, got {type(value).__name__}")
         if not value and not empty:
-            raise ValueError(f"{name}={value!r} is empty: give at least one")
+            raise ValueError(f"{name}={value!r} is empty: give at least one item")
         return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
 
-    return each
+    return items
 
 
 def optional(rule: Rule) -> Rule:

@@ -16,7 +16,7 @@ from data_builders.facts.builder import write_facts
 from data_builders.hard_negatives import make_miner
 from data_builders.registry import CONVERTERS, converter_class
 
-from ..checks import checked_fields, choice, flag, integer, optional, several, text
+from ..checks import checked_fields, choice, flag, integer, list_of, optional, text
 from ..terminal.options import OptionParser
 
 FACTS = "facts"
@@ -63,13 +63,13 @@ class BuildArguments:
     def __post_init__(self) -> None:
         checked_fields(
             self,
-            examples=several(text()),
+            examples=list_of(text()),
             output_dir=text(),
-            passages=several(text(), empty=True),
+            passages=list_of(text(), empty=True),
             on_error=choice(["raise", "skip"]),
             limit=optional(integer(least=1)),
             seed=integer(),
-            sample=several(text(), empty=True),
+            sample=list_of(text(), empty=True),
             negatives=optional(text()),
             num_mined_negatives=integer(least=0),
             license=optional(text()),

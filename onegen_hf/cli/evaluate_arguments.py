@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, number, optional, several, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from .model_arguments import AnswerArguments
 from .rules import source
 
@@ -67,7 +67,7 @@ class EvaluateArguments(AnswerArguments):
         super().__post_init__()
         checked_fields(
             self,
-            dataset=several(text()),
+            dataset=list_of(text()),
             output_dir=text(),
             index=optional(source()),
             split=text(),

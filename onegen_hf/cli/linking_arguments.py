@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-from ..checks import checked_fields, choice, flag, number, optional, several, text
+from ..checks import checked_fields, choice, flag, list_of, number, optional, text
 from .rules import threshold
 
 
@@ -56,7 +56,7 @@ class LinkingArguments:
         checked_fields(
             self,
             mode=choice(["full", "given", "detection"]),
-            in_domain=several(text(), empty=True),
+            in_domain=list_of(text(), empty=True),
             nil_threshold=optional(threshold()),
             fit_threshold=flag(),
             aliases=optional(text()),

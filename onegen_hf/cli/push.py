@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
-from ..checks import checked_fields, flag, optional, several, text
+from ..checks import checked_fields, flag, list_of, optional, text
 from ..terminal.options import OptionParser
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class PushArguments:
             revision=optional(text()),
             commit_message=optional(text()),
             merge=flag(),
-            reports=several(text(), empty=True),
-            dataset=several(text(), empty=True),
+            reports=list_of(text(), empty=True),
+            dataset=list_of(text(), empty=True),
             keep_card=flag(),
             dry_run=flag(),
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from ..checks import checked_fields, choice, flag, integer, number, optional, several
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional
 from ..losses import CONTRASTIVE_LOSSES, loss_options
 
 
@@ -82,7 +82,7 @@ class OneGenTrainingArguments(TrainingArguments):
             num_hard_negatives=integer(least=0),
             num_random_negatives=integer(least=0),
             max_length=optional(integer(least=2)),
-            eval_recall_at=several(integer(least=1)),
+            eval_recall_at=list_of(integer(least=1)),
             overwrite_output_dir=flag(),
             learning_rate=number(least=0),
             weight_decay=number(least=0),

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config
 
 from ..cards.training_record import changed_options
-from ..checks import checked_fields, choice, integer, optional, several, text
+from ..checks import checked_fields, choice, integer, list_of, optional, text
 from ..configuration import RENAMED, OneGenConfig
 from ..data.loading import join, load_documents, load_examples
 from ..files import locked_folder
@@ -66,8 +66,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         checked_fields(
             self,
-            dataset=several(text()),
-            num_examples=optional(several(integer(least=1))),
+            dataset=list_of(text()),
+            num_examples=optional(list_of(integer(least=1))),
             train_split=text(),
             eval_split=optional(text()),
             num_eval_examples=optional(integer(least=1)),

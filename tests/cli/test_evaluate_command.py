@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_documents_without_the_positives_are_refused_before_the_model_is_loaded(
     other = tmp_path / "repository"
     other.mkdir()
     (other / "README.md").write_text(text)
-    (other / "dev.parquet").symlink_to(repository() / "dev.parquet")
+    shutil.copy(repository() / "dev.parquet", other)
     Dataset.from_list([{"id": "d0", "title": "", "sentences": ["Only one."]}]).to_parquet(other / "documents.parquet")
     message = r"positives are not in the documents: 'd1' \(example 'q0', query token 1\)"
     with pytest.raises(ValueError, match=message):

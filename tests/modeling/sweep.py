@@ -178,8 +178,8 @@ def main() -> None:
     for name, config_class, model_class in architectures():
         if not wanted or name in wanted:
             outcomes.append(examine(name, config_class, model_class))
-            print(outcomes[-1], file=sys.stderr, flush=True)
-    print(table(outcomes))
+            sys.stderr.write(f"{outcomes[-1]}\n")
+    sys.stdout.write(table(outcomes) + "\n")
 
 
 if __name__ == "__main__":
