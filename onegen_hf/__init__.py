@@ -69,13 +69,13 @@ _lazy, __dir__ = lazy_exports(
 
 
 def __getattr__(name: str) -> Any:
-    # `OneGenLlamaForCausalLM` and its like, which checkpoints and pickles name, are made when they are asked for.
+    # Checkpoints and pickles refer to `OneGenLlamaForCausalLM` and the like, which are created on first use.
     if name.startswith("OneGen") and name.endswith(("ForCausalLM", "LMHeadModel")):
         return getattr(importlib.import_module("onegen_hf.modeling.auto"), name)
     return _lazy(name)
 
 
-# What earlier releases called their modules; checkpoints that they saved name the first two.
+# Modules of earlier releases under their old paths. Saved checkpoints refer to the first two.
 keep_old_paths(
     {
         f"{__name__}.{old}": f"{__name__}.{new}"

@@ -1,4 +1,4 @@
-"""`accelerate launch -m onegen_hf.train`: another name of [`onegen_hf.training.run`]."""
+"""`accelerate launch -m onegen_hf.train`: an alias of [`onegen_hf.training.run`]."""
 
 import sys
 

@@ -20,14 +20,14 @@ from onegen_hf.data.loading import load_documents, load_examples
 
 
 def is_ordered(example: dict[str, Any]) -> bool:
-    """Whether its answer says which of two is later, as `--write_order` has it."""
+    """Whether its answer says which of two is later, as `--write-order` has it."""
     return "\nLater: " in example["messages"][-1]["content"]
 
 
 def main() -> None:
     """Write the smaller data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="built with --write_order true")
+    parser.add_argument("data", help="built with --write-order")
     parser.add_argument("--ordered", type=int, required=True, help="number of comparisons to keep, from the start")
     parser.add_argument("--others", type=int, default=0, help="number of other examples to keep, from the start")
     parser.add_argument("--out", required=True)
@@ -38,7 +38,7 @@ def main() -> None:
         found = [number for number, example in enumerate(examples) if is_ordered(example) is ordered]
         if len(found) < wanted:
             raise SystemExit(
-                f"--{name} {wanted}: {options.data} has {len(found)}; build it with a larger --train_size"
+                f"--{name} {wanted}: {options.data} has {len(found)}; build it with a larger --train-size"
             )
         kept.append(examples.select(found[:wanted]))
     documents = load_documents(options.data)

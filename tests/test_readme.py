@@ -1,8 +1,11 @@
-"""Python of the README that other tests do not run as it is printed there."""
+"""What the README and the other pages print is valid: code runs, and every command has options that exist."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,12 @@ import pytest
 from datasets import Dataset
 from support.tiny_models import tiny_backbone
 
-README = Path(__file__).parents[1] / "README.md"
+from onegen_hf.cli.main import main
+from onegen_hf.terminal.options import OptionParser
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BACKBONE = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
 
 
@@ -34,3 +42,50 @@ def test_training(
     exec(compile(code.replace(BACKBONE, repr(str(tmp_path / "backbone"))), str(README), "exec"), names)
     history = names["trainer"].state.log_history
     assert history[-1]["train_loss"] > 0 and (tmp_path / "my-onegen").is_dir()
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every `onegen-hf` in the shell blocks of a page."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("onegen-hf "):
+                # What a shell would put in the place of `$(...)` is not known here, nor is a file of questions read.
+                text = re.split(r' --title-template\s+"\$\(| < ', line)[0]
+                yield shlex.split(text, comments=True)[1:]
+
+
+class Parsed(BaseException):
+    """Raised instead of running a command whose options were read."""
+
+
+COMMANDS = [(page.name, arguments) for page in PAGES for arguments in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "arguments"), COMMANDS, ids=lambda value: value if type(value) is str else value[0])
+def test_commands(page: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every printed command can be read, and uses no option by an old name."""
+    read = OptionParser._read
+
+    def stop(parser: OptionParser, given: list[str]) -> Any:
+        read(parser, given)
+        raise Parsed
+
+    monkeypatch.setattr(OptionParser, "_read", stop)
+    monkeypatch.chdir(ROOT)
+    with warnings.catch_warnings(), pytest.raises((Parsed, SystemExit)) as stopped:
+        warnings.filterwarnings("error", message=".* is now called ", category=FutureWarning)
+        main(arguments)
+    assert isinstance(stopped.value, Parsed) or ("--help" in arguments and not stopped.value.code)
+    assert not [part for part in arguments if part.startswith("--") and "_" in part]
+
+
+def test_there_are_commands() -> None:
+    assert {arguments[0] for _, arguments in COMMANDS} >= {
+        "ask",
+        "build",
+        "evaluate",
+        "index",
+        "link",
+        "push",
+        "train",
+    }

@@ -11,25 +11,22 @@ from ..checks import checked_fields, flag, integer, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_result
-from .model_arguments import ModelArguments
+from .model_arguments import AnswerArguments
 from .rules import source
 from .standard_input import lines_of_standard_input
 
 
 @dataclass(kw_only=True)
-class PipelineArguments(ModelArguments):
+class PipelineArguments(AnswerArguments):
     """Which model and index answer questions, and how."""
 
-    renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "k": "top_k"}
+    renamed: ClassVar[dict[str, str]] = {**AnswerArguments.renamed, "k": "top_k"}
 
     index: str | None = field(
         default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
     )
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
-    max_hops: int = field(default=5, metadata={"help": "Maximum number of retrievals per answer."})
-    max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
-    int8: bool = field(default=False, metadata={"help": "Quantize the linear layers to int8: faster on a CPU."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
         metadata={"help": "Tokens to draft from the preceding text in each forward, such as 6: faster, same text."},
@@ -41,10 +38,7 @@ class PipelineArguments(ModelArguments):
             self,
             index=optional(source()),
             top_k=integer(least=1),
-            max_hops=integer(least=0),
-            max_new_tokens=integer(least=1),
             batch_size=integer(least=1),
-            int8=flag(),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
 
@@ -63,7 +57,13 @@ class PipelineArguments(ModelArguments):
 
     def call_options(self) -> dict[str, Any]:
         """Arguments for a call of the pipeline."""
-        options = {"k": self.top_k, "max_hops": self.max_hops, "max_new_tokens": self.max_new_tokens}
+        options: dict[str, Any] = {
+            "k": self.top_k,
+            "max_hops": self.max_hops,
+            "retrieval": self.retrieval,
+            "threshold": self.retrieval_threshold,
+            "max_new_tokens": self.max_new_tokens,
+        }
         if self.prompt_lookup_num_tokens is not None:
             options["prompt_lookup_num_tokens"] = self.prompt_lookup_num_tokens
         return options

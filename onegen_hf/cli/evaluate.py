@@ -59,6 +59,8 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         max_hops=options.max_hops,
         max_new_tokens=options.max_new_tokens,
         gold_passages=options.gold_passages,
+        retrieval=options.retrieval,
+        threshold=options.retrieval_threshold,
         **common,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
-from .model_arguments import ModelArguments
+from .model_arguments import AnswerArguments
 from .rules import source
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
@@ -14,11 +14,11 @@ DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(ModelArguments):
+class EvaluateArguments(AnswerArguments):
     """Options of `onegen-hf evaluate`."""
 
     renamed: ClassVar[dict[str, str]] = {
-        **ModelArguments.renamed,
+        **AnswerArguments.renamed,
         "data": "dataset",
         "out": "output_dir",
         "k": "top_k",
@@ -60,11 +60,8 @@ class EvaluateArguments(ModelArguments):
         default=None,
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
-    max_hops: int = field(default=5, metadata={"help": "Maximum number of retrievals per answer."})
-    max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     confidence_level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
-    int8: bool = field(default=False, metadata={"help": "Quantize the linear layers to int8: faster on a CPU."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,11 +76,8 @@ class EvaluateArguments(ModelArguments):
             gold_passages=flag(),
             limit=optional(integer(least=1)),
             top_k=optional(integer(least=1)),
-            max_hops=integer(least=0),
-            max_new_tokens=integer(least=1),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
-            int8=flag(),
         )
         if self.task != "entity-linking" and len(self.dataset) != 1:
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")

@@ -1,13 +1,13 @@
-"""`ModelArguments`: the options that every command with a model has."""
+"""The options that commands share: which model they load, and how it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, choice, optional
+from ..checks import checked_fields, choice, flag, integer, number, optional
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, device, dtype, require_device, source
+from .rules import DEVICE_MAPS, RETRIEVAL_MODES, device, dtype, require_device, source
 
 
 @dataclass(kw_only=True)
@@ -50,3 +50,39 @@ class ModelArguments:
         return OneGenForCausalLM.from_pretrained(
             name, preset=self.preset, dtype=self.dtype, device_map=self.device
         ).eval()
+
+
+@dataclass(kw_only=True)
+class AnswerArguments(ModelArguments):
+    """How a model answers questions."""
+
+    max_hops: int = field(default=5, metadata={"help": "Maximum number of retrievals per answer."})
+    retrieval: str = field(
+        default="adaptive",
+        metadata={
+            "help": "adaptive lets the model decide when to retrieve; always makes it retrieve at least once; never "
+            "answers without passages.",
+            "choices": RETRIEVAL_MODES,
+        },
+    )
+    retrieval_threshold: float | None = field(
+        default=None,
+        metadata={"help": "With --retrieval adaptive: retrieve where the probability of the query token is higher."},
+    )
+    max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})
+    int8: bool = field(default=False, metadata={"help": "Quantize the linear layers to int8: faster on a CPU."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(
+            self,
+            max_hops=integer(least=0),
+            retrieval=choice(RETRIEVAL_MODES),
+            retrieval_threshold=optional(number(least=0, most=1)),
+            max_new_tokens=integer(least=1),
+            int8=flag(),
+        )
+        if self.retrieval_threshold is not None and self.retrieval != "adaptive":
+            raise ValueError(
+                f"retrieval_threshold={self.retrieval_threshold} is for retrieval=adaptive, not {self.retrieval}"
+            )

@@ -12,6 +12,8 @@ from ..checks import Rule, number, text
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """What accelerate takes instead of a device, to spread a model over several."""
+RETRIEVAL_MODES = ["adaptive", "always", "never"]
+"""When a model retrieves, see [`RetrievalPolicy`]."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu|mlu|musa)(:\d+)?")
 
 

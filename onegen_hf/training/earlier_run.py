@@ -29,6 +29,8 @@ _WITHOUT_EFFECT = (
 _RECIPE = "recipe: "
 _FACTS = ("examples", "documents", "parameters", "trained_parameters")
 """What training_run.json tells of the data and the model, which the arguments do not."""
+_RENAMED = {"tokens": "preset", "datasets": "dataset"}
+"""Old name of an option in a recipe → the name of today."""
 
 
 def settings_of(
@@ -149,7 +151,8 @@ def _listed(different: Mapping[str, tuple[Any, Any]]) -> str:
 
 def _recorded(folder: Path) -> dict[str, Any]:
     run = read_record(folder / TRAINING_RUN_FILE)
-    return _joined(read_record(folder / ARGUMENTS_FILE), run.get("recipe") or {}, run)
+    recipe = {_RENAMED.get(name, name): value for name, value in (run.get("recipe") or {}).items()}
+    return _joined(read_record(folder / ARGUMENTS_FILE), recipe, run)
 
 
 def _joined(arguments: Mapping[str, Any], recipe: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

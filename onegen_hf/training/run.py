@@ -4,7 +4,7 @@ Training from the command line, on one process or many.
 ```
 onegen-hf train --config recipes/quick_start.yaml
 accelerate launch -m onegen_hf.train --config recipes/quick_start.yaml
-torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use_cpu
+torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use-cpu
 ```
 """
 

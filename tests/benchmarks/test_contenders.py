@@ -35,7 +35,7 @@ def test_batches_answer_what_single_questions_do() -> None:
 def test_quality_is_that_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "RESULTS", tmp_path)
     monkeypatch.setattr(quality, "evaluate", lambda _: evaluate_rag(pipeline(), rows(), tmp_path / "run", **OPTIONS))
-    monkeypatch.setattr("sys.argv", ["quality", "--data", str(repository())])
+    monkeypatch.setattr("sys.argv", ["quality", "--dataset", str(repository())])
     quality.main()
     result = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     report = json.loads((tmp_path / "run/report.json").read_text(encoding="utf-8"))

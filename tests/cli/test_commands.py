@@ -123,7 +123,7 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert text.count("Question  ") == 4
     assert OUTSIDE in text
-    with pytest.raises(SystemExit, match="num_questions=99 must be an integer from 0 to"):
+    with pytest.raises(SystemExit, match="num_questions=99 must be from 0 to"):
         main(["demo", "--num-questions", "99"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,8 +88,8 @@ def test_killed_from_outside(tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--split", "test"], "split 'test'"),
-        (["--limit", "0"], "limit=0 must be an integer at least 1"),
-        (["--confidence-level", "95"], "confidence_level=95.0 must be a finite number above 0 and below 1"),
+        (["--limit", "0"], "limit=0 must be at least 1"),
+        (["--confidence-level", "95"], "confidence_level=95.0 must be above 0 and below 1"),
         (["--task", "retrieval", "--gold-passages"], "gold_passages is for task=rag"),
         (["--dataset", "nowhere/at_all"], "nowhere/at_all"),
         (["--index", "/no/such/index"], "/no/such/index"),
@@ -104,11 +105,11 @@ def test_documents_without_the_positives_are_refused_before_the_model_is_loaded(
     other = tmp_path / "repository"
     other.mkdir()
     (other / "README.md").write_text(text)
-    (other / "dev.parquet").symlink_to(repository() / "dev.parquet")
+    shutil.copy(repository() / "dev.parquet", other)
     Dataset.from_list([{"id": "d0", "title": "", "sentences": ["Only one."]}]).to_parquet(other / "documents.parquet")
     message = r"positives are not in the documents: 'd1' \(example 'q0', query token 1\)"
     with pytest.raises(ValueError, match=message):
-        main(["--dataset", str(other), "--output-dir", str(tmp_path / "out"), "--model", str(tmp_path / "no_model")])
+        main(["--dataset", str(other), "--output-dir", str(tmp_path / "out"), "--model", "org/no-model"])
 
 
 def test_an_index_of_other_documents_is_refused(tmp_path: Path) -> None:

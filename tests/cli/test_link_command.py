@@ -98,7 +98,7 @@ def test_no_model_is_the_one_that_comes_along(
     ("arguments", "message"),
     [
         (["--boundaries", "token"], "argument --boundaries: invalid choice: 'token' (choose from"),
-        (["--top-k", "0"], "top_k=0 must be an integer at least 1"),
+        (["--top-k", "0"], "top_k=0 must be at least 1"),
         (["--nil-threshold", "nan"], "nil_threshold=nan must be a finite number"),
     ],
 )

@@ -221,7 +221,7 @@ def test_device_map(saved: Path, device_map: Any) -> None:
 
 def test_no_section_and_no_tokens(tmp_path: Path) -> None:
     tiny_backbone().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="config.json has no 'onegen' section.*from_backbone.*pass `tokens="):
+    with pytest.raises(ValueError, match="config.json has no 'onegen' section.*from_backbone.*pass `preset="):
         OneGenForCausalLM.from_pretrained(tmp_path)
 
 
@@ -233,7 +233,7 @@ def test_tokens_make_up_for_the_section(tmp_path: Path, fresh_tokenizer: Any) ->
     tokens.add_to(fresh_tokenizer)
     backbone = tiny_backbone(vocab_size=len(fresh_tokenizer))
     backbone.save_pretrained(tmp_path / "plain")
-    model = OneGenForCausalLM.from_pretrained(tmp_path / "plain", tokens=tokens)
+    model = OneGenForCausalLM.from_pretrained(tmp_path / "plain", preset=tokens)
     assert model.onegen_config.tokens == tokens
     torch.testing.assert_close(model.get_input_embeddings().weight, backbone.get_input_embeddings().weight)
     model.check_tokenizer(fresh_tokenizer)
@@ -243,7 +243,7 @@ def test_tokens_make_up_for_the_section(tmp_path: Path, fresh_tokenizer: Any) ->
 
 def test_tokens_override_those_of_the_section(saved: Path) -> None:
     tokens = RetrievalTokens(query="[Other]")
-    model = OneGenForCausalLM.from_pretrained(saved / "gpt2", tokens=tokens)
+    model = OneGenForCausalLM.from_pretrained(saved / "gpt2", preset=tokens)
     assert model.onegen_config.tokens == OneGenConfig.of(model.config).tokens == tokens
 
 
