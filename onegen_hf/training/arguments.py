@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from ..checks import checked_fields, flag, integer, optional
 from ..losses import CONTRASTIVE_LOSSES, loss_options
 
 
@@ -22,7 +23,11 @@ class OneGenTrainingArguments(TrainingArguments):
         lambda_ret (`float`, *optional*, defaults to 1.0): λr, weight of the contrastive loss.
         contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
         contrastive_scale (`float`, *optional*): Factor on the cosine; by default the checkpoint's (20).
+        contrastive_chunk_size (`int`, *optional*): Run a batch through the model in chunks of this many rows. The
+            gradient stays that of the whole batch, with all its negatives, and memory that of a chunk, at the price
+            of one more forward (see [`GradientCache`]). `None` runs the batch in one piece.
         bpr_negatives (`str`, *optional*, defaults to `"mean"`): How BPR reduces over an anchor's negatives.
+        info_nce_symmetric (`bool`, *optional*, defaults to `False`): InfoNCE also from passages to query tokens.
 
     > Parameters that control the data
 
@@ -50,6 +55,10 @@ class OneGenTrainingArguments(TrainingArguments):
     bpr_negatives: str = field(
         default="mean", metadata={"help": "BPR's reduction over negatives.", "choices": ["mean", "sum"]}
     )
+    info_nce_symmetric: bool = field(default=False, metadata={"help": "InfoNCE also from passages to query tokens."})
+    contrastive_chunk_size: int | None = field(
+        default=None, metadata={"help": "Rows that go through the model together; the gradient is the whole batch's."}
+    )
     num_hard_negatives: int = field(default=1, metadata={"help": "Hard negatives per query token."})
     num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})
     max_length: int | None = field(default=1024, metadata={"help": "Longest generation row in tokens."})
@@ -69,6 +78,12 @@ class OneGenTrainingArguments(TrainingArguments):
         if self.contrastive_loss not in CONTRASTIVE_LOSSES:
             raise ValueError(
                 f"contrastive_loss={self.contrastive_loss!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}"
+            )
+        checked_fields(self, contrastive_chunk_size=optional(integer(least=1)), info_nce_symmetric=flag())
+        if self.contrastive_chunk_size is not None and (self.deepspeed or self.fsdp):
+            raise ValueError(
+                f"contrastive_chunk_size={self.contrastive_chunk_size} cannot be combined with DeepSpeed or FSDP, "
+                "whose processes must run equally many forwards: leave it out, or train an adapter with DDP"
             )
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length={self.max_length} must be at least 2 tokens")

@@ -25,8 +25,10 @@ from ..losses.contrastive import count_anchors
 from ..metrics.anchor_ranks import best_positive_ranks, rank_metrics
 from ..modeling.adapters import save_adapter
 from ..modeling.auto import OneGenForCausalLM
+from ..modeling.outputs import OneGenOutput
 from .arguments import OneGenTrainingArguments
 from .checkpoint_push import CheckpointPushMixin
+from .gradient_cache import GradientCache
 from .resuming import ResumingMixin
 
 UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
@@ -131,6 +133,11 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             raise ValueError("processing_class is missing: pass the tokenizer that holds the retrieval tokens")
         base.check_tokenizer(self.processing_class)
         base.set_loss(**self.args.loss_options())
+        if self.args.contrastive_chunk_size is not None and base.has_router:
+            raise ValueError(
+                f"contrastive_chunk_size={self.args.contrastive_chunk_size} cannot be combined with a mixture of "
+                "experts, whose router's loss is not a sum over chunks: leave it out"
+            )
         return model if self._peft_config is None else add_adapter(model, self.processing_class, self._peft_config)
 
     def call_model_init(self, trial: Any = None) -> Any:
@@ -163,7 +170,10 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             inputs |= no_passages(inputs["input_ids"])
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
         counts = {"num_items_in_batch": num_items_in_batch, "num_anchors_in_batch": self._anchors_in_batch}
-        outputs = model(**inputs, **(counts if training else {}))
+        if training and self.args.contrastive_chunk_size is not None:
+            outputs = self._in_chunks(model, inputs, counts)
+        else:
+            outputs = model(**inputs, **(counts if training else {}))
         loss = outputs.loss
         if training:
             # DDP averages gradients over processes, while the divisors already count all processes.
@@ -171,6 +181,14 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
             loss = (loss - router) * self.accelerator.num_processes + router / self.current_gradient_accumulation_steps
             self._add_totals(outputs, inputs)
         return (loss, outputs) if return_outputs else loss
+
+    def _in_chunks(self, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]) -> OneGenOutput:
+        cache = GradientCache(
+            self.args.contrastive_chunk_size,
+            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes),
+            no_sync=lambda: self.accelerator.no_sync(model),
+        )
+        return cache(model, _joint_model(self.accelerator.unwrap_model(model)), inputs, **counts)
 
     def _add_totals(self, outputs: Any, inputs: dict[str, Any]) -> None:
         if not self._totals:
