@@ -23,9 +23,10 @@ class OneGenTrainingArguments(TrainingArguments):
         lambda_ret (`float`, *optional*, defaults to 1.0): λr, weight of the contrastive loss.
         contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
         contrastive_scale (`float`, *optional*): Factor on the cosine; by default the checkpoint's (20).
-        contrastive_chunk_size (`int`, *optional*): Run a batch through the model in chunks of this many rows. The
-            gradient stays that of the whole batch, with all its negatives, and memory that of a chunk, at the price
-            of one more forward (see [`GradientCache`]). `None` runs the batch in one piece.
+        contrastive_chunk_size (`int`, *optional*): Run a batch through the model in chunks, each with the tokens of
+            this many of its longest rows. The gradient stays that of the whole batch, with all its negatives, and
+            memory that of a chunk, at the price of one more forward (see [`GradientCache`]). `None` runs the batch in
+            one piece.
         bpr_negatives (`str`, *optional*, defaults to `"mean"`): How BPR reduces over an anchor's negatives.
         info_nce_symmetric (`bool`, *optional*, defaults to `False`): InfoNCE also from passages to query tokens.
 
@@ -57,7 +58,8 @@ class OneGenTrainingArguments(TrainingArguments):
     )
     info_nce_symmetric: bool = field(default=False, metadata={"help": "InfoNCE also from passages to query tokens."})
     contrastive_chunk_size: int | None = field(
-        default=None, metadata={"help": "Rows that go through the model together; the gradient is the whole batch's."}
+        default=None,
+        metadata={"help": "Run a batch in chunks of this many rows; its gradient stays the same."},
     )
     num_hard_negatives: int = field(default=1, metadata={"help": "Hard negatives per query token."})
     num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})

@@ -89,30 +89,33 @@ def without_head(input_ids: Tensor) -> dict[str, Any]:
 
 
 def cut_into_chunks(
-    input_ids: Tensor, attention_mask: Tensor, positions: Tensor, size: int, labels: Tensor | None = None
+    input_ids: Tensor, attention_mask: Tensor, positions: Tensor, num_tokens: int, labels: Tensor | None = None
 ) -> list[Chunk]:
     """
-    Cut right-padded rows into chunks, the shortest rows first, so that little padding is left.
+    Cut right-padded rows into chunks of similar cost, the shortest rows first, so that little padding is left.
 
     Args:
         input_ids, attention_mask (`Tensor` of shape `(rows, length)`)
         positions (`Tensor` of shape `(rows, m)`): Retrieval positions, padded with -1.
-        size (`int`): The most rows of a chunk.
+        num_tokens (`int`): The most tokens of a chunk, padding included; a longer row is a chunk of its own.
         labels (`Tensor` of shape `(rows, length)`, *optional*)
     """
     lengths = attention_mask.sum(dim=1)
     order = lengths.argsort(stable=True)
-    longest = lengths[order].tolist()
-    chunks = []
-    for start in range(0, len(longest), size):
-        rows = order[start : start + size]
-        width = max(longest[min(start + size, len(longest)) - 1], 1)
+    ascending = lengths[order].clamp(min=1).tolist()
+    chunks, start = [], 0
+    for end, width in enumerate(ascending, start=1):
+        is_full = end == len(ascending) or (end - start + 1) * ascending[end] > num_tokens
+        if not is_full:
+            continue
+        rows = order[start:end]
         inputs = {
             "input_ids": input_ids[rows, :width],
             "attention_mask": attention_mask[rows, :width],
             "retrieval_positions": positions[rows],
         }
         chunks.append(Chunk(rows, inputs, None if labels is None else labels[rows, :width]))
+        start = end
     return chunks
 
 
@@ -154,7 +157,7 @@ class GradientCache:
     one chunk only. The gradient is that of the batch in one piece; the price is one more forward.
 
     Args:
-        chunk_size (`int`): The most rows that go through the model together.
+        chunk_size (`int`): A chunk has the tokens of this many of the batch's longest rows; of shorter ones, more.
         backward (`Callable`): Takes the loss of a chunk and adds its gradient.
         no_sync (`Callable`, *optional*): A context in which processes do not exchange gradients; they do once, after
             the last chunk.
@@ -193,11 +196,13 @@ class GradientCache:
             still to come from `loss.backward()`.
         """
         positions = inputs["retrieval_positions"]
+        masks = [inputs[name] for name in ("attention_mask", "passage_attention_mask") if name in inputs]
+        num_tokens = self.chunk_size * max(int(mask.sum(dim=1).max()) for mask in masks if mask.shape[0])
         rows = cut_into_chunks(
-            inputs["input_ids"], inputs["attention_mask"], positions, self.chunk_size, inputs.get("labels")
+            inputs["input_ids"], inputs["attention_mask"], positions, num_tokens, inputs.get("labels")
         )
         anchors = CachedEmbeddings(model, rows, positions)
-        passages = self._passages(model, inputs)
+        passages = self._passages(model, inputs, num_tokens)
         found: dict[str, Tensor] = {}
         pending = list(zip(rows, anchors.gradients(torch.zeros_like(anchors.leaves)), strict=True))
         if "retrieval_targets" in inputs:
@@ -219,13 +224,11 @@ class GradientCache:
             value = value + joint.lambda_ret * found["loss_ret"]
         return OneGenOutput(loss=loss + (value - loss).detach(), loss_gen=loss_gen, **found)
 
-    def _passages(self, model: nn.Module, inputs: dict[str, Tensor]) -> CachedEmbeddings | None:
+    def _passages(self, model: nn.Module, inputs: dict[str, Tensor], num_tokens: int) -> CachedEmbeddings | None:
         if "passage_input_ids" not in inputs or not inputs["passage_input_ids"].shape[0]:
             return None
         positions = inputs["passage_retrieval_positions"]
-        chunks = cut_into_chunks(
-            inputs["passage_input_ids"], inputs["passage_attention_mask"], positions, self.chunk_size
-        )
+        chunks = cut_into_chunks(inputs["passage_input_ids"], inputs["passage_attention_mask"], positions, num_tokens)
         return CachedEmbeddings(model, chunks, positions)
 
     def _replay(

@@ -92,12 +92,14 @@ def test_dropout_is_the_same_in_both_forwards(base_tokenizer: Any, tmp_path: Pat
 def reference_loss(model: Any, batch: dict[str, Tensor], size: int, counts: dict[str, int]) -> Tensor:
     joint = model.get_base_model()
     losses, parts = [], {}
+    tokens = size * max(batch["input_ids"].shape[1], batch["passage_input_ids"].shape[1])
     rows = cut_into_chunks(
-        batch["input_ids"], batch["attention_mask"], batch["retrieval_positions"], size, batch["labels"]
+        batch["input_ids"], batch["attention_mask"], batch["retrieval_positions"], tokens, batch["labels"]
     )
     passages = cut_into_chunks(
-        batch["passage_input_ids"], batch["passage_attention_mask"], batch["passage_retrieval_positions"], size
+        batch["passage_input_ids"], batch["passage_attention_mask"], batch["passage_retrieval_positions"], tokens
     )
+    assert len(rows) > 1 and len(passages) > 1
     for name, chunks in (("retrieval_positions", rows), ("passage_retrieval_positions", passages)):
         embeddings = {}
         for chunk in chunks:
@@ -163,9 +165,11 @@ def test_chunks_hold_every_row_once_and_little_padding() -> None:
     ids = torch.arange(45).view(5, 9)
     mask = (torch.arange(9) < torch.tensor(lengths).unsqueeze(1)).long()
     positions = torch.tensor([[4, -1], [1, 0], [8, 3], [-1, -1], [6, -1]])
-    chunks = cut_into_chunks(ids, mask, positions, 2, labels=ids)
+    chunks = cut_into_chunks(ids, mask, positions, 14, labels=ids)
     assert [chunk.rows.tolist() for chunk in chunks] == [[1, 3], [0, 4], [2]]
     assert [tuple(chunk.inputs["input_ids"].shape) for chunk in chunks] == [(2, 2), (2, 7), (1, 9)]
+    # A row of more tokens is a chunk of its own.
+    assert [chunk.rows.tolist() for chunk in cut_into_chunks(ids, mask, positions, 6)] == [[1, 3], [0], [4], [2]]
     for chunk in chunks:
         assert chunk.labels is not None and torch.equal(chunk.labels, chunk.inputs["input_ids"])
         assert torch.equal(chunk.inputs["retrieval_positions"], positions[chunk.rows])
