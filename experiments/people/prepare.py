@@ -54,6 +54,16 @@ def cut_after_query(encoded: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def prefixed(name: str, identifier: str) -> str:
+    """An id that is unique among all data sets, whether or not its repository was built with `--id_prefix`."""
+    return identifier if identifier.startswith(f"{name}-") else f"{name}-{identifier}"
+
+
+def with_prefix(name: str, lists: list[list[str]]) -> list[list[str]]:
+    """References per query token, prefixed."""
+    return [[prefixed(name, identifier) for identifier in references] for references in lists]
+
+
 def encoded_stage(
     repositories: Path, stage: dict[str, Share], collator: OneGenDataCollator, pairs_only: bool, seed: int
 ) -> Iterator[dict[str, Any]]:
@@ -76,6 +86,7 @@ def encoded_stage(
         for row in rows:
             if row not in cache:
                 encoded = collator.encode_example(examples[row])
+                encoded |= {column: with_prefix(name, encoded[column]) for column in ("positives", "negatives")}
                 cache[row] = cut_after_query(encoded) if pairs_only else encoded
             yield {"family": name, **cache[row]}
 
@@ -91,7 +102,7 @@ def development(repositories: Path, collator: OneGenDataCollator) -> Iterator[di
                 "question": example["question"],
                 "input_ids": encoded["input_ids"][:end],
                 "query_positions": encoded["query_positions"],
-                "positives": encoded["positives"],
+                "positives": with_prefix(name, encoded["positives"]),
             }
 
 
@@ -100,20 +111,20 @@ def documents_for(repositories: Path, names: Iterable[str], referred: set[str]) 
     parts = []
     for name in names:
         corpus = load_documents(repositories / name)
+        ids = [prefixed(name, identifier) for identifier in corpus["id"]]
         if name not in FAMILIES:
-            corpus = corpus.select([row for row, identifier in enumerate(corpus["id"]) if identifier in referred])
+            rows = [row for row, identifier in enumerate(ids) if identifier in referred]
+            corpus, ids = corpus.select(rows), [ids[row] for row in rows]
         texts = [" ".join(sentences) for sentences in corpus["sentences"]]
         parts.append(
-            Dataset.from_dict(
-                {"id": corpus["id"], "title": corpus["title"], "text": texts, "family": [name] * len(corpus)}
-            )
+            Dataset.from_dict({"id": ids, "title": corpus["title"], "text": texts, "family": [name] * len(corpus)})
         )
     return concatenate_datasets(parts)
 
 
 def write(rows: Dataset, path: Path) -> None:
     """Write a table as small as Parquet can, since it travels."""
-    pq.write_table(rows.data.table.combine_chunks(), path, compression="zstd", compression_level=19)
+    pq.write_table(rows.data.table.combine_chunks(), path, compression="zstd", compression_level=9)
 
 
 def main() -> None:

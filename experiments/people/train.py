@@ -14,6 +14,7 @@ stage is saved when it ends, and a later run goes on from any adapter (`--start 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -27,7 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's process
 
 import torch
 from datasets import Dataset
-from peft.helpers import disable_input_dtype_casting
+from peft.tuners.lora import LoraLayer
 from torch.optim.lr_scheduler import LambdaLR
 
 from onegen_hf import OneGenTrainer, OneGenTrainingArguments
@@ -54,7 +55,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "learning_rate": 3e-4,
         "lambda_gen": 1.0,
         "lambda_ret": 1.0,
-        "num_hard_negatives": 2,
+        "num_hard_negatives": 1,
     },
 }
 """What differs between the stages; see `recipes/people_1.yaml` and `recipes/people_2.yaml`."""
@@ -106,10 +107,12 @@ def train_stage(
         try:
             _run(settings, budget, model, tokenizer, documents, examples, arguments)
             return
-        except torch.OutOfMemoryError as error:
-            settings["contrastive_chunk_size"] //= 2
-            journal("out of memory", chunk=settings["contrastive_chunk_size"], message=str(error)[:200])
-            torch.cuda.empty_cache()
+        except torch.OutOfMemoryError:
+            pass  # what the exception refers to is freed below, and not before
+        settings["contrastive_chunk_size"] //= 2
+        journal("out of memory", chunk=settings["contrastive_chunk_size"])
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _run(
@@ -129,7 +132,7 @@ def _run(
         max_steps=arguments.max_steps,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        bf16=not arguments.cpu,
+        bf16=arguments.bf16,
         use_cpu=arguments.cpu,
         train_sampling_strategy="random",
         dataloader_drop_last=True,
@@ -149,9 +152,7 @@ def _run(
         model, args, train_dataset=examples, documents=documents, processing_class=tokenizer, callbacks=[budget],
         optimizers=(optimizer, schedule),
     )  # fmt: skip
-    # Under autocast the weights of the adapter are cast, which are few, and not the activations, which are many.
-    with disable_input_dtype_casting(model, active=not arguments.cpu):
-        trainer.train()
+    trainer.train()
 
 
 def measure(name: str, model: Any, tokenizer: Any, arguments: Namespace, journal: Journal) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def measure(name: str, model: Any, tokenizer: Any, arguments: Namespace, journal
         for part in ("development", "documents")
     )
     device = "cpu" if arguments.cpu else "cuda"
-    with torch.autocast(device, torch.bfloat16, enabled=not arguments.cpu):
+    with torch.autocast(device, torch.bfloat16, enabled=arguments.bf16):
         results = recall_of_families(
             model.get_base_model(), tokenizer, questions, documents, arguments.families,
             max_passages=arguments.max_passages,
@@ -188,7 +189,9 @@ def main() -> None:
     parser.add_argument("--shrink", type=int, default=1, help="Divide batches by this, for a trial.")
     parser.add_argument("--measure-start", action="store_true", help="Measure before the first stage too.")
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="On a GPU always.")
     arguments = parser.parse_args()
+    arguments.bf16 |= not arguments.cpu
     arguments.out.mkdir(parents=True, exist_ok=True)
     journal = Journal(arguments.out / "log.jsonl")
     journal("start", torch=torch.__version__, device="cpu" if arguments.cpu else torch.cuda.get_device_name())
@@ -206,6 +209,10 @@ def main() -> None:
             default_index=None,
         )  # fmt: skip
     )
+    for module in model.modules():
+        if arguments.bf16 and isinstance(module, LoraLayer):
+            # Autocast casts the adapter's weights, which are few; PEFT would cast the activations, which are many.
+            module.cast_input_dtype_enabled = False
     if not arguments.cpu:
         model.to("cuda")
     passages = Dataset.from_parquet(str(arguments.data / "documents.parquet"), cache_dir=str(arguments.out / "cache"))
