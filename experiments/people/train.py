@@ -43,7 +43,7 @@ from .time_budget import TimeBudget
 STAGES: dict[str, dict[str, Any]] = {
     "retrieval": {
         "per_device_train_batch_size": 512,
-        "contrastive_chunk_size": 192,
+        "contrastive_chunk_size": 160,
         "learning_rate": 5e-4,
         "lambda_gen": 0.1,
         "lambda_ret": 1.0,
@@ -51,7 +51,7 @@ STAGES: dict[str, dict[str, Any]] = {
     },
     "joint": {
         "per_device_train_batch_size": 96,
-        "contrastive_chunk_size": 44,
+        "contrastive_chunk_size": 36,
         "learning_rate": 3e-4,
         "lambda_gen": 1.0,
         "lambda_ret": 1.0,
