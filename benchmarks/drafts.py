@@ -23,6 +23,7 @@ import torch
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
+from benchmarks import RESULTS
 from benchmarks.decoding import NoIndex
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
@@ -163,7 +164,7 @@ def main() -> None:
     result = compare(models, rag.tokenizer, contenders, pieces, options.repeats)
     name = result_name("drafts", options.quick)
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "How fast are answers written when tokens are drafted from the text, against model.generate?",
             "questions": options.questions,
@@ -174,7 +175,7 @@ def main() -> None:
         },
     )
     bars = {label: {"": own["ms_per_token"]} for label, own in result.items()}
-    plot_bars(name, Panel("Writing answers, one question at a time", "", "ms per token", bars))
+    plot_bars(RESULTS / f"{name}.svg", Panel("Writing answers, one question at a time", "", "ms per token", bars))
 
 
 if __name__ == "__main__":

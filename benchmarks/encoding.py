@@ -30,6 +30,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
+from benchmarks import RESULTS
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
@@ -89,7 +90,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", help="dataset repository or file with documents; by default the fact corpus")
     parser.add_argument("--passages", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--max-embedded-length", type=int, default=512, help="longest passage, in tokens")
+    parser.add_argument("--max-embedded-tokens", type=int, default=512, help="longest passage, in tokens")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -127,7 +128,7 @@ def main() -> None:
     name = result_name(options.name, options.quick)
     rates = {kind: spread([len(passages) / second for second in taken]) for kind, taken in seconds.items()}
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "How many more passages per second does an index encode than SentenceTransformer?",
             "dtype": options.dtype,
@@ -148,7 +149,10 @@ def main() -> None:
             },
         },
     )
-    plot_bars(name, Panel("Encoding", "", "passages per second", {kind: {kind: rate} for kind, rate in rates.items()}))
+    plot_bars(
+        RESULTS / f"{name}.svg",
+        Panel("Encoding", "", "passages per second", {kind: {kind: rate} for kind, rate in rates.items()}),
+    )
 
 
 if __name__ == "__main__":

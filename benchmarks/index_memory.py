@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import RESULTS
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, Passage, PassageIndex
 from onegen_hf.index import ModelFingerprint
-from onegen_hf.index.backends.faiss import build_faiss
+from onegen_hf.index.backends.faiss import FaissBackend, build_faiss
 from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
@@ -73,7 +74,7 @@ def make_index(directory: Path, number: int, factory: str, quick: bool) -> None:
         faiss_index.add(block)
     fingerprint = ModelFingerprint.of(model, tokenizer)
     counts = np.ones(number, np.int64)
-    PassageIndex(RandomPassages(number), faiss_index, counts, fingerprint, factory).save(directory)
+    PassageIndex(RandomPassages(number), FaissBackend.of(faiss_index, factory), counts, fingerprint).save(directory)
 
 
 def load_model(quick: bool) -> tuple[Any, Any]:
@@ -156,8 +157,9 @@ def main() -> None:
         if not (directory / "index.json").is_file():
             make_index(directory, options.vectors, options.factory, options.quick)
         description = json.loads((directory / "index.json").read_text(encoding="utf-8"))
+        name = result_name("index_memory", options.quick)
         write_result(
-            result_name("index_memory", options.quick),
+            RESULTS / f"{name}.json",
             {
                 "question": "How much memory and time does an index take before it is searched, and then?",
                 **{key: description[key] for key in ("passages", "dimension", "factory")},

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import RESULTS
 from benchmarks.plot import Panel, plot_lines
 from benchmarks.report import result_name, write_result
-from onegen_hf.index.backends.faiss import build_faiss, import_faiss, search_faiss, write_faiss
-from onegen_hf.index.search_parameters import read_parameters
+from onegen_hf.index.backends.faiss import build_faiss, read_parameters
+from onegen_hf.index.backends.faiss_installation import import_faiss
 
 NAME = "index_types"
 KINDS = ("Flat", "HNSW", "IVF-PQ")
@@ -74,9 +75,9 @@ def search_one_by_one(index: Any, queries: np.ndarray) -> tuple[np.ndarray, floa
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
-        search_faiss(index, queries[:1], 1)
+        index.search(queries[:1], 1)
         start = time.perf_counter()
-        rows = [search_faiss(index, query[None], 1)[1][0, 0] for query in queries]
+        rows = [index.search(query[None], 1)[1][0, 0] for query in queries]
         return np.asarray(rows), 1000 * (time.perf_counter() - start) / len(queries)
     finally:
         faiss.omp_set_num_threads(threads)
@@ -86,7 +87,7 @@ def file_bytes(index: Any) -> int:
     """Size of the index file."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "index.faiss"
-        write_faiss(index, path)
+        import_faiss().write_index(index, str(path))
         return path.stat().st_size
 
 
@@ -164,7 +165,7 @@ def main() -> None:
     rows = [row for vectors in sorted(options.sizes) for row in measure(vectors, options)]
     name = result_name(NAME, options.quick)
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "What do the index types cost and find?",
             "dimension": options.dimension,
@@ -174,7 +175,7 @@ def main() -> None:
             "seconds": round(time.perf_counter() - start, 1),
         },
     )
-    plot_lines(name, *panels(rows))
+    plot_lines(RESULTS / f"{name}.svg", *panels(rows))
 
 
 if __name__ == "__main__":

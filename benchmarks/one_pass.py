@@ -27,12 +27,13 @@ from typing import Any
 
 import torch
 
+from benchmarks import RESULTS
 from benchmarks.alternatives import ALTERNATIVES, Alternative, Components, Task
 from benchmarks.alternatives.components import load_components, tiny_components
 from benchmarks.alternatives.meters import Clock, PeakMemory, counted_tokens
 from benchmarks.alternatives.workload import scripted_task
 from benchmarks.plot import Panel, plot_lines
-from benchmarks.report import RESULTS, machine, result_name, spread, write_result
+from benchmarks.report import machine, result_name, spread, write_result
 from data_builders.facts.split import load_demo_questions
 from onegen_hf.data.chat_rendering import render_prompt
 from onegen_hf.files import write_text_atomically
@@ -274,7 +275,7 @@ def main() -> None:
     # Of each size of the batch, the last one: the longest with the most hops.
     largest = {} if options.no_memory else {f"batch {cell.batch_size}": cell for cell in cells_of(options)}
     write_result(
-        name,
+        RESULTS / f"{name}.json",
         {
             "question": "How much faster is one pass than a pipeline, two passes of one model, and re-reading?",
             "dtype": options.dtype,
@@ -288,7 +289,7 @@ def main() -> None:
             "same_ids": same_ids(components, alternatives, options.questions),
         },
     )
-    plot_lines(name, *panels(results, options))
+    plot_lines(RESULTS / f"{name}.svg", *panels(results, options))
     finished.remove()
 
 

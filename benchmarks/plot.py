@@ -1,4 +1,4 @@
-"""Pictures of what was measured: lines with their spread, and bars, as `results/NAME.svg`."""
+"""Plots of measurements: lines with their spread, and bars, as SVG files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS
 from onegen_hf.importing.extras import require
 
 MOST_TICKS = 12
@@ -52,39 +51,38 @@ class Panel:
     log_y: bool = False
 
 
-def plot_lines(name: str, *panels: Panel) -> Path:
+def plot_lines(path: Path, *panels: Panel) -> Path:
     """
     Draw lines over numbers, with a band from the least to the greatest value.
 
     Args:
-        name (`str`): Of the benchmark.
+        path (`Path`): The SVG file to write.
         panels ([`Panel`]): One or more, side by side.
 
     Returns:
-        `Path`: The picture.
+        `Path`: The file.
 
     Raises:
         `ImportError`: If matplotlib is missing; the message names the extra.
         `ValueError`: If there is no panel, or one has no series.
     """
-    return _draw(name, panels, _lines)
+    return _draw(path, panels, _lines)
 
 
-def plot_bars(name: str, *panels: Panel) -> Path:
+def plot_bars(path: Path, *panels: Panel) -> Path:
     """
     Draw groups of bars, with the spread as a whisker. Arguments, result and errors as for [`plot_lines`].
     """
-    return _draw(name, panels, _bars)
+    return _draw(path, panels, _bars)
 
 
-def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]) -> Path:
+def _draw(path: Path, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]) -> Path:
     if not panels or not all(panel.series for panel in panels):
         raise ValueError(f"panels={panels!r}: a plot needs at least one panel, and each at least one series")
     require("matplotlib", extra="benchmark", purpose="Drawing the plot of a benchmark")
     from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
 
-    path = RESULTS / f"{name}.svg"
     with rc_context(_STYLE):
         width = 4.2 * len(panels)
         figure = Figure(figsize=(width, 3.4), layout="constrained")
@@ -107,7 +105,7 @@ def _draw(name: str, panels: Sequence[Panel], draw: Callable[[Any, Panel], None]
         else:
             for axes in figure.axes:
                 axes.legend(frameon=False, fontsize=8)
-        RESULTS.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
     return path
 

@@ -2,28 +2,29 @@
 How well does a checkpoint retrieve and answer, and how well would it answer with the right passages?
 
 ```
-python -m benchmarks.quality --data data/wiki2hop --dtype bfloat16
+python -m benchmarks.quality --dataset data/wiki2hop --dtype bfloat16
 ```
 
-It is `onegen-hf evaluate --gold_passages`, whose options it takes, with the result kept among the measurements.
+It is `onegen-hf evaluate --gold-passages`, whose options it takes, with the result kept among the measurements.
 Recall@1 per hop: the share of the gold hops whose passage was the first one retrieved at that hop; a hop that the
 model did not take counts as missed. The upper bound inserts the gold passage at every hop, whatever the search says.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trl import TrlParser
-
+from benchmarks import RESULTS
 from benchmarks.report import result_name, write_result
-from benchmarks.study.tiny import tiny_repository
+from benchmarks.tiny import tiny_repository
 from onegen_hf.cli.evaluate import evaluate
 from onegen_hf.cli.evaluate_arguments import EvaluateArguments
 from onegen_hf.evaluation import GroupResult, RunResult
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
+from onegen_hf.terminal.options import OptionParser
 
 METRICS = {
     "recall@1": "recall@1_per_hop",
@@ -44,18 +45,18 @@ class QualityArguments(EvaluateArguments):
         quick (`bool`, *optional*, defaults to `False`): Two of the built-in questions, a few passages.
     """
 
-    out: str = field(default="outputs/quality", metadata={"help": "Index, answers and report; resumable."})
+    output_dir: str = field(default="outputs/quality", metadata={"help": "Index, answers and report; resumable."})
     batch_size: int = field(default=16, metadata={"help": "Questions decoded together."})
     gold_passages: bool = field(default=True, metadata={"help": "Also answer with the gold passages inserted."})
     name: str = field(default="quality", metadata={"help": "Name of the result file."})
-    data: list[str] = field(default_factory=list, metadata={"help": "Dataset repository."})
+    dataset: list[str] = field(default_factory=list, metadata={"help": "Dataset repository."})
     quick: bool = field(default=False, metadata={"help": "Two of the built-in questions, a few passages."})
 
     def __post_init__(self) -> None:
         if self.quick:
-            self.out, self.name = f"{self.out}/quick", result_name(self.name, quick=True)
+            self.output_dir, self.name = f"{self.output_dir}/quick", result_name(self.name, quick=True)
             self.limit, self.max_new_tokens = 2, 48
-            self.data = [tiny_repository(Path(self.out))]
+            self.dataset = [tiny_repository(Path(self.output_dir))]
             self.index = str(DEFAULT_CHECKPOINT / "index")
         super().__post_init__()
 
@@ -73,7 +74,7 @@ def summary(group: GroupResult) -> dict[str, float]:
 
 def main() -> None:
     """Run the measurement."""
-    (options,) = TrlParser(QualityArguments, prog="python -m benchmarks.quality").parse_args_and_config()
+    (options,) = OptionParser(QualityArguments, "python -m benchmarks.quality").parse(sys.argv[1:])
     start = time.perf_counter()
     report = evaluate(options)
     result = {
@@ -83,7 +84,7 @@ def main() -> None:
         **{name: by_type(run) for name, run in report.results.items()},
         "minutes": round((time.perf_counter() - start) / 60, 1),
     }
-    write_result(options.name, result)
+    write_result(RESULTS / f"{options.name}.json", result)
 
 
 if __name__ == "__main__":

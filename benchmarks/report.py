@@ -1,4 +1,4 @@
-"""What every program says about the machine, and how it writes its result."""
+"""What every program reports about the machine, and how it writes its result."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from typing import Any
 import torch
 
 from onegen_hf.files import write_text_atomically
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def spread(values: Sequence[float], digits: int = 3) -> list[float]:
@@ -40,13 +38,13 @@ def machine() -> dict[str, Any]:
 
 
 def result_name(name: str, quick: bool) -> str:
-    """A short version keeps its result apart from the real one."""
+    """The name of the result file; a quick run keeps its result apart from the real one."""
     return f"{name}_quick" if quick else name
 
 
-def write_result(name: str, result: dict[str, Any]) -> None:
-    """Print a result and keep it as `results/NAME.json`."""
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Print a result and write it to a JSON file."""
     content = json.dumps({**result, "machine": machine()}, indent=2, ensure_ascii=False)
-    RESULTS.mkdir(exist_ok=True)
-    write_text_atomically(RESULTS / f"{name}.json", content + "\n")
+    path.parent.mkdir(exist_ok=True)
+    write_text_atomically(path, content + "\n")
     print(content)

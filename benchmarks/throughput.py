@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
+from benchmarks import RESULTS
 from benchmarks.report import result_name, spread, write_result
 from onegen_hf.cli.demo import demo_questions
 
@@ -27,6 +29,28 @@ def timed(rag: Any, questions: list[str], batch_size: int) -> tuple[float, list[
     start = time.perf_counter()
     results = rag(questions, batch_size=batch_size)
     return time.perf_counter() - start, [result["text"] for result in results]
+
+
+def compare(rag: Any, questions: list[str], batch_sizes: Sequence[int], repeats: int) -> dict[int, dict[str, Any]]:
+    """Let the batch sizes take turns, and relate each one to the first."""
+    rag(questions[0])  # warm-up
+    seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
+    texts: dict[int, list[str]] = {}
+    for _ in range(repeats):
+        for size in batch_sizes:
+            taken, texts[size] = timed(rag, questions, size)
+            seconds[size].append(taken)
+    baseline = batch_sizes[0]
+    return {
+        size: {
+            "questions_per_second": round(len(questions) / statistics.median(seconds[size]), 3),
+            f"times_batch_{baseline}": spread(
+                [one / other for one, other in zip(seconds[baseline], seconds[size], strict=True)], 2
+            ),
+            "same_texts": texts[size] == texts[baseline],
+        }
+        for size in batch_sizes
+    }
 
 
 def main() -> None:
@@ -44,30 +68,15 @@ def main() -> None:
     rag = pipeline("onegen-rag", model=options.model, dtype=options.dtype)
     known = demo_questions()
     questions = [known[number % len(known)] for number in range(options.questions)]
-    rag(questions[0])  # the first call pays for what later ones find ready
-    seconds: dict[int, list[float]] = {size: [] for size in options.batch_sizes}
-    texts: dict[int, list[str]] = {}
-    for _ in range(options.repeats):
-        for size in options.batch_sizes:
-            taken, texts[size] = timed(rag, questions, size)
-            seconds[size].append(taken)
-    alone = options.batch_sizes[0]
-    rows = {}
-    for size in options.batch_sizes:
-        ratios = [one / other for one, other in zip(seconds[alone], seconds[size], strict=True)]
-        rows[size] = {
-            "questions_per_second": round(len(questions) / statistics.median(seconds[size]), 3),
-            f"times_batch_{alone}": spread(ratios, 2),
-            "same_texts": texts[size] == texts[alone],
-        }
+    name = result_name("throughput", options.quick)
     write_result(
-        result_name("throughput", options.quick),
+        RESULTS / f"{name}.json",
         {
             "question": "How much faster are questions answered together than one by one?",
             "dtype": str(rag.model.dtype).removeprefix("torch."),
             "questions": len(questions),
             "repeats": options.repeats,
-            "batch_sizes": rows,
+            "batch_sizes": compare(rag, questions, options.batch_sizes, options.repeats),
         },
     )
 

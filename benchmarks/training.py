@@ -35,6 +35,7 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from benchmarks import RESULTS
 from benchmarks.alternatives.components import tiny_components
 from benchmarks.plot import Panel, plot_bars
 from benchmarks.report import result_name, spread, write_result
@@ -209,7 +210,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--negatives", type=int, default=1, help="hard negatives per query token")
     parser.add_argument("--max-length", type=int, default=1100, help="to which the recipe pads")
-    parser.add_argument("--max-embedded-length", type=int, default=64, help="longest passage, in tokens")
+    parser.add_argument("--max-embedded-tokens", type=int, default=64, help="longest passage, in tokens")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -243,9 +244,9 @@ def main() -> None:
     }
     if not options.no_memory:
         result["peak_memory_mib"] = {kind: peak_of(kind, sys.argv[1:]) for kind in options.kinds}
-    write_result(name, result)
+    write_result(RESULTS / f"{name}.json", result)
     bars = {kind: {kind: values} for kind, values in result["examples_per_second"].items()}
-    plot_bars(name, Panel("Training", "kind of step", "examples per second", bars))
+    plot_bars(RESULTS / f"{name}.svg", Panel("Training", "kind of step", "examples per second", bars))
 
 
 if __name__ == "__main__":

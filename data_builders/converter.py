@@ -10,11 +10,8 @@ from typing import Any, ClassVar
 
 from data_builders.documents import DocumentStore
 from data_builders.errors import ErrorPolicy
-from data_builders.records import Located, read_records
+from data_builders.records import DATA_SUFFIXES, Located, read_records
 from data_builders.schema import DEFAULT_QUERY_TOKEN
-
-DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-"""Endings of data files, each also with `.gz` behind it."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
+from data_builders.columns import as_text, check_ids_are_known, find_value, sentences_of
 from data_builders.errors import ErrorPolicy, RecordError
 from data_builders.records import read_records
 from data_builders.text_spool import TextSpool
@@ -82,19 +83,21 @@ class DocumentStore:
 
     def add_record(self, record: Mapping[str, Any]) -> Document:
         """
-        Add a corpus record with `title`, `sentences` or `text`, and mostly an `id` of its own.
+        Add a corpus record with `title`, `sentences` or `text`, and mostly an `id` of its own, under any of the usual
+        names (see [`NAMES`]).
 
         Raises:
             `RecordError`: If a field is missing or malformed, or the id was used before.
         """
-        title = record.get("title")
-        sentences = record.get("sentences", [record["text"]] if isinstance(record.get("text"), str) else None)
-        if not isinstance(title, str) or not _is_text_list(sentences):
+        title, text, own_id = (find_value(record, what, None) for what in ("title", "text", "id"))
+        sentences = record.get("sentences")
+        if title is None or (sentences is None and text is None):
             raise RecordError("malformed_document", "a corpus record needs `title` (text) and `sentences` (texts).")
-        own_id = record.get("id")
+        parts = [as_text(text, "text")] if sentences is None else sentences_of(sentences)
         if own_id is None:
-            return self.add(title, sentences)
-        return self.put(Document(str(own_id), title, clean_sentences(sentences)))
+            check_ids_are_known(record)
+            return self.add(as_text(title, "title"), parts)
+        return self.put(Document(as_text(own_id, "id"), as_text(title, "title"), clean_sentences(parts)))
 
     def put(self, document: Document) -> Document:
         """

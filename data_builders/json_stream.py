@@ -81,7 +81,7 @@ def _lenient(raw: bytes) -> Any:
     try:
         return encodable(json.loads(raw))
     except UnicodeDecodeError as error:
-        return RecordError("invalid_text", f"not UTF-8 ({error.reason}); convert the file to UTF-8.")
+        return not_utf8(error)
     except (json.JSONDecodeError, RecursionError) as error:
         return broken(str(error) if isinstance(error, RecursionError) else error.msg)
 
@@ -136,6 +136,12 @@ def encodable(item: Any) -> Any:
     except TypeError as error:
         return RecordError("invalid_text", f"the record holds what can't be stored ({error}); mend it.")
     return item
+
+
+def not_utf8(error: UnicodeDecodeError) -> RecordError:
+    """The error of text in another encoding; `iconv -f LATIN1 -t UTF-8` converts a file."""
+    byte = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+    return RecordError("invalid_text", f"not UTF-8 ({error.reason}, {byte}); convert the file to UTF-8.")
 
 
 def broken(detail: str) -> RecordError:

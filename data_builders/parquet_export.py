@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -10,6 +11,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from data_builders.card import dataset_card
+from data_builders.repository import locked_repository
 
 
 def write_repository(
@@ -40,8 +42,17 @@ def write_repository(
 
     Returns:
         `list[Path]`: The files written.
+
+    Raises:
+        `RepositoryLockedError`: At once, if somebody else is writing there.
     """
-    root = Path(out_dir)
+    with locked_repository(out_dir) as root:
+        return _write(root, documents, examples, title, description)
+
+
+def _write(
+    root: Path, documents: Dataset, examples: Mapping[str, Dataset], title: str, description: str
+) -> list[Path]:
     tables = {"documents/train.parquet": documents}
     tables.update({f"examples/{split}.parquet": table for split, table in examples.items()})
     written = []
@@ -59,6 +70,8 @@ def write_repository(
 
 def _replace(path: Path, write: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        left.unlink(missing_ok=True)  # of a killed process: the lock is ours
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from .checks import Rule, checked_fields, choice, instance, integer, number, optional, template, text
 from .importing.renamed import renamed_arguments
 from .tokens import RetrievalTokens
 
@@ -18,6 +18,31 @@ RENAMED = {"max_passage_length": "max_inserted_tokens", "max_embedded_length": "
 """Old name of a setting → the one of today; checkpoints and indexes keep the old ones."""
 CONFIG_KEY = "onegen"
 """Name of the section in a checkpoint's `config.json`."""
+
+
+_PASSAGE = template(["title", "text"], needed="text")
+_TEXT_OR_NONE, _ANY_TEXT = optional(text()), text(empty=True)
+_RULES: dict[str, Rule] = {
+    "tokens": instance(RetrievalTokens),
+    "similarity": choice(["cosine"]),
+    "scale": number(above=0),
+    "passage_template": _PASSAGE,
+    "embedding_template": optional(_PASSAGE),
+    "sentence_connector": optional(_ANY_TEXT),
+    "prompt_template": template(["question"], needed="question"),
+    "instruction": optional(_ANY_TEXT),
+    "mention_tags": choice(["token", "text"]),
+    "system_prompt": optional(_ANY_TEXT),
+    "chat_template": _TEXT_OR_NONE,
+    "answer_prefix": _ANY_TEXT,
+    "answer_suffix": _ANY_TEXT,
+    "max_inserted_tokens": integer(least=1),
+    "max_embedded_tokens": optional(integer(least=1)),
+    "granularity": choice(["passage", "sentence"]),
+    "default_index": _TEXT_OR_NONE,
+    "link_threshold": optional(number()),
+}
+"""By name, what each setting of [`OneGenConfig`] must be."""
 
 
 @dataclass
@@ -94,25 +119,7 @@ class OneGenConfig:
     def __post_init__(self) -> None:
         if isinstance(self.tokens, Mapping):
             self.tokens = RetrievalTokens.from_dict(self.tokens)
-        if self.similarity != "cosine":
-            raise ValueError(f"similarity={self.similarity!r} is not supported: use 'cosine'")
-        if not self.scale > 0:
-            raise ValueError(f"scale={self.scale} must be positive")
-        if self.granularity not in ("passage", "sentence"):
-            raise ValueError(f"granularity={self.granularity!r} must be 'passage' or 'sentence'")
-        if self.mention_tags not in ("token", "text"):
-            raise ValueError(f"mention_tags={self.mention_tags!r} must be 'token' or 'text'")
-        for name in ("max_inserted_tokens", "max_embedded_tokens"):
-            length = getattr(self, name)
-            if length is not None and length < 1:
-                raise ValueError(f"{name}={length} must be at least 1 token")
-        if self.link_threshold is not None and not math.isfinite(self.link_threshold):
-            raise ValueError(f"link_threshold={self.link_threshold} must be a finite score, or None for no threshold")
-        templates = {"passage_template": "{text}", "embedding_template": "{text}", "prompt_template": "{question}"}
-        for name, needed in templates.items():
-            template = getattr(self, name)
-            if template is not None and needed not in template:
-                raise ValueError(f"{name}={template!r} must contain {needed}")
+        checked_fields(self, **_RULES)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
@@ -120,13 +127,26 @@ class OneGenConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OneGenConfig:
-        """Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning."""
+        """
+        Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning.
+
+        Raises:
+            `ValueError`: If `values` is no mapping, or a setting is wrong; the message names `onegen.<setting>`.
+        """
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise ValueError(
+                f"{CONFIG_KEY}={values!r:.200} must be a mapping of settings: mend the section {CONFIG_KEY!r} of "
+                "config.json, or load the checkpoint with a preset"
+            )
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             warnings.warn(f"the checkpoint's onegen section has unknown settings {unknown}: ignored", stacklevel=2)
-        return cls(**{key: value for key, value in values.items() if key in known})
+        try:
+            return cls(**{key: value for key, value in values.items() if key in known})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{CONFIG_KEY}.{error}") from error
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> OneGenConfig | None:

@@ -1,4 +1,4 @@
-"""Settings by name: the retrieval tokens of each task, and everything about the paper's released checkpoints."""
+"""Presets: the retrieval tokens of each task, and all settings of the checkpoints released with the paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "default_checkpoint"
-"""What `pipeline("onegen-rag")` loads when no model is named: a LoRA adapter and its index, part of the package."""
+"""What `pipeline("onegen-rag")` loads by default: a LoRA adapter and its index, both part of the package."""
 DEFAULT_LINKER = DEFAULT_CHECKPOINT.with_name("default_linker")
 """The same for `pipeline("onegen-entity-linking")`."""
 
@@ -27,21 +27,21 @@ TOKEN_PRESETS: dict[str, Callable[[], RetrievalTokens]] = {
     "entity-linking-paper": RetrievalTokens.entity_linking_paper,
 }
 """Name → the retrieval tokens."""
-PRESET_CHOICES = [None, *sorted(TOKEN_PRESETS)]
-"""What an option of the command line may be."""
+PRESET_CHOICES = sorted(TOKEN_PRESETS)
+"""The values of the option `--preset`."""
 
 _AS_WRITTEN = (
     "{% for message in messages %}{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %} {{ eos_token }}{% endif %}{% endfor %}"
 )
-"""The authors' data hold whole prompts, so that nothing is put around them."""
+"""The data of the authors contains complete prompts, so nothing is added around them."""
 
 _FRAGMENT = (
     "Represent the following document fragment and output it after the '[Document Fragment Representation]' token. \n"
     "Here are document fragment:\n"
 )
 
-# As in the configurations of the authors' repository, zjunlp/OneGen; lengths are those of its training.
+# Taken from the configurations in the authors' repository, zjunlp/OneGen; lengths are those of its training.
 _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
     "multi-hop-paper": {
         "chat_template": _AS_WRITTEN,
@@ -87,15 +87,18 @@ _PAPER_SETTINGS: dict[str, dict[str, Any]] = {
 
 def preset(name: str) -> OneGenConfig:
     """
-    All settings of a preset.
+    The settings of a preset.
 
     Args:
-        name (`str`): `"multi-hop"`, `"self-rag"` or `"entity-linking"` for this package's own tokens and default
-            settings; `"multi-hop-paper"`, `"self-rag-paper"` or `"entity-linking-paper"` for the checkpoints that the
-            paper's authors released, with their prompts, passages and granularity.
+        name (`str`): `"multi-hop"`, `"self-rag"` or `"entity-linking"` for the tokens of this package with default
+            settings; `"multi-hop-paper"`, `"self-rag-paper"` or `"entity-linking-paper"` for the checkpoints released
+            by the authors of the paper, with their prompts, passage templates and granularity.
+
+    Returns:
+        [`OneGenConfig`]
 
     Raises:
-        `ValueError`: If there is no such preset.
+        `ValueError`: If no preset has this name.
 
     Example:
 
@@ -104,39 +107,43 @@ def preset(name: str) -> OneGenConfig:
     '[SE]'
     ```
     """
-    return with_tokens(OneGenConfig(), name)
+    return with_preset(OneGenConfig(), name)
 
 
-def with_tokens(settings: OneGenConfig, tokens: str | RetrievalTokens | OneGenConfig) -> OneGenConfig:
+def with_preset(settings: OneGenConfig, preset: str | RetrievalTokens | OneGenConfig) -> OneGenConfig:
     """
-    The settings with what `tokens` says in place of their own.
+    Apply a preset to settings.
 
     Args:
-        settings ([`OneGenConfig`]): Left as they are.
-        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`]): The name of a [`preset`], whose tokens and, for the
-            paper's, formats replace those of `settings`; the tokens alone; or all settings.
+        settings ([`OneGenConfig`]): Not modified.
+        preset (`str`, [`RetrievalTokens`] or [`OneGenConfig`]): The name of a [`preset`], whose tokens replace those
+            of `settings`, and for the paper's presets the formats too; tokens alone; or complete settings.
+
+    Returns:
+        [`OneGenConfig`]
 
     Raises:
-        `TypeError`: If `tokens` is something else.
-        `ValueError`: If there is no preset of this name.
+        `TypeError`: If `preset` is something else.
+        `ValueError`: If no preset has this name.
     """
-    if isinstance(tokens, OneGenConfig):
-        return tokens
-    if isinstance(tokens, RetrievalTokens):
-        return replace(settings, tokens=tokens)
-    if not isinstance(tokens, str):
+    if isinstance(preset, OneGenConfig):
+        return preset
+    if isinstance(preset, RetrievalTokens):
+        return replace(settings, tokens=preset)
+    if not isinstance(preset, str):
         raise TypeError(
-            f"tokens must be the name of a preset, a RetrievalTokens or a OneGenConfig, got {type(tokens).__name__}"
+            f"preset={preset!r} must be the name of a preset, a RetrievalTokens or a OneGenConfig, got "
+            f"{type(preset).__name__}"
         )
-    if tokens not in TOKEN_PRESETS:
+    if preset not in TOKEN_PRESETS:
         raise ValueError(
-            f"tokens={tokens!r} is unknown: choose one of {sorted(TOKEN_PRESETS)}, or pass RetrievalTokens"
+            f"preset={preset!r} is unknown: choose one of {', '.join(PRESET_CHOICES)}, or pass RetrievalTokens"
         )
-    return replace(settings, tokens=TOKEN_PRESETS[tokens](), **_PAPER_SETTINGS.get(tokens, {}))
+    return replace(settings, tokens=TOKEN_PRESETS[preset](), **_PAPER_SETTINGS.get(preset, {}))
 
 
 def fitting_presets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The presets all of whose tokens a tokenizer has; those with more tokens first."""
+    """The presets whose tokens are all in a tokenizer, those with the most tokens first."""
     vocabulary = tokenizer.get_vocab()
     tokens = {name: make().all for name, make in TOKEN_PRESETS.items()}
     fitting = [name for name, names in tokens.items() if all(token in vocabulary for token in names)]
@@ -144,11 +151,11 @@ def fitting_presets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def unknown_tokens(name_or_path: Any, tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """What to tell who loads a checkpoint whose retrieval tokens are not known."""
+    """The error message for a checkpoint whose retrieval tokens are unknown."""
     fitting = [] if tokenizer is None else fitting_presets(tokenizer)
     hint = f" Its tokenizer has the tokens of {' and '.join(map(repr, fitting))}." if fitting else ""
     return (
         f"{name_or_path}: config.json has no 'onegen' section, so the retrieval tokens are unknown. For a plain "
-        "language model use `OneGenForCausalLM.from_backbone`; for a checkpoint trained elsewhere pass `tokens=`: a "
-        f"preset ({', '.join(map(repr, TOKEN_PRESETS))}) or `RetrievalTokens(...)`.{hint}"
+        "language model use `OneGenForCausalLM.from_backbone`; for a checkpoint trained elsewhere pass `preset=`: one "
+        f"of {', '.join(map(repr, TOKEN_PRESETS))}, or `RetrievalTokens(...)`.{hint}"
     )

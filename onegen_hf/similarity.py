@@ -42,6 +42,48 @@ def similarity_matrix(queries: Tensor, passages: Tensor) -> Tensor:
     return normalize(queries) @ normalize(passages).T
 
 
+def has_direction(vectors: Tensor) -> Tensor:
+    """
+    Which rows of a result of [`normalize`] are of unit length.
+
+    Zero vectors are not, nor are vectors with NaN or infinite values, or so small or large that float32 cannot hold
+    their length: their cosine with anything would mean nothing.
+
+    Args:
+        vectors (`Tensor` of shape `(..., hidden)`)
+
+    Returns:
+        `Tensor` of shape `(...)`, bool
+    """
+    return (torch.linalg.vector_norm(vectors, dim=-1) - 1).abs() < 0.01
+
+
+def unit_vectors(embeddings: Tensor, what: str) -> Tensor:
+    """
+    [`normalize`] embeddings, and refuse those that have no direction.
+
+    Args:
+        embeddings (`Tensor` of shape `(n, hidden)`): Any floating dtype.
+        what (`str`): What they are, for the error.
+
+    Returns:
+        `Tensor` of shape `(n, hidden)`, float32
+
+    Raises:
+        `ValueError`: If any row is zero, holds NaN or infinite values, or exceeds float32; names the first one.
+    """
+    vectors = normalize(embeddings)
+    usable = has_direction(vectors)
+    if not bool(usable.all()):
+        check_finite(embeddings, what)
+        row = int((~usable).nonzero()[0, 0])
+        raise ValueError(
+            f"{what}: embedding {row} of {len(embeddings)} has no direction: it is zero, or too small or too large "
+            "for float32, and its similarity to anything would mean nothing. Check where it comes from."
+        )
+    return vectors
+
+
 def check_finite(embeddings: Tensor, what: str) -> None:
     """
     Raises:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from .checks import Rule, checked_fields, optional, text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,6 +55,28 @@ _DESCRIPTIONS = {
 }
 
 
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    """The rule of a collection of tokens; a single text would be read letter by letter."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        hint = f": give ({value!r},)" if isinstance(value, str) else ""
+        raise TypeError(f"{name}={value!r} must be a list or tuple of tokens{hint}")
+    return tuple(text()(f"{name}[{number}]", token) for number, token in enumerate(value))
+
+
+def _descriptions(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}={value!r} must be a mapping of tokens to phrases")
+    return {text()(f"{name}: token", token): text()(f"{name}[{token!r}]", phrase) for token, phrase in value.items()}
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(["query", "document"], text()),
+    **dict.fromkeys(["continuation", "paragraph_open", "paragraph_close"], optional(text())),
+    "generation": _texts,
+    "descriptions": _descriptions,
+}
+
+
 @dataclass(frozen=True)
 class RetrievalTokens:
     """
@@ -95,10 +119,8 @@ class RetrievalTokens:
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "generation", tuple(self.generation))
+        checked_fields(self, **_RULES)
         names = self.all
-        if any(not isinstance(name, str) or not name.strip() for name in names):
-            raise ValueError(f"retrieval tokens must be non-empty strings, got {names}")
         if len(set(names)) != len(names):
             raise ValueError(f"retrieval tokens must differ from each other, got {names}: rename the repeated one")
         if (self.paragraph_open is None) != (self.paragraph_close is None):
@@ -143,8 +165,19 @@ class RetrievalTokens:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RetrievalTokens:
-        """Inverse of [`~RetrievalTokens.to_dict`]."""
-        return cls(**values)
+        """
+        Inverse of [`~RetrievalTokens.to_dict`].
+
+        Raises:
+            `ValueError`: If a token is unknown or wrong; the message names `tokens.<name>`.
+        """
+        unknown = sorted(str(name) for name in set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"tokens has the unknown names {unknown}: take {[field.name for field in fields(cls)]}")
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"tokens.{error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
@@ -198,7 +231,10 @@ class RetrievalTokens:
                 f"{missing}. Add them with `RetrievalTokens(...).add_to(tokenizer)`, or load the tokenizer that was "
                 "saved with the checkpoint."
             )
+        added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
         for token in self.all:
+            if token in added:
+                continue
             encoded = tokenizer(token, add_special_tokens=False)["input_ids"]
             if encoded[-1:] != [vocabulary[token]] or len(encoded) > 2:
                 raise ValueError(

@@ -3,7 +3,7 @@ Keeps the comparisons of a data set that put two dates in order, and a few other
 that is about them.
 
 ```
-onegen-hf build facts --write_order true --train_size 4000 --seed 1 --out data/facts_4000
+onegen-hf build facts --write-order --train-size 4000 --seed 1 --output-dir data/facts_4000
 python recipes/ordered_comparisons.py data/facts_4000 --ordered 700 --others 100 --out data/facts_order_4
 ```
 """

@@ -3,8 +3,8 @@ Turns a trained adapter into the entity linker that comes with the package, with
 
 ```
 python recipes/pack_default_linker.py outputs/entity_linking_3 --documents data/facts
-python -m benchmarks.entity_linking --model onegen_hf/default_linker --index catalogue ...
-python recipes/pack_default_linker.py --measured benchmarks/results/entity_linking.json   # writes the model card
+python -m experiments.entity_linking --model onegen_hf/default_linker --index catalogue ...
+python recipes/pack_default_linker.py --measured experiments/results/entity_linking.json   # writes the model card
 ```
 """
 
@@ -38,7 +38,7 @@ def entities(documents: Dataset) -> Dataset:
 
 
 def write_card(measured: Path, out: Path) -> None:
-    """Write the model card with what `benchmarks.entity_linking` found."""
+    """Write the model card with what `experiments.entity_linking` found."""
     found = json.loads(measured.read_text(encoding="utf-8"))
     results = {f"{name}_micro_f1": scores["micro_f1"][0] for name, scores in found["disambiguation"]["onegen"].items()}
     card = model_card(
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("adapter", type=Path, nargs="?", help="output directory of the training")
     parser.add_argument("--documents", help="dataset repository of the fact corpus")
-    parser.add_argument("--measured", type=Path, help="result of benchmarks.entity_linking; writes the model card")
+    parser.add_argument("--measured", type=Path, help="result of experiments.entity_linking; writes the model card")
     parser.add_argument("--out", type=Path, default=DEFAULT_LINKER)
     options = parser.parse_args()
     if options.adapter is not None:

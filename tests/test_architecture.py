@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     # Ground.
-    "importing", "checks", "files", "similarity",
+    "importing", "checks", "terminal", "files", "similarity",
     # The contract: which tokens there are, and what a checkpoint says of them.
     "tokens", "configuration", "presets",
     # What artefacts use to describe and publish themselves.
@@ -28,6 +28,8 @@ ROOMS = [
 NOT_IMPORTED = {
     "data_builders": {"torch", "transformers", "onegen_hf", "tests", "examples", "benchmarks", "experiments"},
     "onegen_hf": {"tests", "examples", "benchmarks", "experiments"},
+    "benchmarks": {"tests", "examples", "experiments"},
+    "experiments": {"tests", "examples"},
 }
 """Package → top-level packages that nothing in it imports."""
 MOST_FILES_AT_THE_ROOT = 8

@@ -43,20 +43,84 @@ def test_settings_of_a_newer_version_are_ignored_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"similarity": "dot"}, "similarity='dot' is not supported: use 'cosine'"),
-        ({"scale": 0}, "scale=0 must be positive"),
-        ({"scale": float("nan")}, "scale=nan must be positive"),
-        ({"granularity": "token"}, "granularity='token' must be 'passage' or 'sentence'"),
-        ({"link_threshold": float("nan")}, "link_threshold=nan must be a finite score"),
-        ({"max_inserted_tokens": 0}, "max_inserted_tokens=0 must be at least 1 token"),
-        ({"max_embedded_tokens": 0}, "max_embedded_tokens=0 must be at least 1 token"),
+        ({"similarity": "dot"}, "similarity='dot' is unknown: choose one of 'cosine'"),
+        ({"scale": 0}, "scale=0 must be a finite number above 0"),
+        ({"scale": float("nan")}, "scale=nan must be a finite number above 0"),
+        ({"scale": float("inf")}, "scale=inf must be a finite number above 0"),
+        ({"granularity": "token"}, "granularity='token' is unknown: choose one of 'passage', 'sentence'"),
+        ({"link_threshold": float("nan")}, "link_threshold=nan must be a finite number"),
+        ({"max_inserted_tokens": 0}, "max_inserted_tokens=0 must be an integer at least 1"),
+        ({"max_embedded_tokens": 0}, "max_embedded_tokens=0 must be an integer at least 1"),
         ({"passage_template": "{title}"}, r"passage_template='\{title\}' must contain \{text\}"),
+        ({"passage_template": "{x}{text}"}, r"passage_template='\{x\}\{text\}' has the field \{x\}, unknown"),
+        ({"passage_template": "{text"}, r"passage_template='\{text' is no template \(expected '}'"),
         ({"prompt_template": "Q"}, r"prompt_template='Q' must contain \{question\}"),
+        (
+            {"prompt_template": "{question:>9999999999}"},
+            r"prompt_template=.* has the field \{question\}, .* more than",
+        ),
+        (
+            {"prompt_template": "{question.__class__}"},
+            r"has the field \{question.__class__\}, unknown or more than a name",
+        ),
         ({"embedding_template": "{title}"}, r"embedding_template='\{title\}' must contain \{text\}"),
-        ({"mention_tags": "html"}, "mention_tags='html' must be 'token' or 'text'"),
+        ({"mention_tags": "html"}, "mention_tags='html' is unknown: choose one of 'token', 'text'"),
         ({"tokens": {"query": "[A]", "document": "[A]"}}, "must differ from each other"),
     ],
 )
 def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OneGenConfig(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": "20"}, "scale='20' must be a finite number above 0: leave out the quotes"),
+        (
+            {"max_inserted_tokens": "128"},
+            "max_inserted_tokens='128' must be an integer at least 1: leave out the quotes",
+        ),
+        ({"max_inserted_tokens": 1.5}, "max_inserted_tokens=1.5 must be an integer"),
+        ({"max_embedded_tokens": True}, "max_embedded_tokens=True must be an integer"),
+        ({"passage_template": 5}, "passage_template=5 must be text"),
+        ({"prompt_template": None}, "prompt_template=None must be text"),
+        ({"system_prompt": ["x"]}, r"system_prompt=\['x'\] must be text"),
+        ({"chat_template": 3}, "chat_template=3 must be text"),
+        ({"answer_prefix": None}, "answer_prefix=None must be text"),
+        ({"sentence_connector": 1}, "sentence_connector=1 must be text"),
+        ({"default_index": 1}, "default_index=1 must be text"),
+        ({"tokens": 5}, "tokens=5 must be a RetrievalTokens, got int"),
+        ({"tokens": "multi-hop"}, "tokens='multi-hop' must be a RetrievalTokens, got str"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        OneGenConfig(**arguments)
+    with pytest.raises(ValueError, match=f"^onegen.{message}"):
+        OneGenConfig.from_dict(arguments)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ([1], r"onegen=\[1\] must be a mapping of settings: mend the section 'onegen' of config.json"),
+        ("multi-hop", "onegen='multi-hop' must be a mapping"),
+        (None, "onegen=None must be a mapping"),
+        ({1: 2}, "onegen={1: 2} must be a mapping"),
+        ({"tokens": 5}, "onegen.tokens=5 must be a RetrievalTokens"),
+        ({"tokens": {"query": 5}}, "onegen.tokens.query=5 must be text"),
+        ({"tokens": {"question": "[Q]"}}, r"onegen.tokens has the unknown names \['question'\]"),
+        ({"tokens": {"generation": "[X]"}}, r"onegen.tokens.generation='\[X\]' must be a list or tuple of tokens"),
+        ({"max_passage_length": "128"}, "onegen.max_inserted_tokens='128' must be an integer"),
+        ({"scale": float("inf")}, "onegen.scale=inf must be a finite number"),
+    ],
+)
+def test_a_broken_section_is_named(section: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        OneGenConfig.from_dict(section)
+    if section is not None:
+        backbone = tiny_config("llama_tied")
+        backbone.onegen = section
+        with pytest.raises(ValueError, match=f"^{message}"):
+            OneGenConfig.of(backbone)

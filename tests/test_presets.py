@@ -10,7 +10,7 @@ import pytest
 
 from onegen_hf import OneGenConfig, RetrievalTokens
 from onegen_hf.data.chat_rendering import render, render_prompt
-from onegen_hf.presets import TOKEN_PRESETS, fitting_presets, preset, with_tokens
+from onegen_hf.presets import TOKEN_PRESETS, fitting_presets, preset, with_preset
 from onegen_hf.training.run import FormatArguments
 
 PAPER = [name for name in TOKEN_PRESETS if name.endswith("-paper")]
@@ -25,7 +25,7 @@ def test_every_preset_survives_config_json(name: str) -> None:
 
 def test_own_presets_are_tokens_alone() -> None:
     assert preset("multi-hop") == OneGenConfig()
-    kept = with_tokens(OneGenConfig(prompt_template="Q: {question}"), "entity-linking")
+    kept = with_preset(OneGenConfig(prompt_template="Q: {question}"), "entity-linking")
     assert kept == OneGenConfig(tokens=RetrievalTokens.entity_linking(), prompt_template="Q: {question}")
 
 
@@ -40,24 +40,28 @@ def test_tokens_of_the_paper() -> None:
 
 def test_what_takes_the_place_of_what() -> None:
     settings = OneGenConfig(scale=5.0, answer_prefix="A:")
-    assert with_tokens(settings, RetrievalTokens.self_rag()).answer_prefix == "A:"
-    assert with_tokens(settings, "multi-hop-paper").answer_prefix == "<FINAL-ANSWER>"
-    assert with_tokens(settings, "multi-hop-paper").scale == 5.0
+    assert with_preset(settings, RetrievalTokens.self_rag()).answer_prefix == "A:"
+    assert with_preset(settings, "multi-hop-paper").answer_prefix == "<FINAL-ANSWER>"
+    assert with_preset(settings, "multi-hop-paper").scale == 5.0
     whole = OneGenConfig(scale=7.0)
-    assert with_tokens(settings, whole) is whole
+    assert with_preset(settings, whole) is whole
     assert settings == OneGenConfig(scale=5.0, answer_prefix="A:")
 
 
 @pytest.mark.parametrize(
-    ("tokens", "error", "message"),
+    ("unknown", "error", "message"),
     [
-        ("multihop", ValueError, "tokens='multihop' is unknown: choose one of .*'multi-hop-paper'"),
-        (["[RQ]"], TypeError, "tokens must be the name of a preset, a RetrievalTokens or a OneGenConfig, got list"),
+        ("multihop", ValueError, "preset='multihop' is unknown: choose one of .*multi-hop-paper"),
+        (
+            ["[RQ]"],
+            TypeError,
+            r"preset=\['\[RQ\]'\] must be the name of a preset, .* or a OneGenConfig, got list",
+        ),
     ],
 )
-def test_unknown_tokens(tokens: Any, error: type[Exception], message: str) -> None:
+def test_unknown_presets(unknown: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        with_tokens(OneGenConfig(), tokens)
+        with_preset(OneGenConfig(), unknown)
 
 
 def test_presets_that_a_tokenizer_fits(base_tokenizer: Any) -> None:
@@ -79,9 +83,9 @@ def test_prompts_are_written_as_they_are(tokenizer: Any, name: str) -> None:
 
 
 def test_a_recipe_takes_the_formats_too() -> None:
-    settings = FormatArguments(tokens="multi-hop-paper", max_inserted_tokens=99).apply_to(OneGenConfig(scale=3.0))
-    assert settings == with_tokens(OneGenConfig(scale=3.0), "multi-hop-paper").__class__.from_dict(
-        {**with_tokens(OneGenConfig(scale=3.0), "multi-hop-paper").to_dict(), "max_inserted_tokens": 99}
+    settings = FormatArguments(preset="multi-hop-paper", max_inserted_tokens=99).apply_to(OneGenConfig(scale=3.0))
+    assert settings == with_preset(OneGenConfig(scale=3.0), "multi-hop-paper").__class__.from_dict(
+        {**with_preset(OneGenConfig(scale=3.0), "multi-hop-paper").to_dict(), "max_inserted_tokens": 99}
     )
 
 

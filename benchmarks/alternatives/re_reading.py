@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from onegen_hf.data.passages import PassageEncoder
-from onegen_hf.generation.decoder import Searchable
 from onegen_hf.generation.hidden_state_hook import recorded_states
+from onegen_hf.index.retriever import Retriever
 from onegen_hf.modeling.outputs import CACHE
 
 from .components import Components
@@ -58,7 +58,7 @@ class ReReading:
 
     def __init__(self, components: Components) -> None:
         self.model, self.tokenizer = components.model, components.tokenizer
-        self.index: Searchable = components.index
+        self.index: Retriever = components.index
         self.passages = PassageEncoder(self.tokenizer, self.model.onegen_config)
         self.query_token = self.passages.ids.query
         end = self.model.generation_config.eos_token_id

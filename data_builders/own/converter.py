@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data_builders.answer_matching import holds_answer
-from data_builders.converter import DATA_SUFFIXES, Converter
+from data_builders.columns import as_text, find_value, list_of_texts, required_value, sentences_of
+from data_builders.converter import Converter
 from data_builders.documents import Document, DocumentStore
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.own.chunking import chunk_text
-from data_builders.own.columns import find_value, list_of_texts, required_value
-from data_builders.records import Located, read_records
+from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, Located, data_suffix, read_records
 from data_builders.rendering import Hop, render_answer
-
-TEXT_SUFFIXES = (".txt", ".md")
 
 
 @dataclass
@@ -92,20 +90,13 @@ class OwnConverter(Converter):
     def corpus_rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
         """Stream the documents of one file: a text file is one."""
         path = Path(path)
-        if path.suffix.lower() not in TEXT_SUFFIXES:
-            for located in read_records(path, policy):
-                record = located.record
-                if not any(find_value(record, what, None) for what in ("id", "title")) and not self.id_column:
-                    record = {**record, "id": f"{path.stem}-{located.line}"}
-                yield located._replace(record=record)
-            return
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            message = f"not UTF-8 ({error.reason}); convert the file to UTF-8."
-            policy.handle(RecordError("invalid_text", message, path.name))
-            return
-        yield Located({self.title_column or "title": path.stem, self.text_column or "text": text}, path.name, 1)
+        for located in read_records(path, policy):
+            record = located.record
+            if data_suffix(path) in TEXT_SUFFIXES:
+                record = {self.title_column or "title": record["title"], self.text_column or "text": record["text"]}
+            elif not self.id_column and not any(find_value(record, what, None) for what in ("id", "title")):
+                record = {**record, "id": f"{path.stem}-{located.line}"}
+            yield located._replace(record=record)
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """
@@ -117,7 +108,7 @@ class OwnConverter(Converter):
         """
         text, title = self._read_text(record), self._read_title(record)
         own_id = find_value(record, "id", self.id_column)
-        base = title.replace("#", "%23") if own_id is None else str(own_id)
+        base = title.replace("#", "%23") if own_id is None else as_text(own_id, "id")
         if not base:
             raise RecordError("missing_field", "the document has neither an id nor a title; add one.")
         if base in self._passages and own_id is not None:
@@ -136,13 +127,14 @@ class OwnConverter(Converter):
     def _read_text(self, record: Mapping[str, Any]) -> str:
         text = find_value(record, "text", self.text_column)
         if text is None and self.text_column is None and record.get("sentences"):
-            return " ".join(list_of_texts(record["sentences"], "sentences"))
+            return " ".join(sentences_of(record["sentences"]))
         if isinstance(text, str) and not text.strip():
             raise Dropped("empty_text")
         return required_value(record, "text", self.text_column)
 
     def _read_title(self, record: Mapping[str, Any]) -> str:
-        return str(find_value(record, "title", self.title_column) or "").strip()
+        title = find_value(record, "title", self.title_column)
+        return "" if title is None else as_text(title, "title").strip()
 
     def example(self, record: Mapping[str, Any], store: DocumentStore, default_id: str) -> dict[str, Any]:
         """

@@ -22,7 +22,7 @@ _LIBRARIES = ("onegen-hf", "transformers", "torch", "peft", "accelerate", "datas
 LOGGED_LOSSES = ("loss_gen", "loss_ret", "loss_router", "retrieval_accuracy")
 """What the log tells of the objective, beside the loss itself."""
 # Where a run writes, whom it tells and how it looks: nothing that the model depends on.
-_SURROUNDINGS = (
+SURROUNDINGS = (
     "output_dir", "logging_", "log_", "run_name", "report_to", "disable_tqdm", "project", "trackio_", "hub_",
     "push_to_hub", "resume_from_checkpoint", "save_", "use_cpu", "local_rank", "ddp_", "trust_remote_code", "do_",
     "accelerator_config", "dataloader_",
@@ -151,7 +151,7 @@ def changed_values(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         for option in fields(kind)
         if option.init
         and option.name in values
-        and not option.name.startswith(_SURROUNDINGS)
+        and not option.name.startswith(SURROUNDINGS)
         and _differs(values[option.name], option)
     }
 

@@ -1,7 +1,7 @@
 """Checks of what comes in from outside: types, ranges and finiteness of arguments, before any work is done."""
 
 from .arguments import Rule, check, checked, checked_fields
-from .rules import choice, flag, instance, integer, number, optional, template, text
+from .rules import choice, flag, instance, integer, list_of, number, optional, template, text
 
 __all__ = [
     "Rule",
@@ -12,6 +12,7 @@ __all__ = [
     "flag",
     "instance",
     "integer",
+    "list_of",
     "number",
     "optional",
     "template",

@@ -42,7 +42,7 @@ def checked(**rules: Rule) -> Callable[[Function], Function]:
     >>> @checked(k=integer(least=1))
     ... def search(query, k=1): ...
     >>> search("Who?", k="2")
-    TypeError: k='2' must be an integer at least 1: leave out the quotes
+    TypeError: k='2' must be an integer: leave out the quotes
     ```
     """
 

@@ -25,9 +25,9 @@ def integer(least: int | None = None, most: int | None = None) -> Rule:
                 raise TypeError
             whole = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}={value!r} must be {_range('an integer', least, most)}{_hint(value)}") from None
+            raise TypeError(f"{name}={value!r} must be an integer{_hint(value)}") from None
         if (least is not None and whole < least) or (most is not None and whole > most):
-            raise ValueError(f"{name}={value!r} must be {_range('an integer', least, most)}")
+            raise ValueError(f"{name}={value!r} must be {_bounds(least, most)}")
         return whole
 
     return rule
@@ -45,17 +45,18 @@ def number(
     """
 
     def rule(name: str, value: Any) -> float:
-        wanted = _range("a finite number", least, most, above, below)
         if isinstance(value, (bool, str, bytes)):
-            raise TypeError(f"{name}={value!r} must be {wanted}{_hint(value)}")
+            raise TypeError(f"{name}={value!r} must be a number{_hint(value)}")
         try:
             real = float(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise TypeError(f"{name}={value!r} must be {wanted}") from None
+            raise TypeError(f"{name}={value!r} must be a number") from None
+        if not math.isfinite(real):
+            raise ValueError(f"{name}={value!r} must be a finite number")
         too_small = (least is not None and real < least) or (above is not None and real <= above)
         too_large = (most is not None and real > most) or (below is not None and real >= below)
-        if not math.isfinite(real) or too_small or too_large:
-            raise ValueError(f"{name}={value!r} must be {wanted}")
+        if too_small or too_large:
+            raise ValueError(f"{name}={value!r} must be {_bounds(least, most, above, below)}")
         return real
 
     return rule
@@ -152,6 +153,27 @@ def instance(*kinds: type) -> Rule:
     return rule
 
 
+def list_of(rule: Rule, empty: bool = False) -> Rule:
+    """
+    A list whose items another rule allows; a single `str` counts as a list of one.
+
+    Args:
+        rule (`Rule`): For the items.
+        empty (`bool`, *optional*, defaults to `False`): Whether the list may be empty.
+    """
+
+    def items(name: str, value: Any) -> list[Any]:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name}={value!r} must be a list, got {type(value).__name__}")
+        if not value and not empty:
+            raise ValueError(f"{name}={value!r} is empty: give at least one item")
+        return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+
+    return items
+
+
 def optional(rule: Rule) -> Rule:
     """`None`, or what another rule allows."""
 
@@ -161,11 +183,11 @@ def optional(rule: Rule) -> Rule:
     return either
 
 
-def _range(kind: str, least: Any = None, most: Any = None, above: Any = None, below: Any = None) -> str:
+def _bounds(least: Any = None, most: Any = None, above: Any = None, below: Any = None) -> str:
     if least is not None and most is not None:
-        return f"{kind} from {least} to {most}"
+        return f"from {least} to {most}"
     bounds = [("at least", least), ("at most", most), ("above", above), ("below", below)]
-    return " ".join([kind, " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)]).strip()
+    return " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
 
 
 def _hint(value: Any) -> str:

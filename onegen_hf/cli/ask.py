@@ -1,127 +1,125 @@
-"""`onegen-hf ask`: questions in, answers with their retrievals out."""
+"""`onegen-hf ask`: answers questions, and shows what was retrieved for them."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import TextStreamer, pipeline
-
-from ..modeling.int8 import quantize_for_cpu
-from ..presets import PRESET_CHOICES
+from ..checks import checked_fields, flag, integer, optional, text
+from ..terminal.characters import printable_json
+from ..terminal.options import OptionParser
 from .display import format_result
-from .texts import texts_and_options
+from .model_arguments import ModelArguments
+from .rules import source
+from .standard_input import lines_of_standard_input
 
 
-@dataclass
-class PipelineArguments:
-    """
-    Which model and index answer, and how.
+@dataclass(kw_only=True)
+class PipelineArguments(ModelArguments):
+    """Which model and index answer questions, and how."""
 
-    Args:
-        model (`str`, *optional*): Directory or Hub repository; by default the checkpoint that comes with the package.
-        tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as the
-            paper's (`"multi-hop-paper"`, `"self-rag-paper"`).
-        index (`str`, *optional*): Directory or Hub repository of the index; by default the model's own.
-        k (`int`, *optional*, defaults to 1): Passages per hop.
-        max_hops (`int`, *optional*, defaults to 5)
-        max_new_tokens (`int`, *optional*, defaults to 256)
-        batch_size (`int`, *optional*, defaults to 8): Questions decoded together.
-        device (`str`, *optional*): Such as `"cpu"` or `"cuda:0"`; by default an accelerator if there is one.
-        dtype (`str`, *optional*, defaults to `"auto"`)
-        int8 (`bool`, *optional*, defaults to `False`): Quantise the linear layers, for speed on a CPU; see
-            [`quantize_for_cpu`].
-        prompt_lookup_num_tokens (`int`, *optional*): Tokens drafted from the text per forward, for speed where few
-            questions are decoded together; see [`OnePassDecoder`].
-    """
+    renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "k": "top_k"}
 
-    model: str | None = field(
-        default=None, metadata={"help": "Directory or Hub repository; default: the built-in one."}
+    index: str | None = field(
+        default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
     )
-    tokens: str | None = field(
-        default=None,
-        metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
-    )
-    index: str | None = field(default=None, metadata={"help": "Index directory or repository; default: the model's."})
-    k: int = field(default=1, metadata={"help": "Passages per hop."})
-    max_hops: int = field(default=5, metadata={"help": "Most retrievals in one answer."})
-    max_new_tokens: int = field(default=256, metadata={"help": "Most generated tokens in one answer."})
+    top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
+    max_hops: int = field(default=5, metadata={"help": "Maximum number of retrievals per answer."})
+    max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
-    device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:0."})
-    dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
-    int8: bool = field(default=False, metadata={"help": "Quantise the linear layers, for speed on a CPU."})
+    int8: bool = field(default=False, metadata={"help": "Quantize the linear layers to int8: faster on a CPU."})
     prompt_lookup_num_tokens: int | None = field(
-        default=None, metadata={"help": "Tokens drafted from the text per forward, for speed; such as 6."}
+        default=None,
+        metadata={"help": "Tokens to draft from the preceding text in each forward, such as 6: faster, same text."},
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(
+            self,
+            index=optional(source()),
+            top_k=integer(least=1),
+            max_hops=integer(least=0),
+            max_new_tokens=integer(least=1),
+            batch_size=integer(least=1),
+            int8=flag(),
+            prompt_lookup_num_tokens=optional(integer(least=1)),
+        )
 
     def load(self) -> Any:
         """The pipeline."""
-        device = "cpu" if self.int8 and self.device is None else self.device
-        options = {"index": self.index, "tokens": self.tokens, "device": device, "dtype": self.dtype}
+        from transformers import pipeline
+
+        from ..modeling.int8 import quantize_for_cpu
+
+        place = {"device": "cpu"} if self.int8 and self.device == "auto" else self.place()
+        options = {"index": self.index, "preset": self.preset, "dtype": self.dtype, **place}
         rag = pipeline("onegen-rag", model=self.model, **options)
         if self.int8:
             quantize_for_cpu(rag.model)
         return rag
 
     def call_options(self) -> dict[str, Any]:
-        """Arguments of a call of the pipeline."""
-        options = {"k": self.k, "max_hops": self.max_hops, "max_new_tokens": self.max_new_tokens}
+        """Arguments for a call of the pipeline."""
+        options = {"k": self.top_k, "max_hops": self.max_hops, "max_new_tokens": self.max_new_tokens}
         if self.prompt_lookup_num_tokens is not None:
             options["prompt_lookup_num_tokens"] = self.prompt_lookup_num_tokens
         return options
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AskArguments(PipelineArguments):
-    """
-    Arguments of `onegen-hf ask`, beside the questions themselves.
-
-    Args:
-        json (`bool`, *optional*, defaults to `False`): Print one JSON object per question.
-        stream (`bool`, *optional*, defaults to `False`): Print tokens as they come.
-    """
+    """Options of `onegen-hf ask`."""
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per question."})
-    stream: bool = field(default=False, metadata={"help": "Print the text as it is generated."})
+    stream: bool = field(default=False, metadata={"help": "Print the text while it is generated."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(self, json=flag(), stream=flag())
 
 
 def main(arguments: Sequence[str]) -> None:
     """
-    Run the command: `onegen-hf ask "Where was …?" "Who …?" --k 2`, or questions on standard input, one per line.
+    Run the command: `onegen-hf ask "Where was …?" "Who …?" --top-k 2`.
+
+    Without a question on the command line, it reads standard input, one question per line.
     """
-    questions, ask = texts_and_options(AskArguments, arguments, "onegen-hf ask [QUESTION ...]")
+    parser = OptionParser(
+        AskArguments,
+        "onegen-hf ask",
+        "[QUESTION ...]",
+        "Answer questions, given as arguments or, one per line, on standard input.",
+    )
+    questions, ask = parser.parse_with_texts(arguments)
+    for place, question in enumerate(questions, start=1):
+        text()(f"question {place}", question)
     rag = ask.load()
     if questions and not ask.stream:
-        for question, result in zip(
-            questions, rag(questions, batch_size=ask.batch_size, **ask.call_options()), strict=True
-        ):
+        results = rag(questions, batch_size=ask.batch_size, **ask.call_options())
+        for question, result in zip(questions, results, strict=True):
             show(ask, question, result)
         return
-    # From standard input every answer comes before the next question is read, so that one can talk to it.
+    # Each answer to a line of standard input is printed before the next line is read, as in a conversation.
     for question in questions or read_questions():
-        streamer = TextStreamer(rag.tokenizer, skip_prompt=True) if ask.stream else None
+        streamer = None
+        if ask.stream:
+            from .streaming import PrintableStreamer
+
+            streamer = PrintableStreamer(rag.tokenizer)
         show(ask, question, rag(question, streamer=streamer, **ask.call_options()))
 
 
 def read_questions() -> Iterator[str]:
-    """Questions from standard input, with a prompt on a terminal."""
-    interactive = sys.stdin.isatty()
-    while True:
-        if interactive:
-            print("? ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        if not line:
-            return
-        if line.strip():
-            yield line.strip()
+    """Questions from standard input, with a prompt on a terminal; blank lines are skipped."""
+    return (line.strip() for line in lines_of_standard_input(prompt="? ") if line.strip())
 
 
 def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:
     """Print one result."""
     if ask.json:
-        print(json.dumps({"question": question, **result}, ensure_ascii=False), flush=True)
+        print(printable_json(json.dumps({"question": question, **result}, ensure_ascii=False)), flush=True)
     else:
-        print(format_result(question, result, sources=ask.k) + "\n", flush=True)
+        print(format_result(question, result, sources=ask.top_k) + "\n", flush=True)

@@ -1,4 +1,4 @@
-"""`onegen-hf benchmark NAME`: runs one of the repository's measurements."""
+"""`onegen-hf benchmark NAME`: runs one of the measurements in the repository."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "benchmarks"
-"""The folder beside this package in a checkout. It is not installed: results belong to the code that gave them."""
+"""The folder next to this package in a checkout. It is not installed: results belong to the code behind them."""
 
 
 def programs(directory: Path) -> dict[str, str]:
     """
-    The measurements of a checkout, without importing them.
+    List the measurements of a checkout without importing them.
 
     Args:
         directory (`Path`): The folder `benchmarks`.
 
     Returns:
-        `dict[str, str]`: Name → the question that it answers: the first sentence of its docstring.
+        `dict[str, str]`: Name → the question it answers, the first sentence of its docstring.
 
     Raises:
-        `ValueError`: If there is no such folder.
+        `ValueError`: If the folder does not exist.
     """
     if not (directory / "__init__.py").is_file():
         raise ValueError(
-            f"{directory} is not there: the benchmarks are part of the repository, not of the installed package. Get "
-            "the repository, run `pip install -e '.[benchmark]'` in it, then this command."
+            f"{directory} does not exist: the benchmarks are part of the repository, not of the installed package. "
+            "Clone the repository, run `pip install -e '.[benchmark]'` in it, then run this command again."
         )
-    found = {}
+    questions = {}
     for path in sorted(directory.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
             text = inspect.cleandoc(ast.get_docstring(tree) or "")
-            found[path.stem] = " ".join(text.partition("\n\n")[0].split())
-    return found
+            questions[path.stem] = " ".join(text.partition("\n\n")[0].split())
+    return questions
 
 
 def usage(questions: dict[str, str]) -> str:
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str]) -> None:
         print(usage(questions))
         sys.exit(0)
     if name not in questions:
-        raise ValueError(f"unknown benchmark {name!r}\n\n{usage(questions)}")
-    # The programs are commands of their own (`python -m benchmarks.NAME`), which read the process's arguments; the
-    # folder beside this package is meant, whatever else is called `benchmarks`.
+        raise ValueError(f"unknown benchmark {name!r}: choose one of {', '.join(questions)}")
+    # The programs (`python -m benchmarks.NAME`) read the arguments of the process. The folder of this checkout comes
+    # first on the path, in case another module is called `benchmarks`.
     path, argv = sys.path[:], sys.argv
     sys.path.insert(0, str(DIRECTORY.parent))
     sys.argv = [f"onegen-hf benchmark {name}", *options]

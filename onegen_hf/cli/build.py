@@ -1,4 +1,4 @@
-"""`onegen-hf build NAME`: public files, or your own, become a dataset repository to train and evaluate on."""
+"""`onegen-hf build NAME`: builds a dataset repository for training and evaluation from public files or your own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from trl import TrlParser
+from typing import Any, ClassVar
 
 from data_builders.build import build_repository
 from data_builders.converter import Converter
@@ -17,92 +16,106 @@ from data_builders.facts.builder import write_facts
 from data_builders.hard_negatives import make_miner
 from data_builders.registry import CONVERTERS, converter_class
 
+from ..checks import checked_fields, choice, flag, integer, list_of, optional, text
+from ..terminal.options import OptionParser
+
 FACTS = "facts"
 # An entry of the section "Args" of a docstring: `name (type):`, and its text below.
 _DOCUMENTED = re.compile(r"^    (\w+) \(`.*\):\n((?:        .*\n?)+)", re.MULTILINE)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class BuildArguments:
-    """
-    Arguments of `onegen-hf build`; the converter's own follow.
+    """Options of `onegen-hf build NAME`, followed by those of the converter."""
 
-    Args:
-        examples (`list[str]`): Sources of examples, `[SPLIT=]SOURCE`: files, folders, or datasets on the Hub
-            (`org/name[:config[:split]]`). Without `SPLIT=` they are `train`.
-        out (`str`): Folder of the repository.
-        documents (`list[str]`, *optional*): Sources of passages that the examples don't carry themselves.
-        on_error (`str`, *optional*, defaults to `"raise"`): `raise`, or `skip` to leave malformed rows out.
-        limit (`int`, *optional*): Read no more than so many rows of each split.
-        seed (`int`, *optional*, defaults to 0): Chooses the samples.
-        sample (`list[str]`, *optional*): `[SPLIT=]N`: keep so many examples, rare kinds preferred.
-        negatives (`str`, *optional*): Mine hard negatives: `bm25`, or a SentenceTransformer.
-        num_mined_negatives (`int`, *optional*, defaults to 5): The most of them per query token.
-        license (`str`, *optional*): Of the data, as the Hub names it; for the README.
-    """
+    renamed: ClassVar[dict[str, str]] = {"out": "output_dir", "documents": "passages"}
 
     examples: list[str] = field(
-        metadata={"help": "[SPLIT=]SOURCE: files, folders, or datasets on the Hub as org/name[:config[:split]]."}
+        metadata={
+            "help": "[SPLIT=]SOURCE: files, folders, or datasets on the Hub as org/name[:config[:split]]. Without "
+            "SPLIT= they are train."
+        }
     )
-    out: str = field(metadata={"help": "Folder of the repository."})
-    documents: list[str] = field(
-        default_factory=list, metadata={"help": "Sources of passages that the examples don't carry themselves."}
+    output_dir: str = field(metadata={"help": "Folder of the dataset repository."})
+    passages: list[str] = field(
+        default_factory=list, metadata={"help": "Sources of passages that the examples don't contain themselves."}
     )
     on_error: str = field(
         default="raise",
         metadata={"help": "What to do with malformed rows: raise, or skip and count.", "choices": ["raise", "skip"]},
     )
-    limit: int | None = field(default=None, metadata={"help": "Read no more than so many rows of each split."})
-    seed: int = field(default=0, metadata={"help": "Chooses the samples."})
+    limit: int | None = field(default=None, metadata={"help": "Read at most N rows of each split."})
+    seed: int = field(default=0, metadata={"help": "Seed for drawing samples."})
     sample: list[str] = field(
-        default_factory=list, metadata={"help": "[SPLIT=]N: keep so many examples, rare kinds preferred."}
+        default_factory=list, metadata={"help": "[SPLIT=]N: keep N examples of a split, preferring rare kinds."}
     )
     negatives: str | None = field(
-        default=None, metadata={"help": "Mine hard negatives: bm25, or the id of a SentenceTransformer."}
+        default=None, metadata={"help": "Mine hard negatives with bm25, or with the SentenceTransformer of this id."}
     )
-    num_mined_negatives: int = field(default=5, metadata={"help": "The most of them per query token."})
+    num_mined_negatives: int = field(
+        default=5, metadata={"help": "Maximum number of mined negatives per query token."}
+    )
     license: str | None = field(
-        default=None, metadata={"help": "Of the data, as the Hub names it (such as cc-by-sa-4.0); for the README."}
+        default=None,
+        metadata={"help": "License of the data as the Hub names it, such as cc-by-sa-4.0."},
     )
 
+    def __post_init__(self) -> None:
+        checked_fields(
+            self,
+            examples=list_of(text()),
+            output_dir=text(),
+            passages=list_of(text(), empty=True),
+            on_error=choice(["raise", "skip"]),
+            limit=optional(integer(least=1)),
+            seed=integer(),
+            sample=list_of(text(), empty=True),
+            negatives=optional(text()),
+            num_mined_negatives=integer(least=0),
+            license=optional(text()),
+        )
 
-@dataclass
+
+@dataclass(kw_only=True)
 class FactsArguments:
-    """
-    Arguments of `onegen-hf build facts`.
+    """Options of `onegen-hf build facts`."""
 
-    Args:
-        out (`str`): Folder of the repository.
-        train_size (`int`, *optional*, defaults to 3000)
-        dev_size (`int`, *optional*, defaults to 300)
-        seed (`int`, *optional*, defaults to 0)
-        num_negatives (`int`, *optional*, defaults to 5): The most hard negatives per query token.
-        query_token (`str`, *optional*, defaults to `"[RQ]"`)
-        write_order (`bool`, *optional*, defaults to `False`): Below a comparison of dates also write which of the two
-            is later and which is earlier, from which a small model can copy the answer.
-    """
+    renamed: ClassVar[dict[str, str]] = {"out": "output_dir"}
 
-    out: str = field(metadata={"help": "Folder of the repository."})
-    train_size: int = field(default=3000, metadata={"help": "Questions to train on."})
-    dev_size: int = field(default=300, metadata={"help": "Questions to evaluate on."})
-    seed: int = field(default=0, metadata={"help": "Chooses wordings, the split and the questions."})
-    num_negatives: int = field(default=5, metadata={"help": "The most hard negatives per query token."})
+    output_dir: str = field(metadata={"help": "Folder of the dataset repository."})
+    train_size: int = field(default=3000, metadata={"help": "Number of training questions."})
+    dev_size: int = field(default=300, metadata={"help": "Number of evaluation questions."})
+    seed: int = field(default=0, metadata={"help": "Seed for the wording, the split and the choice of questions."})
+    num_negatives: int = field(default=5, metadata={"help": "Maximum number of hard negatives per query token."})
     query_token: str = field(default="[RQ]", metadata={"help": "The token that asks for a retrieval."})
     write_order: bool = field(
-        default=False, metadata={"help": "Below a comparison of dates also write which one is later, which earlier."}
+        default=False,
+        metadata={
+            "help": "After a comparison of dates, also write which is earlier and which is later, so that a small "
+            "model can copy the answer."
+        },
     )
+
+    def __post_init__(self) -> None:
+        checked_fields(
+            self,
+            output_dir=text(),
+            train_size=integer(least=0),
+            dev_size=integer(least=0),
+            seed=integer(),
+            num_negatives=integer(least=0),
+            query_token=text(),
+            write_order=flag(),
+        )
 
 
 def usage() -> str:
     """The text of `onegen-hf build --help`."""
-    texts = {
-        **{name: text for name, (_, text) in CONVERTERS.items()},
-        FACTS: "a corpus made from tables that come along",
-    }
+    texts = {**{name: line for name, (_, line) in CONVERTERS.items()}, FACTS: "a corpus made from bundled tables"}
     width = max(map(len, texts))
-    lines = [f"  {name:<{width}}  {text}" for name, text in texts.items()]
+    lines = [f"  {name:<{width}}  {line}" for name, line in texts.items()]
     return "\n".join(
-        ["usage: onegen-hf build NAME --examples [SPLIT=]SOURCE ... --out FOLDER [--help] ...", "", *lines]
+        ["usage: onegen-hf build NAME --examples [SPLIT=]SOURCE ... --output-dir FOLDER [--help] ...", "", *lines]
     )
 
 
@@ -112,50 +125,53 @@ def main(arguments: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         print(usage())
         sys.exit(0)
-    prog = f"onegen-hf build {name}"
-    if name == FACTS:
-        (facts,) = TrlParser(FactsArguments, prog=prog).parse_args_and_config(rest)
-        report = write_facts(
-            facts.out,
-            facts.train_size,
-            facts.dev_size,
-            facts.seed,
-            num_negatives=facts.num_negatives,
-            query_token=facts.query_token,
-            write_order=facts.write_order,
-        )
-    else:
-        converter_type = converter_class(name)
-        parser = TrlParser((BuildArguments, converter_type), prog=prog)
-        texts = documented_options(converter_type)
-        for action in parser._actions:
-            action.help = action.help or texts.get(action.dest)
-        options, converter = parser.parse_args_and_config(rest)
-        splits: dict[str, list[str]] = {}
-        for argument in options.examples:
-            split, source = split_argument(argument)
-            splits.setdefault(split, []).append(source)
-        sample = {split: _number(size) for split, size in map(split_argument, options.sample)}
-        report = build_repository(
-            converter,
-            options.out,
-            splits,
-            options.documents,
-            on_error=options.on_error,
-            limit=options.limit,
-            seed=options.seed,
-            sample=sample,
-            miner=make_miner(options.negatives, options.num_mined_negatives, converter.query_token)
-            if options.negatives
-            else None,
-            license=options.license,
-        )
+    report = _build_facts(rest) if name == FACTS else _build(name, rest)
     print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def _build_facts(arguments: Sequence[str]) -> dict[str, Any]:
+    description = "Build a corpus of two-hop questions from bundled tables of facts."
+    (options,) = OptionParser(FactsArguments, f"onegen-hf build {FACTS}", description=description).parse(arguments)
+    return write_facts(
+        options.output_dir,
+        options.train_size,
+        options.dev_size,
+        options.seed,
+        num_negatives=options.num_negatives,
+        query_token=options.query_token,
+        write_order=options.write_order,
+    )
+
+
+def _build(name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    converter_type = converter_class(name)
+    parser = OptionParser((BuildArguments, converter_type), f"onegen-hf build {name}", description=CONVERTERS[name][1])
+    texts = documented_options(converter_type)
+    for action in parser._actions:
+        action.help = action.help or texts.get(action.dest)
+    options, converter = parser.parse(arguments)
+    splits: dict[str, list[str]] = {}
+    for argument in options.examples:
+        split, source = split_argument(argument)
+        splits.setdefault(split, []).append(source)
+    mined = options.negatives and make_miner(options.negatives, options.num_mined_negatives, converter.query_token)
+    return build_repository(
+        converter,
+        options.output_dir,
+        splits,
+        options.passages,
+        on_error=options.on_error,
+        limit=options.limit,
+        seed=options.seed,
+        sample={split: _number(size) for split, size in map(split_argument, options.sample)},
+        miner=mined or None,
+        license=options.license,
+    )
 
 
 def documented_options(converter_type: type[Converter]) -> dict[str, str]:
     """
-    Take what a converter's docstring says of its options, so that `--help` says it too.
+    Read the descriptions of a converter's options from its docstring, for `--help`.
 
     Args:
         converter_type (`type[Converter]`): A converter.
@@ -172,19 +188,19 @@ def documented_options(converter_type: type[Converter]) -> dict[str, str]:
 
 def split_argument(argument: str) -> tuple[str, str]:
     """
-    Take `[SPLIT=]VALUE` apart.
+    Split `[SPLIT=]VALUE`.
 
     Args:
-        argument (`str`): Such as `dev=dev.jsonl`; a path may hold a `=` behind its first folder.
+        argument (`str`): Such as `dev=dev.jsonl`. A `=` after the first `/` belongs to the path.
 
     Returns:
-        `tuple[str, str]`: The split, `"train"` if none is named, and the value.
+        `tuple[str, str]`: The split, `"train"` by default, and the value.
     """
     split, mark, value = argument.partition("=")
     return (split, value) if mark and "/" not in split else ("train", argument)
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"`sample` must be [SPLIT=]N with a number N, got {text!r}.")
-    return int(text)
+def _number(value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError(f"sample={value!r} must be [SPLIT=]N with a number N, such as train=1000")
+    return int(value)

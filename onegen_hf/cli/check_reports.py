@@ -1,4 +1,4 @@
-"""`check_reports`: scores go into the card of the model that was evaluated, and of no other."""
+"""`check_reports`: makes sure that the scores in a model card belong to this model."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _COMPARED = ("weights", "tokenizer", "onegen")
 
 def check_reports(checkpoint: str | os.PathLike[str], reports: Sequence[str]) -> None:
     """
-    Make sure that reports are of a checkpoint. It is loaded for that as it was for the evaluation, an adapter with its
-    base; what is compared is the checksum of all weights, the tokenizer and the settings.
+    Make sure that evaluation reports belong to a checkpoint. The checkpoint is loaded the way it was evaluated, an
+    adapter with its base; the checksum of all weights, the tokenizer and the settings are compared.
 
     Args:
-        checkpoint (`str` or path): Directory of a full model or of an adapter.
+        checkpoint (`str` or path): Directory of a full model or an adapter.
         reports (`Sequence[str]`): Output directories of `onegen-hf evaluate`.
 
     Raises:
-        `FileNotFoundError`: If one holds no report.
-        `ValueError`: If one is of another model, or does not say of which.
+        `FileNotFoundError`: If a directory contains no report.
+        `ValueError`: If a report belongs to another model, or does not name its weights.
     """
     known: dict[tuple[str, str], Mapping[str, Any]] = {}
     for directory in reports:
         evaluated = read_report(directory)["settings"].get("model")
         if not evaluated:
-            raise ValueError(f"the report in {directory} does not say which weights it is of: evaluate again")
+            raise ValueError(f"the report in {directory} does not record which weights were evaluated: evaluate again")
         dtype, device = evaluated["dtype"], _available(evaluated["device"])
         if (dtype, device) not in known:
             known[dtype, device] = _settings(checkpoint, dtype, device)
         if different := list(_differences(evaluated, known[dtype, device])):
             raise ValueError(
-                f"the report in {directory} is of another model than {checkpoint}: {', '.join(different)} differ. Use "
-                f"the report of this one, or evaluate it.{_rounding(checkpoint, evaluated['device'], device)}"
+                f"the report in {directory} belongs to another model than {checkpoint}: {', '.join(different)} differ."
+                f" Use the report of this model, or evaluate it.{_rounding(checkpoint, evaluated['device'], device)}"
             )
 
 
@@ -55,7 +55,7 @@ def _differences(evaluated: Mapping[str, Any], found: Mapping[str, Any]) -> Iter
     for name in _COMPARED:
         before, now = evaluated.get(name), found[name]
         if name == "onegen" and isinstance(before, Mapping):
-            # A setting that the evaluation did not know yet has its default.
+            # A setting newer than the evaluation has its default, which is not compared.
             before = {RENAMED.get(key, key): value for key, value in before.items()}
             yield from (f"{name}.{key}" for key, value in before.items() if value != now.get(key))
         elif before != now:
@@ -71,6 +71,6 @@ def _rounding(checkpoint: str | os.PathLike[str], evaluated_on: str, device: str
     if evaluated_on == device or not is_adapter(checkpoint):
         return ""
     return (
-        f" It was evaluated on {evaluated_on}, where merging an adapter rounds differently than on {device}: if it is "
-        f"this model, push from a machine with {evaluated_on}."
+        f" It was evaluated on {evaluated_on}, where merging an adapter rounds differently than on {device}: if it "
+        f"belongs to this model, push from a machine with {evaluated_on}."
     )

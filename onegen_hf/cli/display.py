@@ -1,4 +1,4 @@
-"""How a result looks in a terminal."""
+"""How an answer looks in a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from ..terminal.characters import printable_in_terminal, printable_line
+
 WIDTH = 110
+_INDENT = " " * 10
 
 
 def format_result(question: str, result: Mapping[str, Any], sources: int = 1) -> str:
@@ -15,26 +18,27 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
 
     Args:
         question (`str`)
-        result (`Mapping`): As `pipeline("onegen-rag")` returns it.
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it. Control characters are replaced.
         sources (`int`, *optional*, defaults to 1): Passages to show per hop.
     """
-    lines = [f"Question  {question}"]
+    lines = [f"Question  {printable_line(question)}"]
     for retrieval in result["retrievals"]:
-        lines.append(f"  hop {retrieval['hop'] + 1}   {retrieval['query']}")
+        lines.append(f"  hop {retrieval['hop'] + 1}   {printable_line(retrieval['query'])}")
         for passage in retrieval["passages"][:sources]:
-            text = textwrap.shorten(passage["text"], WIDTH - 30, placeholder=" …")
-            lines.append(f"          {passage['score']:.3f}  {passage['title']}: {text}")
-    lines.append(f"Answer    {result['answer']}")
-    lines.append(f"          {format_usage(result['usage'])}")
+            text = textwrap.shorten(printable_line(passage["text"]), WIDTH - 30, placeholder=" …")
+            lines.append(f"{_INDENT}{passage['score']:.3f}  {printable_line(passage['title'])}: {text}")
+    # Further lines of an answer are indented, so that it can't pass for other parts of the output.
+    lines.append(f"Answer    {printable_in_terminal(result['answer'])}".replace("\n", f"\n{_INDENT}"))
+    lines.append(f"{_INDENT}{format_usage(result['usage'])}")
     if result["stop_reason"] != "eos":
-        lines.append(f"          generation was stopped: {result['stop_reason']}")
+        lines.append(f"{_INDENT}generation was stopped: {result['stop_reason']}")
     if result["retrieval_stopped"]:
-        lines.append(f"          no further retrieval: {result['retrieval_stopped']}")
+        lines.append(f"{_INDENT}no further retrieval: {result['retrieval_stopped']}")
     return "\n".join(lines)
 
 
 def format_usage(usage: Mapping[str, int]) -> str:
-    """One line about what an answer cost."""
+    """What an answer cost, in one line."""
     return (
         f"{usage['prompt_tokens']} prompt + {usage['generated_tokens']} generated + {usage['retrieved_tokens']} "
         f"retrieved tokens; {usage['forwarded_tokens']} forwarded in {usage['forward_calls']} steps"

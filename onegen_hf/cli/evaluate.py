@@ -4,47 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trl import TrlParser
-
-from ..data.loading import load_documents, load_examples
-from ..evaluation import EvaluationReport, evaluate_rag, evaluate_retrieval, format_report
-from ..evaluation.examples import read_examples
-from ..evaluation.runs.run_directory import RunDirectory
-from ..evaluation.runs.settings import sample_digest
-from ..index import PassageIndex
-from ..index.encode import as_document_store
-from ..modeling.tokenizers import load_tokenizer
-from ..pipelines import OneGenRagPipeline
-from ..pipelines.checkpoint import where_it_is
 from ..presets import DEFAULT_CHECKPOINT
+from ..terminal.options import OptionParser
 from .evaluate_arguments import EvaluateArguments
-from .linking_evaluation import LinkingArguments, evaluate_linking
+from .linking_arguments import LinkingArguments
+from .linking_evaluation import evaluate_linking
+
+if TYPE_CHECKING:
+    from ..evaluation import EvaluationReport
+    from ..index import PassageIndex
 
 
 def evaluate(options: EvaluateArguments) -> EvaluationReport:
-    """Evaluate answers or retrieval; what can be found wrong without the model is found before it is loaded."""
-    directory = RunDirectory(options.out)
-    (data,) = options.data
-    examples = load_examples(data, options.split, options.limit)
+    """Evaluate answers or retrieval. Errors that can be found without the model are raised before it is loaded."""
+    from ..data.loading import load_documents, load_examples
+    from ..evaluation import evaluate_rag, evaluate_retrieval
+    from ..evaluation.examples import read_examples
+    from ..evaluation.runs.run_directory import RunDirectory
+    from ..index import PassageIndex
+    from ..index.encode import as_document_store
+    from ..modeling.tokenizers import load_tokenizer
+    from ..pipelines import OneGenRagPipeline
+    from ..pipelines.checkpoint import where_it_is
+
+    directory = RunDirectory(options.output_dir)
+    (dataset,) = options.dataset
+    examples = load_examples(dataset, options.split, options.limit)
     index = None if options.index is None else PassageIndex.load(options.index)
     documents = None
     if index is None:
-        documents = as_document_store(load_documents(data, options.documents_split))
+        documents = as_document_store(load_documents(dataset, options.passages_split))
         read_examples(examples, documents.ids, "documents")
     name = options.model or str(DEFAULT_CHECKPOINT)
     model = options.load_model(name)
     tokenizer = load_tokenizer(name)
     if index is None:
-        index = _index_of(documents, Path(options.out), model, tokenizer, options.model)
+        index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model)
     common: dict[str, Any] = {
         "output_dir": directory.path,
-        "k": options.k,
+        "k": options.top_k,
         "batch_size": options.batch_size,
-        "dataset": data,
+        "dataset": dataset,
         "split": options.split,
-        "level": options.level,
+        "level": options.confidence_level,
     }
     if options.task == "retrieval":
         return evaluate_retrieval(model, tokenizer, index, examples, **common)
@@ -59,10 +63,13 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
     )
 
 
-def _index_of(documents: Any, out: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:
-    folder = out / "index"
+def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:
+    from ..evaluation.runs.settings import sample_digest
+    from ..index import PassageIndex
+
+    folder = output_dir / "index"
     if not (folder / "index.json").is_file():
-        checkpoint = out / "encoding"
+        checkpoint = output_dir / "encoding"
         PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=model_id).save(folder)
     index = PassageIndex.load(folder)
     if len(index) != len(documents) or sample_digest(index.passages) != sample_digest(documents):
@@ -72,12 +79,17 @@ def _index_of(documents: Any, out: Path, model: Any, tokenizer: Any, model_id: s
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    parser = TrlParser((EvaluateArguments, LinkingArguments), prog="onegen-hf evaluate")
-    options, linking = parser.parse_args_and_config(list(arguments))
-    if options.task == "entity-linking":
-        report: EvaluationReport = evaluate_linking(options, linking)
-    else:
+    parser = OptionParser(
+        (EvaluateArguments, LinkingArguments),
+        "onegen-hf evaluate",
+        description="Score the retrieval and the answers of a model, or its entity linking.",
+    )
+    options, linking = parser.parse(arguments)
+    if options.task != "entity-linking":
         linking.check_unused(options.task)
-        report = evaluate(options)
+    report: EvaluationReport
+    report = evaluate_linking(options, linking) if options.task == "entity-linking" else evaluate(options)
+    from ..evaluation import format_report
+
     print(format_report(report))
-    print(f"\nreport.json, model-index.yaml and the results are in {options.out}")
+    print(f"\nreport.json, model-index.yaml and the results are in {options.output_dir}")

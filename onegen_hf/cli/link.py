@@ -1,4 +1,4 @@
-"""`onegen-hf link`: texts in, their mentions with entities out."""
+"""`onegen-hf link`: marks the mentions in texts and links them to entities."""
 
 from __future__ import annotations
 
@@ -7,78 +7,95 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import pipeline
-
+from ..checks import checked_fields, choice, flag, integer, optional, text
 from ..files import write_text_atomically
-from ..linking.display import format_mentions, mention_page, wants_color
-from ..presets import PRESET_CHOICES
-from .texts import texts_and_options
+from ..terminal.characters import printable_json
+from ..terminal.options import OptionParser
+from .model_arguments import ModelArguments
+from .rules import source, threshold
+from .standard_input import lines_of_standard_input, whole_standard_input
 
 
-@dataclass
-class LinkArguments:
-    """
-    Arguments of `onegen-hf link`, beside the texts themselves.
+@dataclass(kw_only=True)
+class LinkArguments(ModelArguments):
+    """Options of `onegen-hf link`."""
 
-    Args:
-        model (`str`, *optional*): Directory or Hub repository of a model trained for entity linking; by default the
-            one that comes along.
-        tokens (`str`, *optional*): Name of a [`preset`], for a checkpoint without an `onegen` section, such as the
-            paper's (`"entity-linking-paper"`).
-        index (`str`, *optional*): Directory or Hub repository of the entity catalogue; by default the model's own.
-        top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
-        threshold (`float`, *optional*): A mention whose best score is lower is NIL.
-        boundaries (`str`, *optional*, defaults to `"word"`): `"character"` finds mentions inside of words too.
-        mode (`str`, *optional*, defaults to `"linking"`): `"detection"` marks mentions without linking them, and needs
-            no index.
-        decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` lets the model write the text anew.
-        num_beams (`int`, *optional*, defaults to 1)
-        html (`str`, *optional*): File to write a page to that shows the texts with their mentions and candidates.
-        whole (`bool`, *optional*, defaults to `False`): Standard input is one text, not one per line.
-        batch_size (`int`, *optional*, defaults to 8): Texts, or windows of a long one, decoded together.
-        json (`bool`, *optional*, defaults to `False`): Print one JSON object per text.
-        device (`str`, *optional*): Such as `"cpu"` or `"cuda:0"`; by default an accelerator if there is one.
-        dtype (`str`, *optional*, defaults to `"auto"`)
-    """
+    renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "threshold": "nil_threshold"}
 
-    model: str | None = field(default=None, metadata={"help": "Directory or repository; default: the built-in one."})
-    tokens: str | None = field(
+    index: str | None = field(
         default=None,
-        metadata={"help": "Preset for a checkpoint without an onegen section.", "choices": PRESET_CHOICES},
+        metadata={"help": "Directory or repository of the entity catalogue; default: the model's own."},
     )
-    index: str | None = field(default=None, metadata={"help": "Index directory or repository; default: the model's."})
-    top_k: int = field(default=5, metadata={"help": "Candidates of a mention."})
-    threshold: float | None = field(default=None, metadata={"help": "A mention whose best score is lower is NIL."})
-    boundaries: str = field(default="word", metadata={"help": "Where mentions begin and end: word or character."})
-    mode: str = field(default="linking", metadata={"help": "linking, or detection: mark mentions only."})
-    decoding: str = field(default="constrained", metadata={"help": "constrained: copy the text; free: write it anew."})
+    top_k: int = field(default=5, metadata={"help": "Candidates per mention."})
+    nil_threshold: float | None = field(
+        default=None,
+        metadata={"help": "A mention whose best score is lower is NIL; default: the checkpoint's, -inf for none."},
+    )
+    boundaries: str = field(
+        default="word",
+        metadata={
+            "help": "Where mentions may begin and end; character finds them inside words too.",
+            "choices": ["word", "character"],
+        },
+    )
+    mode: str = field(
+        default="linking",
+        metadata={
+            "help": "detection marks mentions without linking them, and needs no index.",
+            "choices": ["linking", "detection"],
+        },
+    )
+    decoding: str = field(
+        default="constrained",
+        metadata={
+            "help": "constrained copies the text; free lets the model write it anew.",
+            "choices": ["constrained", "free"],
+        },
+    )
     num_beams: int = field(default=1, metadata={"help": "Beams of the search."})
-    html: str | None = field(default=None, metadata={"help": "Also write a page that shows texts and candidates."})
-    whole: bool = field(default=False, metadata={"help": "Standard input is one text, not one per line."})
+    html: str | None = field(default=None, metadata={"help": "Also write an HTML page with the texts and candidates."})
+    whole: bool = field(default=False, metadata={"help": "Read standard input as one text, not one text per line."})
     batch_size: int = field(default=8, metadata={"help": "Texts, or windows of a long one, decoded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
-    device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:0."})
-    dtype: str = field(default="auto", metadata={"help": "Such as float32 or bfloat16."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(
+            self,
+            index=optional(source()),
+            top_k=integer(least=1),
+            nil_threshold=optional(threshold()),
+            boundaries=choice(["word", "character"]),
+            mode=choice(["linking", "detection"]),
+            decoding=choice(["constrained", "free"]),
+            num_beams=integer(least=1),
+            html=optional(text()),
+            whole=flag(),
+            batch_size=integer(least=1),
+            json=flag(),
+        )
 
     def load(self) -> Any:
         """The pipeline."""
+        from transformers import pipeline
+
         return pipeline(
             "onegen-entity-linking",
             model=self.model,
             index=self.index,
-            tokens=self.tokens,
+            preset=self.preset,
             mode=self.mode,
-            device=self.device,
             dtype=self.dtype,
+            **self.place(),
         )
 
     def call_options(self) -> dict[str, Any]:
-        """Arguments of a call of the pipeline."""
+        """Arguments for a call of the pipeline."""
         return {
             "top_k": self.top_k,
-            "threshold": self.threshold,
+            "threshold": self.nil_threshold,
             "boundaries": self.boundaries,
             "decoding": self.decoding,
             "num_beams": self.num_beams,
@@ -88,15 +105,26 @@ class LinkArguments:
 
 def main(arguments: Sequence[str]) -> None:
     """
-    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`, or texts on standard input, one per line.
+    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`. Without a text on the command line, it reads
+    standard input, one text per line.
     """
-    texts, link = texts_and_options(LinkArguments, arguments, "onegen-hf link [TEXT ...]")
+    parser = OptionParser(
+        LinkArguments,
+        "onegen-hf link",
+        "[TEXT ...]",
+        "Mark the mentions in texts (arguments, or lines of standard input) and link them to entities.",
+    )
+    texts, link = parser.parse_with_texts(arguments)
+    for place, value in enumerate(texts, start=1):
+        text(empty=True)(f"text {place}", value)
     linker = link.load()
     results = []
-    for text, mentions in linked(link, linker, texts):
-        show(link, text, mentions)
-        results.append((text, mentions))
+    for linked_text, mentions in linked(link, linker, texts):
+        show(link, linked_text, mentions)
+        results.append((linked_text, mentions))
     if link.html is not None:
+        from ..linking.display import mention_page
+
         path = Path(link.html)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(path, mention_page(results, link_token=linker.model.onegen_config.tokens.query))
@@ -104,26 +132,28 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def linked(link: LinkArguments, linker: Any, texts: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Each text with its mentions. On a terminal a text is linked before the next one is read."""
+    """Each text with its mentions. On a terminal, each line is linked before the next one is read."""
     if texts or link.whole or not sys.stdin.isatty():
         texts = texts or read_texts(link.whole)
         yield from zip(texts, linker(texts, **link.call_options()), strict=True)
         return
-    for line in sys.stdin:
+    for line in lines_of_standard_input():
         if line.strip():
-            yield line.rstrip("\r\n"), linker(line.rstrip("\r\n"), **link.call_options())
+            yield line, linker(line, **link.call_options())
 
 
 def read_texts(whole: bool) -> list[str]:
     """Texts from standard input: all of it, or its lines that are not blank."""
     if whole:
-        return [sys.stdin.read()]
-    return [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        return [whole_standard_input()]
+    return [line for line in lines_of_standard_input() if line.strip()]
 
 
 def show(link: LinkArguments, text: str, mentions: list[dict[str, Any]]) -> None:
     """Print one result."""
     if link.json:
-        print(json.dumps({"text": text, "mentions": mentions}, ensure_ascii=False), flush=True)
-    else:
-        print(format_mentions(text, mentions, color=wants_color(sys.stdout)) + "\n", flush=True)
+        print(printable_json(json.dumps({"text": text, "mentions": mentions}, ensure_ascii=False)), flush=True)
+        return
+    from ..linking.display import format_mentions, wants_color
+
+    print(format_mentions(text, mentions, color=wants_color(sys.stdout)) + "\n", flush=True)

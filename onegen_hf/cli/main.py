@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 
+from .errors import errors_in_one_line, warnings_in_one_line
+
 COMMANDS = {
-    "demo": ("onegen_hf.cli.demo", "answer a few questions with the model and the passages that come along"),
-    "ask": ("onegen_hf.cli.ask", "answer questions, from the command line or standard input"),
-    "link": ("onegen_hf.cli.link", "mark the mentions of entities in texts and link them to a catalogue"),
+    "demo": ("onegen_hf.cli.demo", "run the bundled model on a few two-hop questions over the bundled passages"),
+    "ask": ("onegen_hf.cli.ask", "answer questions from the command line or standard input"),
+    "link": ("onegen_hf.cli.link", "mark entity mentions in texts and link them to a catalogue"),
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
-    "build": ("onegen_hf.cli.build", "make a dataset to train and evaluate on, from public files or your own"),
-    "train": ("onegen_hf.train", "train a model to generate and retrieve"),
+    "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
+    "train": ("onegen_hf.training.run", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
-    "benchmark": ("onegen_hf.cli.benchmark", "run one of the repository's measurements"),
-    "push": ("onegen_hf.cli.push", "send a model, an index or a dataset to the Hub, with its card"),
+    "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
+    "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),
 }
-"""Name → module with a `main(arguments)`, imported when the command is called, and what `--help` says of it."""
+"""Name → module with a `main(arguments)`, imported when the command is called, and its line in `--help`."""
+RESUMABLE = {"index", "train", "evaluate"}
+"""Commands that continue where they were interrupted."""
+DEBUG_VARIABLE = "ONEGEN_DEBUG"
 
 
 def usage() -> str:
     """The text of `onegen-hf --help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(["usage: onegen-hf COMMAND [--help] ...", "", *lines])
+    notes = [
+        "`onegen-hf COMMAND --help` lists the options of a command; `--version` prints the version.",
+        f"`--debug`, or {DEBUG_VARIABLE}=1 in the environment, shows the traceback of an error.",
+    ]
+    return "\n".join(["usage: onegen-hf COMMAND [--help] [--debug] ...", "", *lines, "", *notes])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,20 +43,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Run one command.
 
     Args:
-        arguments (`Sequence[str]`, *optional*): By default those of the process.
+        arguments (`Sequence[str]`, *optional*): Defaults to those of the process.
+
+    Raises:
+        `SystemExit`: After an error, with its message on standard error.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+    arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "--version"):
+        print(f"onegen-hf {importlib.metadata.version('onegen-hf')}" if name == "--version" else usage())
         return
-    name = arguments[0]
     if name not in COMMANDS:
-        sys.exit(f"onegen-hf: unknown command {name!r}\n\n{usage()}")
-    try:
+        sys.exit(f"onegen-hf: unknown command {name!r}: choose one of {', '.join(COMMANDS)}")
+    _replace_what_the_terminal_lacks()
+    program = f"onegen-hf {name}"
+    with errors_in_one_line(program, debug, resumable=name in RESUMABLE), warnings_in_one_line(program):
         importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        # Errors of input say what to do; a trace of our own frames would bury that.
-        sys.exit(f"onegen-hf {name}: {error}")
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, and whether tracebacks are shown."""
+    debug = os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = []
+    for place, argument in enumerate(arguments):
+        # `onegen-hf train --debug underflow_overflow` is an option of transformers' training arguments.
+        has_value = "train" in arguments[:place] and not "".join(arguments[place + 1 : place + 2]).startswith("-")
+        if argument == "--debug" and place < end and not (has_value and place + 1 < len(arguments)):
+            debug = True
+        else:
+            kept.append(argument)
+    return kept, debug
+
+
+def _replace_what_the_terminal_lacks() -> None:
+    """Print characters that the encoding of an output lacks as escapes, instead of failing after the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`onegen-hf push KIND DIR REPO`: a model, an index or a dataset goes to the Hub, with its card."""
+"""`onegen-hf push KIND DIR REPO`: uploads a model, an index or a dataset to the Hub, with its card."""
 
 from __future__ import annotations
 
@@ -8,105 +8,140 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, ClassVar
 
-from trl import TrlParser
+from ..checks import checked_fields, flag, list_of, optional, text
+from ..terminal.options import OptionParser
 
-from ..cards.training import RECORDS
-from ..hub.commit import Upload
-from ..hub.dataset import dataset_upload
-from ..hub.layout import (
-    CARD,
-)
-from ..index.publish import index_upload
-from ..modeling.adapters import is_adapter
-from ..modeling.auto import load_adapter
-from ..modeling.publish import index_beside, model_upload
-from ..modeling.tokenizers import load_tokenizer
-from .check_reports import check_reports
+if TYPE_CHECKING:
+    from ..hub.commit import Upload
 
-KINDS = {"model": model_upload, "index": index_upload, "dataset": dataset_upload}
-"""What can be pushed → what makes its [`Upload`]."""
-USAGE = "usage: onegen-hf push {model,index,dataset} DIR REPO [--help] [--dry_run true] ..."
+KINDS = ("model", "index", "dataset")
+USAGE = "onegen-hf push {model,index,dataset} DIR REPO [options]"
 
 
 @dataclass
 class PushArguments:
-    """
-    Options of `onegen-hf push`.
+    """Options of `onegen-hf push`."""
 
-    Args:
-        private (`bool`, *optional*, defaults to `False`): Make a new repository private; without it the organisation's
-            default holds.
-        revision (`str`, *optional*): Branch, made if it is missing.
-        commit_message (`str`, *optional*)
-        merge (`bool`, *optional*, defaults to `False`): Merge an adapter into its base and push the full model.
-        reports (`list[str]`, *optional*): Output directories of `onegen-hf evaluate`, for the model's card.
-        datasets (`list[str]`, *optional*): Training data, for the model's card.
-        keep_card (`bool`, *optional*, defaults to `False`): Push the README.md that is there.
-        dry_run (`bool`, *optional*, defaults to `False`): Show what would be pushed.
-    """
+    renamed: ClassVar[dict[str, str]] = {"datasets": "dataset"}
 
-    private: bool = field(default=False, metadata={"help": "Make a new repository private."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, made if it is missing; default: main."})
+    private: bool = field(
+        default=False, metadata={"help": "Make a new repository private; default: the organization's setting."}
+    )
+    revision: str | None = field(
+        default=None, metadata={"help": "Branch, created if it does not exist; default: main."}
+    )
     commit_message: str | None = field(default=None, metadata={"help": "Message of the commit."})
     merge: bool = field(default=False, metadata={"help": "Merge an adapter into its base and push the full model."})
     reports: list[str] = field(
-        default_factory=list, metadata={"help": "Output directories of `onegen-hf evaluate`, for the model's card."}
+        default_factory=list, metadata={"help": "Output directories of `onegen-hf evaluate`, for the model card."}
     )
-    datasets: list[str] = field(default_factory=list, metadata={"help": "Training data, for the model's card."})
-    keep_card: bool = field(default=False, metadata={"help": "Push the README.md that is there."})
+    dataset: list[str] = field(
+        default_factory=list, metadata={"help": "Datasets the model was trained on, for the model card."}
+    )
+    keep_card: bool = field(default=False, metadata={"help": "Push the existing README.md instead of a new card."})
     dry_run: bool = field(default=False, metadata={"help": "Show what would be pushed, and push nothing."})
+
+    def __post_init__(self) -> None:
+        checked_fields(
+            self,
+            private=flag(),
+            revision=optional(text()),
+            commit_message=optional(text()),
+            merge=flag(),
+            reports=list_of(text(), empty=True),
+            dataset=list_of(text(), empty=True),
+            keep_card=flag(),
+            dry_run=flag(),
+        )
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    parser = TrlParser(PushArguments, prog="onegen-hf push", usage=USAGE.removeprefix("usage: "))
+    parser = OptionParser(
+        PushArguments,
+        "onegen-hf push",
+        USAGE.removeprefix("onegen-hf push ").removesuffix(" [options]"),
+        "Upload a model, an index or a dataset to the Hub, with its card.",
+    )
     if not arguments or {"-h", "--help"} & set(arguments):
         parser.print_help()
         sys.exit(0)
     positional, rest = list(arguments[:3]), list(arguments[3:])
     if len(positional) < 3 or any(argument.startswith("-") for argument in positional):
-        raise ValueError(f"give what to push, its directory and the repository, then the options.\n{USAGE}")
+        parser.error(f"give what to push, its directory and the repository, then the options: {USAGE}")
     kind, directory, repo_id = positional
     if kind not in KINDS:
-        raise ValueError(f"{kind!r} can't be pushed: choose one of {list(KINDS)}.\n{USAGE}")
-    (options,) = parser.parse_args_and_config(rest)
-    for name in ("merge", "reports", "datasets"):
+        parser.error(f"{kind!r} can't be pushed: choose one of {', '.join(KINDS)}")
+    (options,) = parser.parse(rest)
+    for name in ("merge", "reports", "dataset"):
         if kind != "model" and getattr(options, name):
-            raise ValueError(f"--{name} is for a model, not for a {kind}: leave it out")
+            parser.error(f"--{name} is for a model, not for a {kind}: leave it out")
+    check_repo_id(repo_id)
     with TemporaryDirectory() as merged:
         if options.merge:
             _merge(Path(directory), Path(merged))
         upload = _upload(kind, directory, merged if options.merge else None, repo_id, options)
         print(upload.describe())
         if options.dry_run:
-            print(f"\n{upload.card}\n\nNothing was pushed (--dry_run).")
+            print(f"\n{upload.card}\n\nNothing was pushed (--dry-run).")
             return
         print(upload.push(options.private or None, options.revision, options.commit_message).commit_url)
 
 
+def check_repo_id(repo_id: str) -> None:
+    """
+    Check the name of a repository before anything is read or sent.
+
+    Raises:
+        `ValueError`: If the Hub could not have a repository of this name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"repository {repo_id!r} is not a valid name, such as org/name: {error}") from error
+
+
 def _upload(kind: str, directory: str, merged: str | None, repo_id: str, options: PushArguments) -> Upload:
     if kind == "index":
+        from ..index.publish import index_upload
+
         return index_upload(directory, repo_id, options.keep_card)
     if kind == "dataset":
+        from ..hub.dataset import dataset_upload
+
         return dataset_upload(directory, repo_id, options.keep_card)
-    # Of an adapter that was merged, the reports are of the adapter.
+    from ..modeling.publish import model_upload
+    from .check_reports import check_reports
+
+    # Reports on an adapter that was merged name the adapter.
     if options.reports and not options.keep_card:
         check_reports(directory, options.reports)
     if merged is None:
-        return model_upload(directory, repo_id, options.reports, options.keep_card, datasets=options.datasets)
+        return model_upload(directory, repo_id, options.reports, options.keep_card, datasets=options.dataset)
     return model_upload(
-        merged, repo_id, options.reports, options.keep_card, merged_from=directory, datasets=options.datasets
+        merged, repo_id, options.reports, options.keep_card, merged_from=directory, datasets=options.dataset
     )
 
 
 def _merge(adapter: Path, target: Path) -> None:
+    from ..cards.training import RECORDS
+    from ..hub.layout import CARD
+    from ..modeling.adapters import is_adapter
+    from ..modeling.auto import load_adapter
+    from ..modeling.publish import index_beside
+    from ..modeling.tokenizers import load_tokenizer
+
     if not is_adapter(adapter):
         raise ValueError(f"--merge: {adapter} holds no adapter (adapter_config.json), so there is nothing to merge")
     merged = load_adapter(adapter)
     merged.save_pretrained(target)
     load_tokenizer(adapter).save_pretrained(target)
-    # The rest of an adapter's directory belongs to the adapter.
+    # The records of the training and the card stay valid for the merged model.
     for name in (*RECORDS, CARD):
         if (adapter / name).is_file():
             shutil.copy(adapter / name, target / name)

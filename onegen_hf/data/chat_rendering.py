@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
+from .chat_template import PLAIN_CHAT_TEMPLATE, apply_chat_template
+from .messages import Message, Turn, check_chat, check_message
+from .text_tokenizer import Span, TextTokenizer
 
-Message = Mapping[str, str]
-
-PLAIN_CHAT_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token or '' }}\n"
-    "{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
-)
-"""Used for tokenizers that have no chat template."""
+__all__ = [
+    "PLAIN_CHAT_TEMPLATE",
+    "Message",
+    "Segment",
+    "render",
+    "render_messages",
+    "render_prompt",
+    "render_question",
+    "split_assistant",
+]
+_DIGITS = 36
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of rendered conversation; `assistant` tells the model's own text from everything around it."""
+    """
+    A piece of rendered conversation.
+
+    Args:
+        text (`str`)
+        assistant (`bool`): Whether it is the model's own text, and not something around it.
+        spans (`tuple[tuple[int, int], ...]`, *optional*): Which parts of `text` are text of messages and not the
+            template's: those that [`TextTokenizer.mixed_ids`] reads without control tokens.
+    """
 
     text: str
     assistant: bool
+    spans: tuple[Span, ...] = field(default=(), compare=False)
 
 
 def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[Segment]:
@@ -46,40 +61,170 @@ def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, conf
         `list[Segment]`: Around and assistant segments in turn; the last one is what follows the last assistant turn.
 
     Raises:
-        `ValueError`: If there is no assistant message, a message lacks a field, or the template drops the content.
+        `ValueError`: If there is no assistant message, a message lacks a field, or the template refuses the
+            conversation or drops content.
     """
-    contents: list[str] = []
-    stubs: list[dict[str, str]] = []
     for message in messages:
-        if not {"role", "content"} <= set(message):
-            raise ValueError(f"messages: every message needs 'role' and 'content', got {sorted(message)}")
-        if message["role"] == "assistant":
-            stubs.append({"role": "assistant", "content": f"\u27eaassistant turn {len(contents)}\u27eb"})
-            contents.append(message["content"])
-        else:
-            stubs.append(dict(message))
-    if not contents:
-        raise ValueError(f"messages: no message has the role 'assistant' (roles: {[m['role'] for m in messages]})")
-    if config.system_prompt is not None and stubs[0]["role"] != "system":
-        stubs.insert(0, {"role": "system", "content": config.system_prompt})
-    template = config.chat_template or tokenizer.chat_template or PLAIN_CHAT_TEMPLATE
-    text = tokenizer.apply_chat_template(stubs, tokenize=False, chat_template=template)
-    segments: list[Segment] = []
-    for number, content in enumerate(contents):
-        around, found, text = text.partition(f"\u27eaassistant turn {number}\u27eb")
+        check_message(message)
+    turns = [Turn.of(message, answer=message["role"] == "assistant") for message in messages]
+    if not any(turn.answer for turn in turns):
+        raise ValueError(f"messages: no message has the role 'assistant' (roles: {[turn.role for turn in turns]})")
+    return _render(turns, tokenizer, config)
+
+
+def render_question(
+    question: str | Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig
+) -> Segment:
+    """
+    Everything in front of the assistant's answer, exactly as in training.
+
+    Args:
+        question (`str` or `Sequence[Mapping]`): A question, or a chat that ends with a turn of the user. The
+            checkpoint's `prompt_template` is put around every turn of the user, as around a question.
+        tokenizer (`PreTrainedTokenizerBase`)
+        config (`OneGenConfig`)
+
+    Raises:
+        `TypeError` or `ValueError`: If there is no question, a message is malformed, or the template refuses it.
+    """
+    if isinstance(question, str):
+        messages: Sequence[Message] = [{"role": "user", "content": question}]
+        check_message(messages[0])
+    else:
+        messages = check_chat(question)
+    turns = [Turn.of(message) for message in messages]
+    asked = [turn.asked_with(config.prompt_template) if turn.role == "user" else turn for turn in turns]
+    return _before_answer(asked, tokenizer, config)
+
+
+def render_messages(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> Segment:
+    """Everything in front of the answer to messages that are whole prompts already, as those of a dataset are."""
+    return _before_answer([Turn.of(message) for message in check_chat(messages)], tokenizer, config)
+
+
+def render_prompt(question: str, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> str:
+    """
+    The text in front of the assistant's answer to `question`. To tokenize it, call
+    [`~onegen_hf.data.prompts.prompt_ids`], which keeps the question from being read as control tokens.
+    """
+    return _before_answer(
+        [Turn("user", ((question, True),)).asked_with(config.prompt_template)], tokenizer, config
+    ).text
+
+
+def _before_answer(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> Segment:
+    return _render([*turns, Turn("assistant", (("", True),), answer=True)], tokenizer, config)[0]
+
+
+Filled = tuple[str, tuple[Span, ...]]
+"""A template's text with the texts of messages in it, and where these stand."""
+
+
+def _render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[Segment]:
+    texts = TextTokenizer.of(tokenizer, config.tokens)
+    if config.system_prompt is not None and turns[0].role != "system":
+        turns = [Turn("system", ((config.system_prompt, False),)), *turns]
+    for turn in turns:
+        for name, value in turn.others.items():
+            if texts.names_control(str(value)):
+                raise ValueError(f"messages: {name}={value!r} holds the name of a control token: leave it out")
+    marks = _Marks(turns)
+    answers = [turn for turn in turns if turn.answer]
+    places = [marks.add(answer.content) for answer in answers]
+    place = iter(places)
+    marked, plain = [], []
+    for turn in turns:
+        content = next(place) if turn.answer else None
+        marked.append(
+            {"role": turn.role, "content": marks.content(turn) if content is None else content, **turn.others}
+        )
+        plain.append({"role": turn.role, "content": turn.content if content is None else content, **turn.others})
+    arounds = _cut(apply_chat_template(marked, tokenizer, config), places)
+    filled = [marks.fill(around) for around in arounds]
+    if marked != plain:
+        written = [marks.fill(around) for around in _cut(apply_chat_template(plain, tokenizer, config), places)]
+        if [text for text, _ in written] != [text for text, _ in filled]:
+            filled = _changed_by_template(turns, arounds, filled, written, texts)
+    segments = [Segment(filled[0][0], False, filled[0][1])]
+    for answer, (text, spans) in zip(answers, filled[1:], strict=True):
+        segments += [Segment(answer.content, True), Segment(text, False, spans)]
+    return segments
+
+
+def _cut(rendered: str, places: Sequence[str]) -> list[str]:
+    """What stands around the answers."""
+    arounds = []
+    for number, place in enumerate(places):
+        around, found, rendered = rendered.partition(place)
         if not found:
             raise ValueError(
                 f"messages: the tokenizer's chat template does not print the content of assistant turn {number}. Set "
                 "`tokenizer.chat_template` to one that does."
             )
-        segments += [Segment(around, False), Segment(content, True)]
-    return [*segments, Segment(text, False)]
+        arounds.append(around)
+    return [*arounds, rendered]
 
 
-def render_prompt(question: str, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> str:
-    """The text in front of the assistant's answer to `question`, exactly as in training."""
-    user = {"role": "user", "content": config.prompt_template.format(question=question)}
-    return render([user, {"role": "assistant", "content": ""}], tokenizer, config)[0].text
+def _changed_by_template(
+    turns: Sequence[Turn], arounds: list[str], filled: list[Filled], written: list[Filled], texts: TextTokenizer
+) -> list[Filled]:
+    """
+    For a template that makes something else of texts than of marks (some change case, or cut at `</think>`): what it
+    makes of the texts, unless a control token came in with them.
+    """
+    users_texts = [(turn.role, text) for turn in turns if not turn.answer for text, users in turn.parts if users]
+    harmless = not any(texts.names_control(text) for _, text in users_texts)
+    if harmless and all(
+        texts.control_ids(around) == texts.control_ids(text)
+        for around, (text, _) in zip(arounds, written, strict=True)
+    ):
+        return written
+    printed = "".join(text for text, _ in filled)
+    for role, text in users_texts:
+        if text.strip() not in printed:
+            raise ValueError(
+                f"messages: the content of the role {role!r} holds the name of a control token, and the chat template "
+                "changes this content, so that it can't be told from the template's own tokens: take the name out"
+            )
+    return filled
+
+
+class _Marks:
+    """Random digits that stand for texts while a template runs; no text of the conversation holds them."""
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        contents = [turn.content for turn in turns]
+        self._texts: list[str] = []
+        self._base = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
+        while any(self._base in content for content in contents):
+            self._base = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
+        self._pattern = re.compile(rf"{self._base}(\d{{6}})")
+
+    def add(self, text: str) -> str:
+        """The mark of a text."""
+        self._texts.append(text)
+        return f"{self._base}{len(self._texts) - 1:06d}"
+
+    def content(self, turn: Turn) -> str:
+        """A turn with marks for the texts of users; space at their ends stays, for templates that trim content."""
+        content = ""
+        for text, users in turn.parts:
+            core = text.strip() if users else ""
+            before, _, after = text.partition(core) if core else (text, "", "")
+            content += f"{before}{self.add(core)}{after}" if core else text
+        return content
+
+    def fill(self, around: str) -> Filled:
+        """A template's text with the texts in the places of their marks."""
+        filled, last = "", 0
+        spans: list[Span] = []
+        for match in self._pattern.finditer(around):
+            filled += around[last : match.start()]
+            last = match.end()
+            text = self._texts[int(match[1])]
+            spans.append((len(filled), len(filled) + len(text)))
+            filled += text
+        return filled + around[last:], tuple(spans)
 
 
 def split_assistant(content: str, config: OneGenConfig) -> list[tuple[str, str]]:

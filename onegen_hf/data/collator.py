@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..configuration import OneGenConfig
 from .conversations import RoleEncoder
 from .documents import DocumentStore, stable_key
-from .padding import pad_positions
+from .padding import pad_ids, pad_positions, pad_rows
 from .passages import PassageEncoder
 from .targets import IGNORE_INDEX, IGNORED, NEGATIVE, POSITIVE
 
@@ -79,11 +79,9 @@ class OneGenDataCollator:
             `ValueError`: If query tokens and positives do not match, or a document is unknown.
         """
         rows = [feature if "input_ids" in feature else self.encode_example(feature) for feature in features]
-        batch = {
-            "input_ids": self._pad([row["input_ids"] for row in rows], self.pad_token_id),
-            "attention_mask": self._pad([[1] * len(row["input_ids"]) for row in rows], 0),
-            "labels": self._pad([row["labels"] for row in rows], IGNORE_INDEX),
-        }
+        input_ids, attention_mask = self._pad([row["input_ids"] for row in rows])
+        labels = pad_rows([row["labels"] for row in rows], IGNORE_INDEX, multiple_of=self.pad_to_multiple_of)
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
         anchors = [
             (number, position, positives, negatives)
             for number, row in enumerate(rows)
@@ -151,11 +149,11 @@ class OneGenDataCollator:
                 elif row in touched:
                     # Another sentence of a gold passage may well be right: neither positive nor negative.
                     targets[anchor, column] = IGNORED
-        rows = [passage.input_ids for _, passage in encoded]
+        input_ids, attention_mask = self._pad([passage.input_ids for _, passage in encoded])
         keys = [stable_key(f"{self.documents.ids[row]}#{sentence}") for row, sentence in columns]
         return {
-            "passage_input_ids": self._pad(rows, self.pad_token_id),
-            "passage_attention_mask": self._pad([[1] * len(row) for row in rows], 0),
+            "passage_input_ids": input_ids,
+            "passage_attention_mask": attention_mask,
             "passage_retrieval_positions": pad_positions([passage.positions for _, passage in encoded]),
             "passage_keys": torch.tensor(keys, dtype=torch.int64),
             "retrieval_targets": targets,
@@ -171,8 +169,5 @@ class OneGenDataCollator:
         random_rows = [row for row in rng.sample(range(len(self.documents)), size) if row not in excluded]
         return drawn + random_rows[: self.num_random_negatives]
 
-    def _pad(self, rows: list[list[int]], value: int) -> Tensor:
-        width = max(len(row) for row in rows)
-        if self.pad_to_multiple_of:
-            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.int64)
+    def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        return pad_ids(rows, self.pad_token_id, multiple_of=self.pad_to_multiple_of)

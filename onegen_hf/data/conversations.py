@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from ..tokens import Role
-from .chat_rendering import Message, render, split_assistant
+from .chat_rendering import Message, Segment, render, split_assistant
 from .passages import PassageEncoder
 from .targets import IGNORE_INDEX
+from .text_tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ class RoleEncoder:
     | `<paragraph>` ... `</paragraph>` | CTX | no: it is inserted |
     | end of turn | GEN | yes |
 
-    Segments are tokenized one by one, as generation later feeds them, so training and inference see the same ids.
+    Segments are tokenized one by one, as generation later feeds them, so training and inference see the same ids. Only
+    the chat template and the retrieval tokens of an answer become control tokens; the rest of the messages is text.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
@@ -95,6 +97,7 @@ class RoleEncoder:
         self.config = config
         self.max_length = max_length
         self.passages = PassageEncoder(tokenizer, config)
+        self.texts = TextTokenizer.of(tokenizer, config.tokens)
         self.report = TruncationReport()
         # Some chat models end a turn with a token of their own (<end_of_turn>, <|eot_id|>) and not with `eos_token`.
         added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
@@ -106,7 +109,7 @@ class RoleEncoder:
         Encode one conversation.
 
         Raises:
-            `ValueError`: For malformed messages (see [`rendering.render`] and [`rendering.split_assistant`]).
+            `ValueError`: For malformed messages (see [`render`] and [`split_assistant`] in `chat_rendering`).
         """
         encoded = EncodedExample()
         segments = render(messages, self.tokenizer, self.config)
@@ -115,13 +118,13 @@ class RoleEncoder:
             if segment.assistant:
                 self._append_turn(encoded, segment.text)
             else:
-                self._append_around(encoded, segment.text, after_turn)
+                self._append_around(encoded, segment, after_turn)
             after_turn = segment.assistant
         return self._truncate(encoded)
 
     def prompt(self, text: str) -> list[int]:
-        """Ids of a rendered prompt."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Ids of a rendered prompt, all of which is taken for the template's; see [`prompts.prompt_ids`]."""
+        return self.texts.template_ids(text)
 
     def _append_turn(self, encoded: EncodedExample, content: str) -> None:
         ids = self.passages.ids
@@ -138,10 +141,10 @@ class RoleEncoder:
                 encoded.append(paragraph, Role.CTX, labelled=False)
                 self.report.truncated_paragraphs += truncated
             else:
-                encoded.append(self.tokenizer(text, add_special_tokens=False)["input_ids"], Role.GEN, labelled=True)
+                encoded.append(self.texts.generated_ids(text), Role.GEN, labelled=True)
 
-    def _append_around(self, encoded: EncodedExample, text: str, after_turn: bool) -> None:
-        tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _append_around(self, encoded: EncodedExample, segment: Segment, after_turn: bool) -> None:
+        tokens = self.texts.mixed_ids(segment.text, segment.spans)
         if after_turn:
             end_of_turn = next((n for n, token in enumerate(tokens) if token in self._end_tokens), None)
             if end_of_turn is None and self.tokenizer.eos_token_id is not None:

@@ -1,4 +1,4 @@
-"""`DocumentStore`: the passages of a corpus by id, and the references that examples make to them."""
+"""`Corpus`: passages by position and by id, and the references that examples make to them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from data_builders.columns import as_text, find_column, is_missing
+
 from .passages import Passage
 
 
-class DocumentStore(Sequence[Passage]):
+class Corpus(Sequence[Passage]):
     """
     Random access to passages by position and by id.
 
     Args:
         documents (`Iterable`): `documents` rows (`id`, `title`, `sentences`), `{id, title, text}` mappings, strings or
-            [`Passage`]s; a `datasets.Dataset` is read lazily, a stream at once.
+            [`Passage`]s, as [`Passage.from_record`] reads them; a `datasets.Dataset` is read lazily, a stream at once.
 
     Raises:
         `TypeError`: For what would be iterated over in pieces: a single text, a mapping, a data frame.
@@ -29,10 +31,12 @@ class DocumentStore(Sequence[Passage]):
         self._rows = documents if lazy else list(documents)
         if len(self._rows) == 0:
             raise ValueError("documents: the corpus is empty. Give at least one passage.")
-        if lazy and "id" in self._rows.column_names:
-            ids = [str(value) for value in self._rows["id"]]
-        else:
+        column = find_column(self._rows.column_names, "id") if lazy else None
+        values = [None] if column is None else list(self._rows[column])
+        if any(is_missing(value) for value in values):
             ids = [passage.id for passage in self]
+        else:
+            ids = [as_text(value, "id") for value in values]
         self._position = {identifier: row for row, identifier in enumerate(ids)}
         if len(self._position) != len(ids):
             seen: set[str] = set()
@@ -74,8 +78,12 @@ class DocumentStore(Sequence[Passage]):
         return row, int(sentence)
 
 
+DocumentStore = Corpus
+"""The name of [`Corpus`] in earlier releases."""
+
+
 def check_container(documents: Any) -> None:
-    """Refuse what holds passages, or is one, and is iterated over in other pieces; see [`DocumentStore`]."""
+    """Refuse what holds passages, or is one, and is iterated over in other pieces; see [`Corpus`]."""
     if isinstance(documents, (str, bytes)):
         raise TypeError("passages is a single text: give a list of passages, such as [text]")
     if isinstance(documents, Mapping):

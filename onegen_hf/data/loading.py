@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+from data_builders.folders import check_folder, is_saved_dataset, load_saved, parquet_files
+from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, data_suffix
+from data_builders.sources import resolve
+
+from ..checks import checked, integer, optional
+from .record_files import examples_of_files, passages_of_files
+
+_SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
 
 
 def load_documents(source: str | os.PathLike[str], split: str = "train") -> Dataset:
     """
-    Load the passages of a corpus.
+    Load the passages of a corpus, as `onegen-hf build` reads them: every cell as text, and the columns by any of their
+    usual names (`_id`, `doc_id`, `contents`, ...).
 
     Args:
-        source (`str` or path): A dataset repository (local or on the Hub) with the config `documents`, or a `.jsonl`,
-            `.json`, `.parquet` or `.csv` file with `id`, `title` and `sentences` or `text`.
+        source (`str` or path): A dataset repository (local or on the Hub) with the config `documents`; a folder that
+            `save_to_disk` wrote; a `.jsonl`, `.json`, `.parquet`, `.csv`, `.tsv`, `.txt` or `.md` file with `id`,
+            `title` and `sentences` or `text`, also compressed (`.gz`, `.zst`); or a folder of such files.
         split (`str`, *optional*, defaults to `"train"`): Of the repository.
 
     Returns:
@@ -26,26 +36,22 @@ def load_documents(source: str | os.PathLike[str], split: str = "train") -> Data
 
     Raises:
         `FileNotFoundError`: If there is no such file, folder or repository.
-        `ValueError`: If the file is of an unknown kind, or the repository has no such config or split.
+        `ValueError`: If a file is of an unknown kind or malformed, a folder leads out of itself, or the repository has
+            no such config or split.
     """
-    path = Path(source)
-    if path.suffix in _READERS or path.is_file():
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        if path.suffix not in _READERS:
-            raise ValueError(f"{path}: the ending {path.suffix!r} is unknown; give one of {sorted(_READERS)}")
-        return load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
-    return _load_config(source, "documents", split)
+    return _load(source, "documents", split, passages_of_files)
 
 
+@checked(limit=optional(integer(least=1)))
 def load_examples(source: str | os.PathLike[str], split: str = "train", limit: int | None = None) -> Dataset:
     """
     Load training or evaluation examples.
 
     Args:
-        source (`str` or path): A dataset repository (local or on the Hub) with the config `examples`.
+        source (`str` or path): A dataset repository (local or on the Hub) with the config `examples`; or a file or
+            folder, as for [`load_documents`], of such rows, or of questions with answers and perhaps ids of passages.
         split (`str`, *optional*, defaults to `"train"`)
-        limit (`int`, *optional*): The first so many only.
+        limit (`int`, *optional*): Load only the first `limit` examples.
 
     Returns:
         `datasets.Dataset`
@@ -53,13 +59,13 @@ def load_examples(source: str | os.PathLike[str], split: str = "train", limit: i
     Raises:
         `FileNotFoundError` or `ValueError`: As [`load_documents`].
     """
-    examples = _load_config(source, "examples", split)
+    examples = _load(source, "examples", split, examples_of_files)
     return examples if limit is None else examples.select(range(min(limit, len(examples))))
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
     """
-    One dataset of several, with the columns that all of them have.
+    Join several datasets into one with the columns that all of them have.
 
     Raises:
         `ValueError`: If there is none.
@@ -70,8 +76,31 @@ def join(parts: Sequence[Dataset]) -> Dataset:
     return concatenate_datasets([part.select_columns(sorted(shared)) for part in parts])
 
 
+def _load(
+    source: str | os.PathLike[str], config: str, split: str, read: Callable[[Sequence[Path]], Dataset]
+) -> Dataset:
+    path = Path(source)
+    if path.is_file():
+        if data_suffix(path) not in _SUFFIXES:
+            raise ValueError(f"{path}: the ending {path.suffix!r} is unknown; give one of {sorted(_SUFFIXES)}")
+        return read([path])
+    if path.is_dir():
+        check_folder(path)
+        if is_saved_dataset(path):
+            return load_saved(path, split)
+        if not (path / "README.md").is_file() and not (path / config).is_dir():
+            return read(resolve(path, split=split, download_dir=path, suffixes=_SUFFIXES))
+    elif data_suffix(path) in _SUFFIXES:
+        raise FileNotFoundError(f"{path}: no such file")
+    return _load_config(source, config, split)
+
+
 def _load_config(source: str | os.PathLike[str], config: str, split: str) -> Dataset:
     try:
+        if glob.has_magic(str(source)) and Path(source).is_dir():
+            # `datasets` reads [, ? and * in the name of a folder as a pattern.
+            files = [glob.escape(str(file)) for file in parquet_files(Path(source), config, split)]
+            return load_dataset("parquet", data_files={split: files}, split=split)
         return load_dataset(str(source), config, split=split)
     except (FileNotFoundError, DatasetNotFoundError) as error:
         raise FileNotFoundError(
@@ -80,6 +109,10 @@ def _load_config(source: str | os.PathLike[str], config: str, split: str) -> Dat
     except ConnectionError as error:
         raise FileNotFoundError(
             f"{source}: no such folder or file here, and the Hub can't be asked: {error}"
+        ) from error
+    except DatasetGenerationError as error:
+        raise ValueError(
+            f"{source}: a file of the config {config!r}, split {split!r}, can't be read: {error.__cause__ or error}"
         ) from error
     except ValueError as error:
         raise ValueError(f"{source}: cannot load the config {config!r}, split {split!r}: {error}") from error

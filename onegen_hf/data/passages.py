@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -10,7 +9,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from data_builders.columns import as_text, check_ids_are_known, find_value, sentences_of
+from data_builders.errors import RecordError
+
 from ..configuration import OneGenConfig
+from .text_tokenizer import Span, TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -35,27 +38,47 @@ class Passage:
         """
         Read a passage from a `documents` row (`id`, `title`, `sentences`), a `{id, title, text}` mapping or a string.
 
+        The columns may have any of their usual names (`_id`, `doc_id`, `contents`, ...; see
+        `data_builders.columns.NAMES`). Numbers become text, and nulls are missing values.
+
         Args:
             record (`Passage`, `Mapping` or `str`)
             number (`int`): Position in the corpus; the id of a record without one, and the place that errors name.
 
         Raises:
-            `ValueError`: If there is no text under any known name.
+            `TypeError`: If the record is something else.
+            `ValueError`: If there is no text under any known name, a column looks like an id under an unknown name, or
+                a value is no text.
         """
         if isinstance(record, Passage):
             return record
-        if isinstance(record, str):
-            return cls(str(number), "", record)
-        identifier = record.get("id")
-        title = str(record.get("title") or "")
-        sentences = record.get("sentences")
-        text = record.get("text") if sentences is None else " ".join(sentences)
-        if not isinstance(text, str) or not (text.strip() or title):
+        if not isinstance(record, (Mapping, str)):
+            raise TypeError(
+                f"passage {number} is a {type(record).__name__}: {record!r:.60}. Give a mapping with 'id', 'title' "
+                "and 'text' or 'sentences', a string, or a Passage"
+            )
+        identifier = None
+        try:
+            if isinstance(record, str):
+                return cls(str(number), "", as_text(record, "text"))
+            identifier, title, text = (find_value(record, what, None) for what in ("id", "title", "text"))
+            if identifier is None:
+                check_ids_are_known(record)
+            sentences = record.get("sentences")
+            parts = () if sentences is None else tuple(sentences_of(sentences))
+            whole = None if text is None else as_text(text, "text")
+            if sentences is not None:
+                whole = " ".join(parts)
+            heading = "" if title is None else as_text(title, "title")
+            name = str(number) if identifier is None else as_text(identifier, "id")
+        except RecordError as error:
+            raise error.at(f"passage {number} (id {identifier!r})") from None
+        if whole is None or not (whole.strip() or heading):
             raise ValueError(
                 f"passage {number} (id {identifier!r}) has no text: give it 'text' (str) or 'sentences' (list of "
-                f"str); its fields are {sorted(record)}"
+                f"str); its fields are {sorted(map(str, record))}"
             )
-        return cls(str(number) if identifier is None else str(identifier), title, text, tuple(sentences or ()))
+        return cls(name, heading, whole, parts)
 
 
 @dataclass(frozen=True)
@@ -92,23 +115,13 @@ class PassageEncoder:
         self.ids = config.tokens.ids(tokenizer)
         self.max_inserted = config.max_inserted_tokens
         self.max_embedded = config.max_embedded_tokens or config.max_inserted_tokens
-        # Special tokens can be kept from matching in text; those that a tokenizer holds as ordinary added tokens
-        # cannot, so the text is cut inside them.
-        names = [n for n in config.tokens.all if tokenizer.convert_tokens_to_ids(n) in self._encode(n)]
-        cuts = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in names if len(name) > 1]
-        self._cut = re.compile("|".join(cuts)) if cuts else None
-        self._reserved = re.compile("|".join(map(re.escape, tokenizer.get_added_vocab())) or "(?!)")
+        self.texts = TextTokenizer.of(tokenizer, config.tokens)
         empty = tokenizer("")["input_ids"]
         self.prefix = [tokenizer.bos_token_id] if empty[:1] == [tokenizer.bos_token_id] else []
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of plain text, without special tokens."""
-        if self._cut is None:
-            return self._encode(text)
-        return [token for piece in self._cut.split(text) for token in self._encode(piece)]
-
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        """Ids of plain text, without control tokens."""
+        return self.texts.text_ids(text)
 
     def render(self, passage: Passage) -> str:
         """The passage as text."""
@@ -142,27 +155,17 @@ class PassageEncoder:
     def _template_pieces(self, template: str, title: str, sentences: list[str]) -> list[list[int]]:
         """Ids up to the first document token that is not the template's own, and between the others."""
         before, _, after = template.partition("{text}")
-        ends = [""] * (len(sentences) - 1) + [after]
-        if any(map(self._reserved.search, [title, *sentences])):
-            pieces = [
-                self.text_ids(sentence) + self._template_ids(end, title)
-                for sentence, end in zip(sentences, ends, strict=True)
-            ]
-            return [self._template_ids(before, title) + pieces[0], *pieces[1:]]
+        mark = self.config.tokens.document
         # As one text: a tokenizer may read its pieces in another way.
-        mark, head = self.config.tokens.document, before.format(title=title)
-        text = head + mark.join(s + end.format(title=title) for s, end in zip(sentences, ends, strict=True))
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        parts = _filled(before, title)
+        marks_before = "".join(part for part, is_text in parts if not is_text).count(mark)
+        for number, sentence in enumerate(sentences):
+            parts += [(mark, False)] if number else []
+            parts += [(sentence, True), *(_filled(after, title) if number == len(sentences) - 1 else ())]
+        ids = self.texts.mixed_ids(*_joined(parts))
         marks = [n for n, token in enumerate(ids) if token == self.ids.document]
-        cuts = [-1, *marks[head.count(mark) :][: len(sentences) - 1], len(ids)]
+        cuts = [-1, *marks[marks_before:][: len(sentences) - 1], len(ids)]
         return [ids[start + 1 : end] for start, end in zip(cuts, cuts[1:], strict=False)]
-
-    def _template_ids(self, template: str, title: str) -> list[int]:
-        ids: list[int] = []
-        for literal, field_name, _, _ in Formatter().parse(template):
-            ids += self.tokenizer(literal, add_special_tokens=False)["input_ids"] if literal else []
-            ids += self.text_ids(title) if field_name == "title" else []
-        return ids
 
     def _row_per_sentence(self, passage: Passage) -> PassageRow:
         # Split the rendered text at the sentences, so that the template's own text (title) joins the first one.
@@ -213,3 +216,22 @@ class PassageEncoder:
         if not passages:
             return self.paragraph("")[0]
         return [token for passage in passages for token in self.paragraph(self.render(passage))[0]]
+
+
+def _filled(template: str, title: str) -> list[tuple[str, bool]]:
+    """The parts of a template, and whether each is text and not the template's own."""
+    parts: list[tuple[str, bool]] = []
+    for literal, field_name, _, _ in Formatter().parse(template):
+        parts += [(literal, False)] if literal else []
+        parts += [(title, True)] if field_name == "title" else []
+    return parts
+
+
+def _joined(parts: Sequence[tuple[str, bool]]) -> tuple[str, list[Span]]:
+    """The parts as one text, and where those that are text stand in it."""
+    whole, spans = "", []
+    for part, is_text in parts:
+        if is_text:
+            spans.append((len(whole), len(whole) + len(part)))
+        whole += part
+    return whole, spans

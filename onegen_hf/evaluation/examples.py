@@ -10,7 +10,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
-from ..data.chat_rendering import Message, render, render_prompt, split_assistant
+from ..data.chat_rendering import split_assistant
+from ..data.messages import Message
+from ..data.prompts import messages_ids, prompt_ids
 
 _NAMED = 3
 
@@ -47,9 +49,9 @@ class EvaluationExample:
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
         return sum(kind == "query" for turn in turns for kind, _ in split_assistant(turn, config))
 
-    def prompt(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> str:
+    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[int]:
         """
-        The text in front of the assistant's answer: the conversation up to there, else the question alone.
+        The token ids in front of the assistant's answer: of the conversation up to there, else of the question alone.
 
         Raises:
             `ValueError`: If there is no question, or more than one turn to answer.
@@ -62,10 +64,10 @@ class EvaluationExample:
             )
         asked = self.messages[: roles.index("assistant")] if "assistant" in roles else self.messages
         if asked:
-            return render([*asked, {"role": "assistant", "content": ""}], tokenizer, config)[0].text
+            return messages_ids(tokenizer, config, asked)
         if not self.question.strip():
             raise ValueError(f"example {self.id!r} has neither messages nor a question: drop it")
-        return render_prompt(self.question, tokenizer, config)
+        return prompt_ids(tokenizer, config, self.question)
 
 
 def read_examples(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..data.passages import Passage
-from ..generation import OnePassDecoder, OnePassOutput
+from ..generation import OnePassDecoder
+from ..generation.policy import make_policy
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
 from ..pipelines.rag import BATCHES_AT_A_TIME
@@ -31,6 +32,8 @@ def evaluate_rag(
     batch_size: int = 8,
     gold_passages: bool = False,
     decoder_class: type[OnePassDecoder] = OnePassDecoder,
+    retrieval: str = "adaptive",
+    threshold: float | None = None,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -56,6 +59,9 @@ def evaluate_rag(
             four batches, which share a call of `generate` (after every question with a batch of 1).
         gold_passages (`bool`, *optional*, defaults to `False`): Also answer with the gold passages inserted, the upper
             bound for any retrieval; into `answers_gold_passages.jsonl`. May be asked for later.
+        retrieval (`str`, *optional*, defaults to `"adaptive"`): When the model retrieves: `"always"`, `"adaptive"` or
+            `"never"`.
+        threshold (`float`, *optional*): See [`~onegen_hf.generation.AdaptiveRetrieval`].
         dataset (`str`, *optional*): Name of the data in the report; of a path its last part.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Of the bootstrap confidence intervals.
@@ -84,9 +90,15 @@ def evaluate_rag(
         raise ValueError(f"max_hops={max_hops} must not be negative")
     read = read_examples(examples, (passage.id for passage in rag.index))
     options = {"task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    # Only what differs from the defaults, so that evaluations of earlier releases can be continued.
     if decoder_class is not OnePassDecoder:
         options["decoder"] = decoder_class.__name__
-    answering = _Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class)
+    if (retrieval, threshold) != ("adaptive", None):
+        options |= {"retrieval": retrieval, "threshold": threshold}
+    decoder_options: dict[str, Any] = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
+    decoder_options |= {"retrieval": retrieval, "threshold": threshold}
+    make_policy(retrieval, max_hops, threshold)  # an unknown mode shows before the prompts are read
+    answering = _Answering(rag, decoder_class, max_new_tokens, decoder_options)
     answering.check_prompts(read)
     # A batch of one has no partner: there is nothing to gain by waiting for others.
     block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
@@ -108,16 +120,14 @@ class _Answering:
     def __init__(
         self,
         rag: OneGenRagPipeline,
-        k: int,
-        max_hops: int,
-        max_new_tokens: int,
-        batch_size: int,
         decoder_class: type[OnePassDecoder],
+        max_new_tokens: int,
+        decoder_options: Mapping[str, Any],
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
         self.max_new_tokens = max_new_tokens
-        self.decoder_options = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
+        self.decoder_options = decoder_options
         self.by_sentence = rag.index.granularity == "sentence"
 
     def check_prompts(self, examples: Sequence[EvaluationExample]) -> None:
@@ -150,24 +160,12 @@ class _Answering:
         return decoder_class(rag.index, rag.tokenizer, rag.model.onegen_config, **self.decoder_options, **options)
 
     def _prompt_ids(self, example: EvaluationExample) -> list[int]:
-        tokenizer = self.rag.tokenizer
-        text = example.prompt(tokenizer, self.rag.model.onegen_config)
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return example.prompt_ids(self.rag.tokenizer, self.rag.model.onegen_config)
 
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
-        model, tokenizer = self.rag.model, self.rag.tokenizer
-        prompts = {"input_ids": [self._prompt_ids(example) for example in examples]}
-        encoded = tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(model.device)
-        output: OnePassOutput = model.generate(
-            input_ids=encoded["input_ids"],
-            attention_mask=encoded["attention_mask"],
-            custom_generate=decoder,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        return [self._describe(row) for row in output.rows or ()]
+        prompts = [self._prompt_ids(example) for example in examples]
+        rows = self.rag.engine.answer(prompts, decoder, max_new_tokens=self.max_new_tokens, do_sample=False)
+        return [self._describe(row) for row in rows]
 
     def _describe(self, row: Any) -> dict[str, Any]:
         result = self.rag.describe(row)

@@ -1,6 +1,21 @@
-"""One-pass generation: the decoding loop, its cache, and the record of what was retrieved."""
+"""One-pass generation: the decoding loop, its cache, when it retrieves, and the record of what was retrieved."""
 
 from .decoder import OnePassDecoder
+from .engine import Engine, TransformersEngine
+from .policy import AdaptiveRetrieval, AlwaysRetrieval, NeverRetrieval, RetrievalPolicy
 from .state import Hit, OnePassOutput, Retrieval, RowState, Usage
 
-__all__ = ["Hit", "OnePassDecoder", "OnePassOutput", "Retrieval", "RowState", "Usage"]
+__all__ = [
+    "AdaptiveRetrieval",
+    "AlwaysRetrieval",
+    "Engine",
+    "Hit",
+    "NeverRetrieval",
+    "OnePassDecoder",
+    "OnePassOutput",
+    "Retrieval",
+    "RetrievalPolicy",
+    "RowState",
+    "TransformersEngine",
+    "Usage",
+]

@@ -1,4 +1,4 @@
-"""What the decoding loops read from the arguments of `generate`, and what they refuse."""
+"""What the decoding loops read from the arguments of `generate`; what they can't honour is refused by name."""
 
 from __future__ import annotations
 
@@ -10,36 +10,82 @@ from transformers import GenerationConfig
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.outputs import CACHE
 
+HONOURED = frozenset({
+    # Lengths and ends.
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "max_time", "stop_strings", "eos_token_id",
+    "bos_token_id", "pad_token_id", "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty",
+    # The choice of a token.
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "renormalize_logits", "remove_invalid_values",
+    "suppress_tokens", "begin_suppress_tokens", "sequence_bias", "num_return_sequences",
+    # Beam search, where a loop has it.
+    "num_beams", "length_penalty", "early_stopping",
+    # Guesses.
+    "prompt_lookup_num_tokens", "max_matching_ngram_size",
+    # The output.
+    "return_dict_in_generate",
+    # Records.
+    "transformers_version", "use_cache", "is_assistant",
+})  # fmt: skip
+"""Settings of a `GenerationConfig` with which one-pass decoding does what `generate` documents."""
+HARMLESS_IN_A_CHECKPOINT = frozenset({
+    "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile",
+    "low_memory", "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+    "assistant_lookbehind", "target_lookbehind", "token_healing", "decoder_start_token_id", "diversity_penalty",
+})  # fmt: skip
+"""Settings that a checkpoint may bring along: they concern speed, or other ways of decoding, and no result."""
+
+
+NEUTRAL = {"guidance_scale": 1, "penalty_alpha": 0, "num_beam_groups": 1, "encoder_repetition_penalty": 1}
+"""Values with which a setting does nothing."""
+
 
 def check_supported(
     model: Any, generation_config: GenerationConfig, model_kwargs: dict[str, Any], streamer: Any, batch_size: int
 ) -> None:
     """
+    Make sure that one-pass decoding does all that it is asked for.
+
     Raises:
         `TypeError`: If `model` gives no retrieval embeddings.
-        `ValueError`: For settings that one-pass decoding cannot honour: no cache, a cache that was filled
-            elsewhere, scores or attentions in the output, guidance and watermarks (which keep a state of their own per
-            batch), a streamer with several rows.
+        `ValueError`: For any setting that is not known to be honoured, a cache that was filled elsewhere, or a
+            streamer with several rows.
     """
     if not isinstance(model, OneGenForCausalLM):
         raise TypeError(
             f"one-pass decoding needs a OneGenForCausalLM, got {type(model).__name__}: load the model with "
             "`OneGenForCausalLM.from_pretrained` (and merge adapters)"
         )
-    if generation_config.use_cache is False:
+    plain: Any = model  # as transformers knows it
+    # A checkpoint may say so for its training; only the caller's own wish is refused.
+    if generation_config.use_cache is False and plain.generation_config.use_cache is not False:
         raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
+    unset = plain._prepare_generation_config(None)[0]  # with transformers' own defaults filled in
+    for name, value in generation_config.to_dict().items():
+        if name.startswith("_") or name in HONOURED or value is None or value is False or value == NEUTRAL.get(name):
+            continue
+        in_checkpoint = getattr(plain.generation_config, name, None)
+        if value == in_checkpoint:
+            if name in HARMLESS_IN_A_CHECKPOINT:
+                continue
+            raise ValueError(
+                f"{name}={value!r} in the checkpoint's generation_config.json is not supported by one-pass "
+                f"decoding: set `model.generation_config.{name} = None`"
+            )
+        if value != getattr(unset, name, None):
+            raise ValueError(f"{name}={value!r} is not supported by one-pass decoding: leave it out")
     past = model_kwargs.get(CACHE)
-    if past is not None and past.get_seq_length() > 0:
+    if past is not None and _is_filled(past):
         raise ValueError(f"{CACHE}: a filled cache cannot be continued here. Pass the whole prompt instead.")
-    for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states"):
-        if getattr(generation_config, name, False):
-            raise ValueError(f"{name}=True is not supported by one-pass decoding: rows differ in their steps")
-    if generation_config.guidance_scale not in (None, 1) or generation_config.watermarking_config is not None:
-        raise ValueError(
-            "guidance_scale and watermarking_config are not supported by one-pass decoding: leave them out"
-        )
     if streamer is not None and batch_size > 1:
         raise ValueError(f"streamer: only one prompt at a time can be streamed, got {batch_size}")
+
+
+def _is_filled(cache: Any) -> bool:
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # a cache of recurrent layers alone, which counts no tokens
+        return bool(cache.has_previous_state())
 
 
 def prompt_ids(input_ids: Tensor, attention_mask: Tensor | None) -> list[list[int]]:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
+from ..checks import checked, integer, optional
 from ..configuration import OneGenConfig
-from ..data.passages import Passage, PassageEncoder
-from ..modeling.positions import context_length
+from ..data.passages import PassageEncoder
+from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
-from .memory import Memory, memory_for
+from .loop import DecodingLoop, DecodingTask
+from .memory import StepOutput
+from .policy import Decision, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
-
-MINIMAL_ROOM = 16
-"""Free positions below which a row stops retrieving: the paragraph tags, a few words, and a token to go on with."""
-ANSWER_RESERVE = 48
-"""Positions that an inserted passage leaves free for the answer, where the context allows it."""
-
-
-class Searchable(Protocol):
-    """What the decoder needs of a [`PassageIndex`]."""
-
-    def search(self, embeddings: Any, k: int) -> tuple[Any, Any]:
-        """Scores and rows of the `k` nearest passages of each embedding."""
-
-    def __getitem__(self, row: int) -> Passage: ...
 
 
 class OnePassDecoder:
@@ -42,11 +30,11 @@ class OnePassDecoder:
     found are appended to the same cache and generation goes on. Nothing is read twice: a row forwards its prompt, its
     generated tokens (but the last) and its inserted passages, each position once, whatever the number of hops.
 
-    Rows of a batch go their own ways: each retrieves when it wants to, and its result equals that of a batch of one.
+    Rows are independent; each result equals decoding the row alone.
 
-    With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads so many drafted tokens
+    With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads that many guessed tokens
     (shared by the rows), and those that the model would have written are kept: the same text from fewer forwards,
-    which pays where few rows run. Drafts in vain are counted in `usage.rejected_tokens`.
+    which pays off where few rows run. Wrong guesses are counted in `usage.rejected_tokens`.
 
     Args:
         index ([`PassageIndex`])
@@ -57,6 +45,13 @@ class OnePassDecoder:
         max_rows (`int`, *optional*): Rows that are decoded at a time; the others of a batch wait, and each takes the
             place of the first one that ends (continuous batching), so that one long answer holds up nobody. By
             default all rows start together.
+        retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model
+            decide, `"always"` makes every row retrieve, `"never"` none.
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
+            exceeds it.
+
+    Raises:
+        `TypeError` or `ValueError`: If an argument is out of range, or `tokenizer` lacks the retrieval tokens.
 
     Example:
 
@@ -66,27 +61,25 @@ class OnePassDecoder:
     ```
     """
 
+    @checked(k=integer(least=1), max_rows=optional(integer(least=1)))
     def __init__(
         self,
-        index: Searchable,
+        index: Retriever,
         tokenizer: PreTrainedTokenizerBase,
         config: OneGenConfig,
         k: int = 1,
         max_hops: int = 5,
         max_rows: int | None = None,
+        retrieval: str | RetrievalPolicy = "adaptive",
+        threshold: float | None = None,
     ) -> None:
-        if k < 1:
-            raise ValueError(f"k={k} must be at least 1 passage per hop")
-        if max_hops < 0:
-            raise ValueError(f"max_hops={max_hops} must not be negative")
-        if max_rows is not None and max_rows < 1:
-            raise ValueError(f"max_rows={max_rows} must be at least 1 row at a time")
         self.index = index
+        self.tokenizer = tokenizer
         self.passages = PassageEncoder(tokenizer, config)
         self.query_token = self.passages.ids.query
         self.paragraph_close = self.passages.paragraph("")[0][-1]
+        self.policy = make_policy(retrieval, max_hops, threshold)
         self.k = k
-        self.max_hops = max_hops
         self.max_rows = max_rows
 
     @torch.no_grad()
@@ -106,24 +99,17 @@ class OnePassDecoder:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
         rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
-        pad_token_id = padding_id(generation_config)
-        end_tokens = set(end_token_ids(generation_config))
-        width = input_ids.shape[1]
-        run = _Run(
-            decoder=self,
-            model=model,
-            chooser=TokenSampler(
-                logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
-            ),
-            drafter=Drafter.from_config(generation_config, {self.query_token, *end_tokens}),
-            end_tokens=end_tokens,
-            max_new_tokens=generation_config.max_length - width,
-            context=context_length(model),
-            streamer=streamer,
+        pad_token_id, width = padding_id(generation_config), input_ids.shape[1]
+        end_tokens = end_token_ids(generation_config)
+        task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
+        sampler = TokenSampler(
+            logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
         )
+        drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
+        loop = task.loop = DecodingLoop(model, task, sampler, drafter, streamer, self.max_rows)
         if streamer is not None:
             streamer.put(input_ids.cpu())
-        run.until_done(rows)
+        loop.run(rows)
         if streamer is not None:
             streamer.end()
         sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
@@ -147,135 +133,60 @@ class OnePassDecoder:
         ]
 
 
-class _Run:
-    """One call of the decoder."""
+class _Retrieving(DecodingTask[RowState]):
+    """Free text with retrieved passages in it."""
 
-    def __init__(
-        self,
-        decoder: OnePassDecoder,
-        model: Any,
-        chooser: TokenSampler,
-        drafter: Drafter | None,
-        end_tokens: set[int],
-        max_new_tokens: int,
-        context: int | None,
-        streamer: Any,
-    ) -> None:
+    loop: DecodingLoop[RowState]
+
+    def __init__(self, decoder: OnePassDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
+        super().__init__(model, max_new_tokens, end_tokens)
         self.decoder = decoder
-        self.model = model
-        self.chooser = chooser
-        self.drafter = drafter
-        self.end_tokens = end_tokens
-        self.max_new_tokens = max_new_tokens
-        self.context = context
-        self.streamer = streamer
+        self.policy = decoder.policy
+        self._forced: set[int] = set()
+        self._line_ends: dict[int, bool] = {}
 
-    def until_done(self, rows: list[RowState]) -> None:
-        # Long prompts mostly take more hops, and those that start last run alone at the end.
-        queue = deque(sorted(rows, key=lambda row: -len(row.ids)))
-        active = [queue.popleft() for _ in range(min(self.decoder.max_rows or len(rows), len(rows)))]
-        memory = memory_for(self.model, [row.number for row in active])
-        while active:
-            self._advance(memory, active)
-            if any(row.stop_reason is not None for row in active):
-                active = _without_ended(active, queue)
-                memory.hold([row.number for row in active])
+    def asks(self, row: RowState) -> bool:
+        """Whether a row has just written the query token, so that passages come next."""
+        return row.ids[-1] == self.decoder.query_token and row.usage.generated_tokens > 0
 
-    def _advance(self, memory: Memory, rows: list[RowState]) -> None:
-        asked = [row for row in rows if row.pending == [self.decoder.query_token] and row.usage.generated_tokens > 0]
-        drafts = self._drafts(memory, rows, asked)
-        chunks = [[*row.pending, *draft] for row, draft in zip(rows, drafts, strict=True)]
-        output = memory.feed([row.number for row in rows], chunks, drafts=[len(draft) for draft in drafts])
-        for row, draft in zip(rows, drafts, strict=True):
-            row.count_forward(len(draft))
-        if asked:
-            places = [place for place, row in enumerate(rows) if row in asked]
-            self._insert(asked, output.hidden[places])
-        others = [(place, row) for place, row in enumerate(rows) if row not in asked]
-        if others:
-            logits = output.logits[[place for place, _ in others]] if asked else output.logits
-            self._choose([row for _, row in others], logits)
-        for row, draft, logits in zip(rows, drafts, output.drafted, strict=True):
-            self._judge(memory, row, draft, logits)
+    def may_draft(self, row: RowState) -> bool:
+        return not self.asks(row)
 
-    def _drafts(self, memory: Memory, rows: list[RowState], asked: list[RowState]) -> list[list[int]]:
-        """What each row may write next; nothing where a passage comes next."""
-        if self.drafter is None or not memory.can_forget:
-            return [[] for _ in rows]
-        return [[] if row in asked else self.drafter.draft(row, len(rows), self._room_to_write(row)) for row in rows]
-
-    def _judge(self, memory: Memory, row: RowState, draft: list[int], logits: Tensor) -> None:
-        """Keep a draft as far as the row chooses those very tokens."""
-        accepted = 0
-        while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
-            row.pending = []
-            self._choose([row], logits[accepted : accepted + 1])
-            accepted += 1
-        rejected = len(draft) - accepted
-        if rejected:
-            row.usage.rejected_tokens += rejected
-            memory.forget(row.number, rejected)
+    def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
+        asking = [place for place, row in enumerate(rows) if self.asks(row)]
+        if asking:
+            self._insert([rows[place] for place in asking], output.hidden[asking])
+        return [place for place in range(len(rows)) if place not in asking]
 
     def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
-        found = self.decoder.retrieve(rows, embeddings)
-        for row, embedding, hits in zip(rows, embeddings, found, strict=True):
+        """Append what the rows' queries, of shape `(rows, hidden)`, find."""
+        for row, embedding, hits in zip(rows, embeddings, self.decoder.retrieve(rows, embeddings), strict=True):
             position = len(row.ids) - 1
-            tokens = self._fit(row, self.decoder.passages.insertion([hit.passage for hit in hits]))
+            tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
+            tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
             row.retrievals.append(Retrieval(len(row.retrievals), position, hits, len(tokens), embedding))
             row.insert(tokens)
-            self._stream(tokens)
+            self.loop.stream(tokens)
 
-    def _fit(self, row: RowState, tokens: list[int]) -> list[int]:
-        """Shorten inserted text so that the answer still fits into the context."""
-        room = self._room(row)
-        if room is None or len(tokens) + ANSWER_RESERVE <= room:
-            return tokens
-        row.retrieval_stopped = "context_full"
-        length = max(room - ANSWER_RESERVE, min(room // 2, len(tokens)), 2)
-        return tokens if len(tokens) <= length else [*tokens[: length - 1], self.decoder.paragraph_close]
+    def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
+        probabilities: list[float | None] = [None] * len(rows)
+        if self.policy.uses_probability:
+            probabilities = list(logits.softmax(dim=-1)[:, self.decoder.query_token].tolist())
+        decisions = [
+            self.policy.next_token(row, self.room(row), probability)
+            for row, probability in zip(rows, probabilities, strict=True)
+        ]
+        self._forced = {row.number for row, own in zip(rows, decisions, strict=True) if own is Decision.FORCED}
+        return [[self.decoder.query_token] if own is Decision.BANNED else [] for own in decisions]
 
-    def _room(self, row: RowState) -> int | None:
-        return None if self.context is None else self.context - len(row.ids)
+    def settle(self, row: RowState, token: int) -> int:
+        retrieves = row.number in self._forced or (
+            row.retrieval_stopped is None and self.policy.replaces(row, token, self._ends_line)
+        )
+        return self.decoder.query_token if retrieves else token
 
-    def _room_to_write(self, row: RowState) -> int:
-        """Tokens that may still be generated before the last one."""
-        left = self.max_new_tokens - row.usage.generated_tokens
-        room = self._room(row)
-        return (left if room is None else min(left, room)) - 1
-
-    def _banned(self, row: RowState) -> list[int]:
-        room = self._room(row)
-        if row.retrieval_stopped is None and room is not None and room < MINIMAL_ROOM:
-            row.retrieval_stopped = "context_full"
-        if row.retrieval_stopped is None and len(row.retrievals) >= self.decoder.max_hops:
-            row.retrieval_stopped = "max_hops"
-        return [] if row.retrieval_stopped is None else [self.decoder.query_token]
-
-    def _choose(self, rows: list[RowState], logits: Tensor) -> None:
-        tokens, scores = self.chooser.choose(rows, logits, [self._banned(row) for row in rows])
-        for row, token, row_scores in zip(rows, tokens, scores, strict=True):
-            row.generate(token)
-            self._stream([token])
-            if token in self.end_tokens:
-                row.stop_reason = "eos"
-            elif row.usage.generated_tokens >= self.max_new_tokens:
-                row.stop_reason = "max_new_tokens"
-            elif self.chooser.stops(row, row_scores):
-                row.stop_reason = "stopping_criteria"
-            elif self._room(row) == 0:
-                row.stop_reason = "context_full"
-
-    def _stream(self, tokens: Sequence[int]) -> None:
-        if self.streamer is not None:
-            self.streamer.put(torch.tensor(tokens))
-
-
-def _without_ended(active: list[RowState], queue: deque[RowState]) -> list[RowState]:
-    """The rows that go on, with the next ones of the queue in the very places of those that ended."""
-    going = []
-    for row in active:
-        if row.stop_reason is None:
-            going.append(row)
-        elif queue:
-            going.append(queue.popleft())
-    return going
+    def _ends_line(self, token: int) -> bool:
+        if token not in self._line_ends:
+            text = self.decoder.tokenizer.decode([token])
+            self._line_ends[token] = token in self.end_tokens or "\n" in text
+        return self._line_ends[token]

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..modeling.mixin import decoder_of
+
 
 @contextmanager
 def recorded_states(model: Any) -> Iterator[list[Tensor]]:
@@ -26,7 +28,7 @@ def recorded_states(model: Any) -> Iterator[list[Tensor]]:
         if threading.get_ident() == thread:
             states.append(output[0][:, -1].clone())
 
-    handle = model.get_decoder().register_forward_hook(keep)
+    handle = decoder_of(model).register_forward_hook(keep)
     try:
         yield states
     finally:

@@ -109,10 +109,10 @@ class RowState:
         stops = [*(one.position for one in self.retrievals), len(self.ids)]
         return list(zip(starts, stops, strict=True))
 
-    def generate(self, token: int) -> None:
-        """Append a token that the model chose."""
+    def write(self, token: int) -> None:
+        """Append a token that was chosen."""
         self.ids.append(token)
-        self.pending = [token]
+        self.pending.append(token)
         self.usage.generated_tokens += 1
 
     def insert(self, tokens: list[int]) -> None:

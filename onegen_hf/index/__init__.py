@@ -1,7 +1,17 @@
 """The passage index: embeddings of a corpus, a way to search them, the passages, and whose model made them."""
 
+from .backends import FaissBackend, TorchBackend, VectorBackend
 from .embeddings_file import read_embeddings
 from .fingerprint import ModelFingerprint
 from .passage_index import PassageIndex
+from .retriever import Retriever
 
-__all__ = ["ModelFingerprint", "PassageIndex", "read_embeddings"]
+__all__ = [
+    "FaissBackend",
+    "ModelFingerprint",
+    "PassageIndex",
+    "Retriever",
+    "TorchBackend",
+    "VectorBackend",
+    "read_embeddings",
+]

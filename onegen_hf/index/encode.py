@@ -8,6 +8,7 @@ import os
 import time
 from array import array
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +17,27 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from .. import checks
+from ..checks import Rule, checked, flag, instance, integer, optional, text
 from ..data.documents import DocumentStore
 from ..data.passages import Passage, PassageEncoder
+from ..files import locked_folder
 from ..modeling.embed import check_encoder, embed_rows, evaluation_mode
 from ..modeling.positions import context_length
-from ..similarity import check_finite, normalize
+from ..similarity import has_direction, normalize, unit_vectors
 from .encode_checkpoint import EncodingCheckpoint
 
 logger = logging.getLogger(__name__)
 
-_PROBE_ROWS = 4
+_PROBES = 4
+_RULES: dict[str, Rule] = {
+    "batch_size": integer(least=1),
+    "max_batch_tokens": integer(least=1),
+    "checkpoint_dir": optional(instance(str, os.PathLike)),
+    "checkpoint_seconds": checks.number(least=0),
+    "show_progress": flag(),
+}
+_TEXT = text(empty=True)
 Corpus = Iterable[Passage | Mapping[str, Any] | str]
 
 
@@ -49,33 +61,50 @@ class EncodedCorpus:
 
 
 @dataclass(frozen=True, eq=False)
-class _TokenRows:
-    """All rows of token ids in flat arrays: a list of lists of Python ints would be ten times the size."""
+class _TokenizedCorpus:
+    """The token ids of all passages in flat arrays: a list of lists of Python ints would be ten times the size."""
 
     ids: np.ndarray  # int32
     starts: np.ndarray  # int64, (n_passages + 1,)
-    positions: np.ndarray  # int32
+    positions: np.ndarray  # int32, (n_embeddings,): of the document tokens, within their passage
     position_starts: np.ndarray  # int64, (n_passages + 1,)
     truncated: int
 
-    def row(self, number: int) -> np.ndarray:
-        return self.ids[self.starts[number] : self.starts[number + 1]]
+    def input_ids(self, passage: int) -> list[int]:
+        return self.ids[self.starts[passage] : self.starts[passage + 1]].tolist()
 
-    def row_positions(self, number: int) -> np.ndarray:
-        return self.positions[self.position_starts[number] : self.position_starts[number + 1]]
+    def document_positions(self, passage: int) -> list[int]:
+        return self.positions[self.position_starts[passage] : self.position_starts[passage + 1]].tolist()
 
-    def slots(self, numbers: np.ndarray) -> np.ndarray:
+    def slots(self, passages: np.ndarray) -> np.ndarray:
         """Where the embeddings of these passages stand among all embeddings, passage by passage."""
-        return np.concatenate([np.arange(self.position_starts[n], self.position_starts[n + 1]) for n in numbers])
+        return np.concatenate([np.arange(self.position_starts[n], self.position_starts[n + 1]) for n in passages])
 
     def digest(self) -> str:
         """Changes with any text, the template, the lengths, the granularity and the tokenizer: all shape the ids."""
-        found = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         for part in (self.ids, self.starts, self.positions, self.position_starts):
-            found.update(np.ascontiguousarray(part).tobytes())
-        return found.hexdigest()
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
 
 
+def check_settings(**settings: Any) -> None:
+    """
+    Check arguments of [`encode_passages`] before any work is done.
+
+    Args:
+        settings: By name.
+
+    Raises:
+        `TypeError` or `ValueError`: If there is no such argument, or its value is out of range.
+    """
+    unknown = sorted(set(settings) - set(_RULES))
+    if unknown:
+        raise TypeError(f"unknown arguments {unknown}: an encoding takes {', '.join(_RULES)}")
+    checks.check(settings, _RULES)
+
+
+@checked(**_RULES)
 def encode_passages(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -124,26 +153,46 @@ def encode_passages(
     ```
     """
     check_encoder(model, tokenizer)
-    for name, value in (("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
-    store = as_document_store(passages)
-    encoder = PassageEncoder(tokenizer, model.onegen_config)
-    rows = _tokenize(encoder, store, context_length(model), show_progress)
-    if rows.truncated:
-        logger.warning(
-            "%d of %d passages were cut to %d tokens before embedding. Split them into shorter passages, or raise "
-            "max_embedded_tokens in OneGenConfig.",
-            rows.truncated, len(store), encoder.max_embedded,
-        )  # fmt: skip
-    run = _Run(model, tokenizer, store, rows)
-    with evaluation_mode(model), torch.inference_mode():
+    with ExitStack() as stack:
+        if checkpoint_dir is not None:
+            stack.enter_context(locked_folder(checkpoint_dir, "an encoding"))
+        store = as_document_store(passages)
+        encoder = PassageEncoder(tokenizer, model.onegen_config)
+        tokenized = _tokenize(encoder, store, context_length(model), show_progress)
+        if tokenized.truncated:
+            logger.warning(
+                "%d of %d passages were cut to %d tokens before embedding. Split them into shorter passages, or raise "
+                "max_embedded_tokens in OneGenConfig.",
+                tokenized.truncated, len(store), encoder.max_embedded,
+            )  # fmt: skip
+        run = _Run(model, tokenizer, store, tokenized)
+        stack.enter_context(evaluation_mode(model))
+        stack.enter_context(torch.inference_mode())
         checkpoint = None if checkpoint_dir is None else run.open_checkpoint(checkpoint_dir)
         embeddings = run.encode(batch_size, max_batch_tokens, checkpoint, checkpoint_seconds, show_progress)
-    counts = np.diff(rows.position_starts)
-    owners = np.repeat(np.arange(len(store), dtype=np.int64), counts)
-    sentences = np.arange(len(owners), dtype=np.int64) - rows.position_starts[:-1][owners]
-    return EncodedCorpus(embeddings, owners, sentences, rows.truncated)
+    counts = np.diff(tokenized.position_starts)
+    owners = np.repeat(np.arange(len(store), dtype=np.int64), counts)  # (n_embeddings,)
+    sentences = np.arange(len(owners), dtype=np.int64) - tokenized.position_starts[:-1][owners]
+    return EncodedCorpus(embeddings, owners, sentences, tokenized.truncated)
+
+
+def check_texts(passages: Iterable[Passage]) -> None:
+    """
+    Make sure that every id, title, text and sentence can be tokenized and saved.
+
+    Raises:
+        `TypeError` or `ValueError`: If one is not a text, or holds half of a surrogate pair; names the passage.
+    """
+    for number, passage in enumerate(passages):
+        _check_text(number, passage)
+
+
+def _check_text(number: int, passage: Passage) -> None:
+    name = f"passage {number} (id {passage.id!r}):"
+    for field in ("id", "title", "text"):
+        _TEXT(f"{name} {field}", getattr(passage, field))
+    for sentence in passage.sentences:
+        _TEXT(f"{name} sentence", sentence)
 
 
 def as_document_store(passages: Any) -> DocumentStore:
@@ -156,11 +205,14 @@ def as_document_store(passages: Any) -> DocumentStore:
     return passages if isinstance(passages, DocumentStore) else DocumentStore(passages)
 
 
-def _tokenize(encoder: PassageEncoder, store: DocumentStore, limit: int | None, show_progress: bool) -> _TokenRows:
+def _tokenize(
+    encoder: PassageEncoder, store: DocumentStore, limit: int | None, show_progress: bool
+) -> _TokenizedCorpus:
     ids, positions, starts, position_starts = array("i"), array("i"), array("q", [0]), array("q", [0])
     truncated, empty_length = 0, len(encoder.prefix) + 1
     for number in tqdm(range(len(store)), desc="Tokenizing", unit="passage", disable=not show_progress):
         passage = store[number]
+        _check_text(number, passage)
         row = encoder.row(passage)
         if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
             raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
@@ -175,7 +227,7 @@ def _tokenize(encoder: PassageEncoder, store: DocumentStore, limit: int | None, 
         positions.extend(row.positions)
         starts.append(len(ids))
         position_starts.append(len(positions))
-    return _TokenRows(
+    return _TokenizedCorpus(
         np.asarray(ids, np.int32),
         np.asarray(starts, np.int64),
         np.asarray(positions, np.int32),
@@ -185,11 +237,13 @@ def _tokenize(encoder: PassageEncoder, store: DocumentStore, limit: int | None, 
 
 
 class _Run:
-    """One pass of a model over the rows of a corpus, longest first."""
+    """One pass of a model over the passages of a corpus, longest first."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, store: DocumentStore, rows: _TokenRows) -> None:
-        self.model, self.store, self.rows, self.pad = model, store, rows, tokenizer.pad_token_id
-        self.lengths = np.diff(rows.starts)
+    def __init__(
+        self, model: Any, tokenizer: PreTrainedTokenizerBase, store: DocumentStore, tokenized: _TokenizedCorpus
+    ) -> None:
+        self.model, self.store, self.tokenized, self.pad = model, store, tokenized, tokenizer.pad_token_id
+        self.lengths = np.diff(tokenized.starts)
         # Stable, so that the order, by which shards are named, is the same in every run.
         self.order = np.argsort(-self.lengths, kind="stable")
 
@@ -197,13 +251,13 @@ class _Run:
         manifest = {
             "format": 1,
             "passages": len(self.store),
-            "embeddings": len(self.rows.positions),
-            "corpus_and_settings": self.rows.digest(),
+            "embeddings": len(self.tokenized.positions),
+            "corpus_and_settings": self.tokenized.digest(),
             "model_type": self.model.config.model_type,
             "dtype": str(self.model.dtype),
         }
-        # The shortest rows: as telling as any, and cheapest to run again at every start.
-        return EncodingCheckpoint(directory, manifest, self._embed(self.order[-_PROBE_ROWS:]))
+        # The shortest passages: as telling as any, and cheapest to run again at every start.
+        return EncodingCheckpoint(directory, manifest, self._embed(self.order[-_PROBES:]))
 
     def encode(
         self,
@@ -214,19 +268,19 @@ class _Run:
         show_progress: bool,
     ) -> np.ndarray:
         embeddings = np.empty((0, 0), np.float32)
-        done = written = 0
+        done = written = 0  # places in `order`
         last_write = time.monotonic()
 
         def put(start: int, stop: int, values: np.ndarray) -> None:
             nonlocal embeddings
             if not embeddings.size:  # the size of a hidden state is known for sure only from one
-                embeddings = np.empty((len(self.rows.positions), values.shape[1]), np.float32)
-            embeddings[self.rows.slots(self.order[start:stop])] = values
+                embeddings = np.empty((len(self.tokenized.positions), values.shape[1]), np.float32)
+            embeddings[self.tokenized.slots(self.order[start:stop])] = values
 
         def flush() -> None:
             nonlocal written, last_write
             if checkpoint is not None and done > written:
-                checkpoint.write(written, done, embeddings[self.rows.slots(self.order[written:done])])
+                checkpoint.write(written, done, embeddings[self.tokenized.slots(self.order[written:done])])
                 written, last_write = done, time.monotonic()
 
         for start, stop, values in checkpoint.finished() if checkpoint is not None else ():
@@ -250,13 +304,15 @@ class _Run:
                 flush()
         return embeddings
 
-    def _embed(self, numbers: np.ndarray) -> np.ndarray:
-        rows = [self.rows.row(n).tolist() for n in numbers]
-        positions = [self.rows.row_positions(n).tolist() for n in numbers]
-        embeddings = embed_rows(self.model, rows, positions, self.pad)
-        finite = torch.isfinite(embeddings).all(dim=-1)
-        if not bool(finite.all()):
-            bad = int((~finite).nonzero()[0, 0])
-            owner = numbers[np.repeat(np.arange(len(numbers)), [len(p) for p in positions])[bad]]
-            check_finite(embeddings[bad : bad + 1], f"passage {owner} (id {self.store.ids[owner]!r})")
-        return normalize(embeddings).cpu().numpy()
+    def _embed(self, passages: np.ndarray) -> np.ndarray:
+        """The embeddings of these passages, passage by passage: (n_embeddings, hidden), float32, of unit length."""
+        rows = [self.tokenized.input_ids(number) for number in passages]
+        positions = [self.tokenized.document_positions(number) for number in passages]
+        embeddings = embed_rows(self.model, rows, positions, self.pad)  # (sum of positions, hidden)
+        vectors = normalize(embeddings)
+        usable = has_direction(vectors)
+        if not bool(usable.all()):
+            bad = int((~usable).nonzero()[0, 0])
+            number = int(np.repeat(passages, [len(places) for places in positions])[bad])
+            unit_vectors(embeddings[bad : bad + 1], f"passage {number} (id {self.store.ids[number]!r})")
+        return vectors.cpu().numpy()

@@ -50,7 +50,7 @@ class EncodingCheckpoint:
             return
         if self._shards():
             self._refuse(f"shards without a {MANIFEST_FILE}")
-        with atomic_file(self.directory / PROBE_FILE) as temporary:
+        with atomic_file(self.directory / PROBE_FILE, SafetensorError) as temporary:
             save_file({"probe": probe}, temporary)
         # Last: a directory with a manifest is complete enough to be resumed.
         write_text_atomically(path, json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n")
@@ -108,7 +108,8 @@ class EncodingCheckpoint:
 
     def write(self, start: int, stop: int, embeddings: np.ndarray) -> None:
         """Store the embeddings of rows `start` to `stop` (exclusive)."""
-        with atomic_file(self.directory / f"embeddings-{start:010d}-{stop:010d}.safetensors") as temporary:
+        shard = self.directory / f"embeddings-{start:010d}-{stop:010d}.safetensors"
+        with atomic_file(shard, SafetensorError) as temporary:
             save_file({"embeddings": embeddings}, temporary)
 
 

@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import checked, flag, instance, integer, optional, text
 from ..data.passages import Passage
-from ..hub.layout import INDEX_FILE, PASSAGES_FILE
-from ..similarity import check_finite, normalize
-from .backends.faiss import MISSING, build_faiss, read_faiss, search_faiss, write_faiss
-from .distinct import search_distinct
-from .encode import Corpus, EncodedCorpus, as_document_store, encode_passages
+from ..hub.layout import PASSAGES_FILE
+from ..modeling.embed import check_encoder
+from .backends import MISSING, VectorBackend, make_backend
+from .encode import Corpus, EncodedCorpus, as_document_store, check_settings, check_texts, encode_passages
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
-from .from_embeddings import FromEmbeddingsMixin
+from .from_embeddings import embeddings_per_passage, encoded_elsewhere
 from .model_name import model_name
-from .passage_table import PassageTable, write_passages
-from .search_parameters import SearchParametersMixin
-from .storage import locate, read_description, write_directory
-from .update import IndexUpdateMixin
+from .passage_table import WRITE_ERRORS, PassageTable, write_passages
+from .publish import index_upload
+from .search import search_passages, search_rows, unit_queries
+from .storage import backend_of, description_digest, locate, read_description, require_unedited, write_directory
+from .update import UpdatedPassages, UpdatePlan, passage_ids, plan_removal, plan_update, row_sources, store_with_ids
 
 logger = logging.getLogger(__name__)
 
+Backend = str | type[VectorBackend] | VectorBackend
+_PATH = instance(str, os.PathLike)
+_NAMES = {"model_id": optional(text()), "revision": optional(text())}
 
-class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin):
+
+class PassageIndex:
     """
     Embeddings of a corpus, a way to search them, the passages themselves, and the fingerprint of the model.
 
     Make one with [`~PassageIndex.build`] or [`~PassageIndex.load`]; [`~PassageIndex.update`] and
-    [`~PassageIndex.remove`] change its passages. `len(index)` and iteration count passages. A *row*
-    is an embedding: with one embedding per passage it is the passage's number; with one per sentence a passage has
-    several rows, and `index[row]` is the passage that the row belongs to.
+    [`~PassageIndex.remove`] change its passages. `len(index)` and iteration count passages. A *row* is an embedding:
+    with one embedding per passage it is the passage's number; with one per sentence a passage has several rows, and
+    `index[row]` is the passage that the row belongs to.
+
+    A saved or loaded index can be pickled and deep-copied, as worker processes need it: the copy loads the same files.
 
     Args:
         passages (`Sequence[Passage]`)
-        faiss_index (`faiss.Index`): Over unit vectors, for the inner product.
-        counts (`np.ndarray` of shape `(n_passages,)`): How many rows each passage has; they stand in its order.
-        fingerprint (`ModelFingerprint`): Of the model that made the embeddings.
-        factory (`str`): What the FAISS index was made with.
+        backend ([`VectorBackend`]): Holds the vectors, in the order of the passages.
+        counts (`np.ndarray` of shape `(n_passages,)`): Number of rows of each passage.
+        fingerprint ([`ModelFingerprint`]): Of the model that made the embeddings.
         model_id (`str`, *optional*): Name of the model, for whoever finds the index.
         revision (`str`, *optional*): Of the model.
 
@@ -66,32 +74,44 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
     def __init__(
         self,
         passages: Sequence[Passage],
-        faiss_index: Any,
+        backend: VectorBackend,
         counts: np.ndarray,
         fingerprint: ModelFingerprint,
-        factory: str = "Flat",
         model_id: str | None = None,
         revision: str | None = None,
     ) -> None:
-        if len(counts) != len(passages) or int(counts.sum()) != faiss_index.ntotal:
-            raise ValueError(
-                f"{len(passages)} passages with {int(counts.sum())} embeddings do not go with a FAISS index of "
-                f"{faiss_index.ntotal} rows: they come from different indexes. Build, save or download it again."
+        if not isinstance(backend, VectorBackend):
+            raise TypeError(
+                f"backend is a {type(backend).__name__}: give a VectorBackend, such as `FaissBackend.of(faiss_index)`"
             )
-        if faiss_index.d != fingerprint.probes.shape[1]:
+        if len(counts) != len(passages) or int(counts.sum()) != backend.count or (counts < 1).any():
             raise ValueError(
-                f"the FAISS index has dimension {faiss_index.d} and the fingerprint of its model "
+                f"{len(passages)} passages with {int(counts.sum())} embeddings do not go with {backend.count} vectors "
+                "(at least one for each passage): they come from different indexes. Build, save or download it again."
+            )
+        if backend.dimension != fingerprint.probes.shape[1]:
+            raise ValueError(
+                f"the vectors have dimension {backend.dimension} and the fingerprint of their model "
                 f"{fingerprint.probes.shape[1]}: they come from different indexes. Build or download it again."
             )
         self.passages = passages
         self.fingerprint = fingerprint
-        self.factory, self.model_id, self.revision = factory, model_id, revision
-        self._faiss = faiss_index
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        self._most_rows = int(counts.max())
+        self.model_id, self.revision = model_id, revision
+        self._backend = backend
+        self._ids: pa.Array | None = None  # read when an id is asked for
+        self._set_counts(counts)
         self._checkpoint_dir: str | os.PathLike[str] | None = None
+        # Where it lies on disk as it is in memory, and the digest of that index.json.
+        self._saved: tuple[Path, str, bool] | None = None
 
     @classmethod
+    @checked(
+        factory=text(),
+        checkpoint_dir=optional(_PATH),
+        show_progress=flag(),
+        batch_size=integer(least=1),
+        **_NAMES,
+    )
     def build(
         cls,
         model: Any,
@@ -103,6 +123,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         show_progress: bool = True,
         model_id: str | None = None,
         revision: str | None = None,
+        backend: Backend = "faiss",
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
@@ -122,15 +143,24 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             model_id (`str`, *optional*): Name of the model, stored with the index; by default the repository that it
                 was loaded from.
             revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
+            backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`): What stores and searches
+                the vectors. `"torch"` searches exactly, on the device of the model.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
             [`PassageIndex`]
 
         Raises:
-            `TypeError` or `ValueError`: As [`encode_passages`]; and if FAISS refuses `factory` for this corpus.
+            `TypeError` or `ValueError`: As [`encode_passages`]; and, before any passage is encoded, if the backend or
+                `factory` is unknown or does not fit this corpus.
+            `OSError`: If `checkpoint_dir` cannot be written to, or another process is writing to it.
         """
+        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        check_settings(**encode_kwargs)
+        check_encoder(model, tokenizer)
         store = as_document_store(passages)
+        count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
+        vectors.check(int(model.config.get_text_config().hidden_size), count)
         fingerprint = ModelFingerprint.of(model, tokenizer)
         encoded = encode_passages(
             model,
@@ -141,11 +171,12 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             show_progress=show_progress,
             **encode_kwargs,
         )
-        index = cls.from_encoded(store, encoded, fingerprint, factory, *model_name(model, model_id, revision))
+        index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
         index._checkpoint_dir = checkpoint_dir
         return index
 
     @classmethod
+    @checked(factory=text(), **_NAMES)
     def from_encoded(
         cls,
         passages: Sequence[Passage],
@@ -154,6 +185,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         factory: str = "Flat",
         model_id: str | None = None,
         revision: str | None = None,
+        backend: Backend = "faiss",
     ) -> PassageIndex:
         """
         Make an index of embeddings that are there already, for instance to try several factories.
@@ -165,11 +197,82 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             factory (`str`, *optional*, defaults to `"Flat"`)
             model_id (`str`, *optional*)
             revision (`str`, *optional*)
+            backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
         """
+        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        return cls._of_encoded(passages, encoded, fingerprint, vectors, model_id, revision)
+
+    @classmethod
+    @checked(factory=text(), num_checked=integer(least=0), **_NAMES)
+    def from_embeddings(
+        cls,
+        embeddings: torch.Tensor | np.ndarray,
+        passages: Corpus,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        ids: Sequence[str] | None = None,
+        factory: str = "Flat",
+        num_checked: int = 4,
+        model_id: str | None = None,
+        revision: str | None = None,
+        backend: Backend = "faiss",
+    ) -> PassageIndex:
+        """
+        Make an index of embeddings that were computed elsewhere by the same model.
+
+        A few passages are embedded again to see that it was the same model, and the same way of writing a passage.
+
+        Args:
+            embeddings (`Tensor` or `np.ndarray` of shape `(n_embeddings, hidden)`): Any floating dtype; need not be
+                normalised. One per passage, or one per sentence if the model's `granularity` is that.
+            passages (`Iterable` or `datasets.Dataset`): As for [`~PassageIndex.build`].
+            model (`OneGenForCausalLM`): The one that made the embeddings.
+            tokenizer (`PreTrainedTokenizerBase`)
+            ids (`Sequence[str]`, *optional*): What each embedding belongs to: `doc`, or `doc#sentence` with one per
+                sentence. By default they stand in the order of the passages.
+            factory (`str`, *optional*, defaults to `"Flat"`): FAISS factory string.
+            num_checked (`int`, *optional*, defaults to 4): Number of passages that are embedded again.
+            model_id (`str`, *optional*): Name of the model, stored with the index; by default the repository that it
+                was loaded from.
+            revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
+            backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
+
+        Returns:
+            [`PassageIndex`]
+
+        Raises:
+            `TypeError`: If `model` is no OneGen model, or `embeddings` is no matrix of numbers.
+            `ValueError`: If shape, dimension or number of the embeddings are wrong, one is zero or holds NaN, `ids`
+                don't name each passage once, or the model embeds a passage in another way.
+
+        Example:
+
+        ```python
+        >>> embeddings, ids = read_embeddings("embeddings.safetensors")
+        >>> index = PassageIndex.from_embeddings(embeddings, entities, model, tokenizer, ids)
+        ```
+        """
+        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        check_encoder(model, tokenizer)
+        store = as_document_store(passages)
+        check_texts(store)
+        encoded = encoded_elsewhere(embeddings, store, model, tokenizer, ids, num_checked)
+        fingerprint = ModelFingerprint.of(model, tokenizer)
+        return cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
+
+    @classmethod
+    def _of_encoded(
+        cls,
+        passages: Sequence[Passage],
+        encoded: EncodedCorpus,
+        fingerprint: ModelFingerprint,
+        backend: VectorBackend,
+        model_id: str | None,
+        revision: str | None,
+    ) -> PassageIndex:
+        backend.build(encoded.embeddings)
         counts = np.bincount(encoded.owners, minlength=len(passages))
-        return cls(
-            passages, build_faiss(encoded.embeddings, factory), counts, fingerprint, factory, model_id, revision
-        )
+        return cls(passages, backend, counts, fingerprint, model_id, revision)
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -181,20 +284,53 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         return self.passages[self._owner(row)]
 
     def __repr__(self) -> str:
+        settings = "".join(f"{name}={value!r}, " for name, value in self._backend.settings.items())
         return (
             f"PassageIndex({len(self)} passages, {self.num_rows} rows of dimension {self.dimension}, "
-            f"factory={self.factory!r}, model_id={self.model_id!r})"
+            f"backend={self._backend.name!r}, {settings}model_id={self.model_id!r})"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._saved is None:
+            raise TypeError(
+                "an index is pickled and copied by the directory that it was saved to or loaded from, and this one is "
+                "only in memory: call `index.save(directory)` first"
+            )
+        root, digest, mmap = self._saved
+        return _load_again, (type(self), str(root), digest, mmap, self.search_parameters)
+
+    def get(self, id: str, default: Passage | None = None) -> Passage | None:
+        """
+        The passage with an id.
+
+        Args:
+            id (`str`)
+            default ([`Passage`], *optional*): What to return if there is no such passage.
+        """
+        if self._ids is None:
+            self._ids = passage_ids(self.passages)
+        number = pc.index(self._ids, pa.scalar(id, self._ids.type)).as_py() if isinstance(id, str) else MISSING
+        return default if number == MISSING else self.passages[number]
+
+    @property
+    def backend(self) -> VectorBackend:
+        """What stores and searches the vectors."""
+        return self._backend
+
+    @property
+    def factory(self) -> str | None:
+        """The FAISS factory string; `None` if another backend holds the vectors."""
+        return self._backend.settings.get("factory")
 
     @property
     def num_rows(self) -> int:
-        """How many embeddings there are."""
-        return int(self._faiss.ntotal)
+        """Number of embeddings."""
+        return self._backend.count
 
     @property
     def dimension(self) -> int:
         """Size of an embedding."""
-        return int(self._faiss.d)
+        return self._backend.dimension
 
     @property
     def granularity(self) -> str:
@@ -207,6 +343,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         identifier = self.passages[owner].id
         return f"{identifier}#{int(row) - int(self._starts[owner])}" if self.granularity == "sentence" else identifier
 
+    @checked(k=integer(least=1))
     def search(self, embeddings: torch.Tensor | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """
         The best rows for each query, by cosine.
@@ -216,7 +353,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         Args:
             embeddings (`Tensor` or `np.ndarray` of shape `(n, hidden)`): Any floating dtype and device; need not be
                 normalised.
-            k (`int`): How many passages; more than there are gives all of them.
+            k (`int`): Number of passages; more than there are gives all of them.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Scores (float32, cosines; a compressed index approximates them) and rows
@@ -224,17 +361,42 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
             up with row -1 and score -inf.
 
         Raises:
-            `ValueError`: If the shape or dimension is wrong, a query holds NaN, or `k` is less than 1.
+            `TypeError`: If `embeddings` is no matrix of numbers, or `k` no integer.
+            `ValueError`: If the shape or dimension is wrong, a query is zero or holds NaN, or `k` is less than 1.
         """
-        queries = self._queries(embeddings)
-        if operator.index(k) < 1:
-            raise ValueError(f"k={k} must be at least 1: how many passages to find")
-        k = min(operator.index(k), len(self))
+        queries = unit_queries(embeddings, self.dimension)  # (n, hidden)
+        k = min(k, len(self))
         if self._most_rows == 1:
-            scores, rows = search_faiss(self._faiss, queries, k)
-        else:
-            scores, rows = search_distinct(self._faiss, self._starts, queries, k)
-        return np.where(rows == MISSING, np.float32(-np.inf), scores), rows
+            return search_rows(self._backend, queries, k)
+        return search_passages(self._backend, self._starts, queries, k)
+
+    @property
+    def search_parameters(self) -> dict[str, float]:
+        """The present values, by the names that [`~PassageIndex.set_search_parameters`] takes; none if exact."""
+        return dict(self._backend.search_parameters)
+
+    def set_search_parameters(self, **parameters: float) -> None:
+        """
+        Trade speed for accuracy in an approximate index. Saved with the index, except what FAISS does not write:
+        `max_codes`, and `ht` of an IVF index.
+
+        Args:
+            parameters: Of FAISS: `nprobe` (clusters of an IVF index to look into), `efSearch` (candidates in an HNSW
+                graph), `quantizer_efSearch` (of the graph over clusters), `k_factor_rf` (how many times `k` candidates
+                are refined), `ht` (a filter that needs a PQ made without `np`) and `max_codes`.
+
+        Raises:
+            `TypeError` or `ValueError`: If this kind of index has no such parameter, or the value is out of range.
+
+        Example:
+
+        ```python
+        >>> index.set_search_parameters(nprobe=64)
+        >>> index.search_parameters
+        {'nprobe': 64, 'max_codes': 0}
+        ```
+        """
+        self._backend.set_search_parameters(**parameters)
 
     def check_model(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         """
@@ -251,61 +413,121 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         Warns:
             `UserWarning`: Instead of the error, if only the weights differ and `model.approximate_base` says why.
         """
-        found = ModelFingerprint.of(model, tokenizer)
-        difference = self.fingerprint.difference(found)
-        if difference is not None and model.approximate_base and dict(found.facts) == dict(self.fingerprint.facts):
+        fingerprint = ModelFingerprint.of(model, tokenizer)
+        difference = self.fingerprint.difference(fingerprint)
+        if difference is None:
+            return
+        if model.approximate_base and dict(fingerprint.facts) == dict(self.fingerprint.facts):
             warnings.warn(
                 f"the adapter's base has weights close to, but not, those of the index ({difference}): retrieval is "
                 "less exact. Install the base that the adapter was trained on, or build the index again.",
                 UserWarning,
                 stacklevel=2,
             )
-        elif difference is not None:
-            made_by = (
-                f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
-            )
-            raise ValueError(
-                f"the index was made by another model{made_by} than the one that is to search it. Index against "
-                f"model: {difference}. Load the model of the index, or build the index again."
-            )
+            return
+        made_by = (
+            f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
+        )
+        raise ValueError(
+            f"the index was made by another model{made_by} than the one that is to search it. Index against "
+            f"model: {difference}. Load the model of the index, or build the index again."
+        )
+
+    @checked(batch_size=integer(least=1), show_progress=flag())
+    def update(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        passages: Corpus,
+        batch_size: int = 32,
+        show_progress: bool = True,
+        **encode_kwargs: Any,
+    ) -> PassageIndex:
+        """
+        Add passages, and replace those whose id is there already. Only new and changed ones are encoded.
+
+        The index changes in memory, also one that is mapped from a file; `save` puts it in place of the one on disk,
+        in one step. Clusters (IVF) and codebooks (PQ) stay those of the first build: when most of a corpus has
+        changed, build the index again. Not to be called while another thread searches the index.
+
+        Args:
+            model (`OneGenForCausalLM`): The one that made the index.
+            tokenizer (`PreTrainedTokenizerBase`)
+            passages (`Iterable` or `datasets.Dataset`): As for [`~PassageIndex.build`], each with an id. A replaced
+                passage keeps its place, a new one goes to the end.
+            batch_size (`int`, *optional*, defaults to 32)
+            show_progress (`bool`, *optional*, defaults to `True`)
+            encode_kwargs: Further arguments of [`encode_passages`].
+
+        Returns:
+            [`PassageIndex`]: This index.
+
+        Raises:
+            `ValueError`: If a passage has no id or no text, two share an id, the model is another one than that of
+                the index, or its FAISS factory does not allow changes. The index is then as before.
+
+        Example:
+
+        ```python
+        >>> index.update(model, tokenizer, [{"id": "rome", "title": "Rome", "text": "Capital of Italy since 1871."}])
+        >>> index.remove(["paris"])
+        >>> index.save("my-index")
+        ```
+        """
+        check_settings(**encode_kwargs)
+        self.check_model(model, tokenizer)
+        store = store_with_ids(passages)
+        check_texts(store)
+        plan = plan_update(self.passages, store)
+        if not plan.new:
+            logger.info("nothing to update: all %d passages stand in the index as they are", len(store))
+            return self
+        encoded = encode_passages(
+            model, tokenizer, plan.new, batch_size=batch_size, show_progress=show_progress, **encode_kwargs
+        )
+        counts = np.bincount(encoded.owners, minlength=len(plan.new))
+        self._apply(plan, counts, encoded.embeddings)
+        return self
+
+    def remove(self, ids: Iterable[str]) -> PassageIndex:
+        """
+        Remove passages. No model is needed. Not to be called while another thread searches the index.
+
+        Args:
+            ids (`Iterable[str]`)
+
+        Returns:
+            [`PassageIndex`]: This index.
+
+        Raises:
+            `TypeError`: If `ids` is a single string.
+            `ValueError`: If the index lacks one of them, no passage would be left, or its FAISS factory does not allow
+                changes. The index is then as before.
+        """
+        plan = plan_removal(self.passages, ids)
+        if len(plan.sources) < len(self):
+            self._apply(plan, np.empty(0, np.int64), np.empty((0, self.dimension), np.float32))
+        return self
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """
-        Write `index.faiss`, `passages.parquet` and `index.json` into a directory, and delete the build's checkpoint.
+        Write the vectors, `passages.parquet` and `index.json` into a directory, and delete the build's checkpoint.
 
         An interrupted call leaves the old index, or none that loads; never a mixture.
 
         Args:
             directory (`str` or path): Created if it is missing; an index in it is replaced.
+
+        Raises:
+            `OSError`: If the directory cannot be written to, or another process is writing to it.
         """
-        self._write(directory)
+        _PATH("directory", directory)
+        root = self._write(directory)
+        self._saved = (root.resolve(), description_digest(root), True)
         self._drop_checkpoint()
 
-    def _write(self, directory: str | os.PathLike[str]) -> None:
-        counts = np.diff(self._starts)
-        writers = {
-            INDEX_FILE: lambda path: write_faiss(self._faiss, path),
-            PASSAGES_FILE: lambda path: write_passages(self.passages, counts, path),
-        }
-        description = {
-            "fingerprint": self.fingerprint.to_dict(),
-            "dimension": self.dimension,
-            "metric": "inner_product",
-            "factory": self.factory,
-            "passages": len(self),
-            "embeddings": self.num_rows,
-            "granularity": self.granularity,
-            "model_id": self.model_id,
-            "revision": self.revision,
-        }
-        write_directory(directory, writers, description)
-
-    def _drop_checkpoint(self) -> None:
-        if self._checkpoint_dir is not None:
-            remove_checkpoint(self._checkpoint_dir)
-            self._checkpoint_dir = None
-
     @classmethod
+    @checked(dir_or_repo=_PATH, revision=optional(text()), mmap=flag())
     def load(
         cls, dir_or_repo: str | os.PathLike[str], revision: str | None = None, mmap: bool = True, **hub_kwargs: Any
     ) -> PassageIndex:
@@ -315,7 +537,7 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         Args:
             dir_or_repo (`str` or path): A directory, or a dataset repository of the Hub.
             revision (`str`, *optional*): Branch, tag or commit of the repository.
-            mmap (`bool`, *optional*, defaults to `True`): `False` reads the FAISS index into memory, for a file system
+            mmap (`bool`, *optional*, defaults to `True`): `False` reads the vectors into memory, for a file system
                 that can't map files or a disk that is slow.
             hub_kwargs: As for `huggingface_hub.snapshot_download` (`token`, `cache_dir`, `local_files_only`, ...).
 
@@ -328,26 +550,17 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         """
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
+        fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
+        backend_class = backend_of(description, root)
+        backend = backend_class.read(root / backend_class.file_name, description, mmap)
         passages = PassageTable(root / PASSAGES_FILE)
-        faiss_index = read_faiss(root / INDEX_FILE, mmap)
-        found = {"passages": len(passages), "embeddings": faiss_index.ntotal, "dimension": faiss_index.d}
-        wrong = [
-            f"{key}: {found[key]} instead of {description[key]}" for key in found if found[key] != description[key]
-        ]
-        if wrong:
-            raise ValueError(
-                f"{root}: the files disagree with index.json ({', '.join(wrong)}): they come from different indexes. "
-                "Save or download the index again."
-            )
-        index = cls(
-            passages,
-            faiss_index,
-            passages.counts(),
-            ModelFingerprint.from_dict(description["fingerprint"]),
-            description["factory"],
-            description.get("model_id"),
-            description.get("revision"),
-        )
+        actual = {"passages": len(passages), "embeddings": backend.count, "dimension": backend.dimension}
+        _require_same(root, description, actual)
+        counts = passages.counts()
+        index = cls(passages, backend, counts, fingerprint, description.get("model_id"), description.get("revision"))
+        _require_same(root, description, {"granularity": index.granularity})
+        require_unedited(root, description)
+        index._saved = (root.resolve(), description_digest(root), mmap)
         logger.info("loaded %r from %s", index, root)
         return index
 
@@ -363,33 +576,86 @@ class PassageIndex(IndexUpdateMixin, SearchParametersMixin, FromEmbeddingsMixin)
         Returns:
             `huggingface_hub.CommitInfo`
         """
-        from ..hub import index_upload  # which comes after the index in the flow of data
-
         with tempfile.TemporaryDirectory() as directory:
             self._write(directory)
             commit = index_upload(directory, repo_id).push(**kwargs)
         self._drop_checkpoint()  # not before: a failed upload must not cost the embeddings
         return commit
 
+    def _write(self, directory: str | os.PathLike[str]) -> Path:
+        counts = np.diff(self._starts)
+        writers = {
+            self._backend.file_name: self._backend.write,
+            PASSAGES_FILE: lambda path: write_passages(self.passages, counts, path),
+        }
+        description = {
+            "fingerprint": self.fingerprint.to_dict(),
+            "backend": self._backend.name,
+            "dimension": self.dimension,
+            "metric": "inner_product",
+            "passages": len(self),
+            "embeddings": self.num_rows,
+            "granularity": self.granularity,
+            "model_id": self.model_id,
+            "revision": self.revision,
+            **self._backend.settings,
+        }
+        return write_directory(directory, writers, description, (*self._backend.write_errors, *WRITE_ERRORS))
+
+    def _drop_checkpoint(self) -> None:
+        if self._checkpoint_dir is not None:
+            remove_checkpoint(self._checkpoint_dir)
+            self._checkpoint_dir = None
+
+    def _apply(self, plan: UpdatePlan, new_counts: np.ndarray, embeddings: np.ndarray) -> None:
+        counts = np.concatenate([np.diff(self._starts), new_counts])  # of present and new passages
+        rows = row_sources(plan.sources, counts)
+        is_new = rows >= self.num_rows
+        backend = self._backend.take(np.where(is_new, MISSING, rows), embeddings[rows[is_new] - self.num_rows])
+        passages = self.passages if isinstance(self.passages, UpdatedPassages) else UpdatedPassages(self.passages)
+        before = len(self)
+        self.passages, self._backend, self._saved = passages.apply(plan), backend, None
+        self._set_counts(counts[plan.sources])
+        logger.info("the index went from %d to %d passages", before, len(self))
+
+    def _set_counts(self, counts: np.ndarray) -> None:
+        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        self._most_rows = int(counts.max())
+        self._ids = None
+
     def _owner(self, row: int) -> int:
+        """The number of the passage that a row belongs to."""
+        if isinstance(row, str):
+            raise TypeError(f"index[{row!r}]: rows are numbers; the passage with an id is index.get({row!r})")
+        row = integer()("row", row)
         if not 0 <= row < self.num_rows:
             hint = ": an approximate search found too few, see `set_search_parameters`" if row == MISSING else ""
             raise IndexError(f"row {row} of an index with {self.num_rows} rows{hint}")
         if self._most_rows == 1:
-            return int(row)
+            return row
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
-    def _queries(self, embeddings: torch.Tensor | np.ndarray) -> np.ndarray:
-        tensor = torch.as_tensor(embeddings).detach()
-        if tensor.ndim != 2:
-            raise ValueError(
-                f"embeddings has shape {tuple(tensor.shape)}, expected (n, {self.dimension}): one row per query, also "
-                "for a single one"
-            )
-        if tensor.shape[1] != self.dimension:
-            raise ValueError(
-                f"the queries have dimension {tensor.shape[1]} and the index {self.dimension}: they come from "
-                "different models. Load the index that was built with this model, or build it again."
-            )
-        check_finite(tensor, "queries")
-        return normalize(tensor).cpu().numpy()
+
+def _require_same(root: Path, description: Mapping[str, Any], actual: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{key}: {actual[key]} instead of {description[key]}" for key in actual if actual[key] != description[key]
+    ]
+    if wrong:
+        raise ValueError(
+            f"{root}: the files disagree with index.json ({', '.join(wrong)}): they come from different indexes. "
+            "Save or download the index again."
+        )
+
+
+def _load_again(
+    cls: type[PassageIndex], directory: str, digest: str, mmap: bool, search_parameters: Mapping[str, float]
+) -> PassageIndex:
+    """What a pickle of an index calls in the process that reads it."""
+    index = cls.load(directory, mmap=mmap)
+    if index._saved is None or index._saved[1] != digest:
+        raise ValueError(
+            f"the index in {directory} is another one than was there when this pickle or copy was made: save indexes "
+            "that are in use to a directory of their own"
+        )
+    index.set_search_parameters(**search_parameters)
+    return index

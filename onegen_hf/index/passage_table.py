@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..data.passages import Passage
+from .parquet_pages import PageError, chunk_size
 
 SCHEMA = pa.schema(
     [
@@ -20,14 +23,22 @@ SCHEMA = pa.schema(
         ("title", pa.string()),
         ("text", pa.string()),
         ("sentences", pa.list_(pa.string())),
-        ("embeddings", pa.int32()),  # how many the passage has; tells the owner of each embedding
+        ("embeddings", pa.int32()),  # number of rows of the passage; tells which passage a row belongs to
     ]
 )
-IDS = pa.large_string()
+ID_TYPE = pa.large_string()
 """Type of the ids of a corpus: as strings of Python a million of them take 100 MB and more."""
+WRITE_ERRORS = (pa.ArrowException,)
+"""With which errors Parquet reports that a file could not be written."""
+_TEXT_COLUMNS = ["id", "title", "text", "sentences"]
 # Reading one row decodes its whole group: small enough for a millisecond, large enough for a short footer.
 _ROWS_PER_GROUP = 512
+_CHARACTERS_PER_GROUP = 2**24
 _CACHED_GROUPS = 16
+# What a group may take in memory, and all that are kept. A few kilobytes of a hostile file can stand for gigabytes.
+_MAX_GROUP_BYTES = 256 * 2**20
+_MAX_CACHED_BYTES = 256 * 2**20
+_MAX_ID_BYTES = 4096  # on average
 
 
 def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) -> None:
@@ -36,13 +47,15 @@ def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) 
 
     Args:
         passages (`Sequence[Passage]`)
-        counts (`np.ndarray` of shape `(n_passages,)`): How many embeddings each passage has.
+        counts (`np.ndarray` of shape `(n_passages,)`): Number of rows of each passage.
         path (`Path`)
     """
     # The least and the greatest text of each group would stand in the footer, which is read as a whole.
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_statistics=["id"]) as writer:
-        for start in range(0, len(passages), _ROWS_PER_GROUP):
-            group = [passages[row] for row in range(start, min(start + _ROWS_PER_GROUP, len(passages)))]
+    with pq.ParquetWriter(
+        path, SCHEMA, compression="zstd", write_statistics=["id"], write_page_checksum=True
+    ) as writer:
+        start = 0
+        for group in _groups(passages):
             columns = {
                 "id": [p.id for p in group],
                 "title": [p.title for p in group],
@@ -51,37 +64,74 @@ def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) 
                 "embeddings": counts[start : start + len(group)].astype(np.int32),
             }
             writer.write_table(pa.table(columns, schema=SCHEMA))
+            start += len(group)
+
+
+def _groups(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
+    group: list[Passage] = []
+    characters = 0
+    for row in range(len(passages)):
+        passage = passages[row]
+        group.append(passage)
+        characters += len(passage.title) + len(passage.text) + sum(map(len, passage.sentences))
+        if len(group) == _ROWS_PER_GROUP or characters >= _CHARACTERS_PER_GROUP:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 class PassageTable(Sequence[Passage]):
     """
-    Random access to the passages of a Parquet file; the file is not read as a whole.
+    Random access to the passages of a Parquet file, which may come from a stranger; it is not read as a whole.
 
     Args:
         path (`Path`)
 
     Raises:
-        `ValueError`: If it is no Parquet file, or lacks a column.
+        `ValueError`: If it is no Parquet file, or has other columns. Access to a passage raises it if the passage is
+            damaged, or its group would take more than 256 MiB.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        # Values that repeat are kept once, so that a group takes no more memory than its pages declare.
+        repeated = [*_TEXT_COLUMNS[:3], "sentences.list.element"]
         try:
+            metadata = pq.read_metadata(path)
+            self._check_columns(metadata.schema.to_arrow_schema())
             # Not mapped: a column lies in a small piece per group, and the system maps many pages around each piece
             # that is touched, until most of the file is resident.
-            self._file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+            self._file = pq.ParquetFile(
+                path, metadata=metadata, read_dictionary=repeated, page_checksum_verification=True
+            )
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise ValueError(f"{path} is no readable Parquet file ({error}): build or download it again") from error
-        missing = sorted(set(SCHEMA.names) - set(self._file.schema_arrow.names))
-        if missing:
-            raise ValueError(f"{path} lacks the columns {missing}: it was not written by `PassageIndex.save`")
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._metadata = self._file.metadata
+        sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+        if min(sizes, default=0) < 0 or sum(sizes) != self._metadata.num_rows:
+            self._refuse(f"its groups have {sum(sizes)} rows instead of {self._metadata.num_rows}")
+        # Name → places among the columns as they are stored, where a list has a column for what is in it.
+        paths = [self._file.schema.column(place).path for place in range(len(self._file.schema))]
+        self._places = {
+            field.name: [place for place, path in enumerate(paths) if path.partition(".")[0] == field.name]
+            for field in SCHEMA
+        }
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
-        self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = threading.Lock()
 
+    def _check_columns(self, schema: pa.Schema) -> None:
+        missing = [field.name for field in SCHEMA if field.name not in schema.names]
+        if missing:
+            raise ValueError(f"{self._path} lacks the columns {missing}: it was not written by `PassageIndex.save`")
+        for field in SCHEMA:
+            places = schema.get_all_field_indices(field.name)
+            if len(places) > 1 or not _same_type(schema.field(places[0]).type, field.type):
+                self._refuse(f"its column {field.name!r} is not one of {field.type}")
+
     def __len__(self) -> int:
-        return self._file.metadata.num_rows
+        return int(self._metadata.num_rows)
 
     def __getitem__(self, row: Any) -> Any:
         if not 0 <= row < len(self):
@@ -90,26 +140,85 @@ class PassageTable(Sequence[Passage]):
         group = self._group(number)
         start = int(self._ends[number]) - group.num_rows
         record = group.slice(int(row) - start, 1).to_pylist()[0]
+        if None in record.values() or None in record["sentences"]:
+            self._refuse(f"passage {row} lacks a text")
         return Passage(record["id"], record["title"], record["text"], tuple(record["sentences"]))
 
     @property
     def ids(self) -> pa.Array:
         """The ids, in order."""
-        with self._lock:
-            return self._file.read(columns=["id"])["id"].cast(IDS).combine_chunks()
+        column = self._column("id")
+        if sum(map(_num_bytes, column.chunks)) > _MAX_ID_BYTES * max(len(self), 2**14):
+            self._refuse(f"its ids have more than {_MAX_ID_BYTES} bytes on average")
+        return pa.concat_arrays([chunk.dictionary_decode().cast(ID_TYPE) for chunk in column.chunks])
 
     def counts(self) -> np.ndarray:
-        """How many embeddings each passage has: int64 of shape `(n_passages,)`."""
-        with self._lock:
-            return self._file.read(columns=["embeddings"])["embeddings"].to_numpy().astype(np.int64)
+        """Number of rows of each passage: int64 of shape `(n_passages,)`."""
+        return self._column("embeddings").to_numpy().astype(np.int64)
 
-    def _group(self, number: int) -> Any:
+    def _column(self, name: str) -> pa.ChunkedArray:
+        with self._lock:
+            column = self._read(range(self._metadata.num_row_groups), [name])[name]
+        if column.null_count:
+            self._refuse(f"its column {name!r} has gaps")
+        return column
+
+    def _group(self, number: int) -> pa.Table:
         # Requests of several threads share the file, whose reader is not made for that.
         with self._lock:
             if number in self._groups:
                 self._groups.move_to_end(number)
-            else:
-                self._groups[number] = self._file.read_row_group(number, columns=["id", "title", "text", "sentences"])
-                if len(self._groups) > _CACHED_GROUPS:
-                    self._groups.popitem(last=False)
-            return self._groups[number]
+                return self._groups[number]
+            group = self._decoded(number)
+            self._groups[number] = group
+            while len(self._groups) > 1 and (
+                len(self._groups) > _CACHED_GROUPS
+                or sum(table.nbytes for table in self._groups.values()) > _MAX_CACHED_BYTES
+            ):
+                self._groups.popitem(last=False)
+            return group
+
+    def _decoded(self, number: int) -> pa.Table:
+        group = self._read([number], _TEXT_COLUMNS)
+        texts = [group[name] for name in _TEXT_COLUMNS[:3]]
+        num_bytes = sum(_num_bytes(chunk) for column in texts for chunk in column.chunks)
+        num_bytes += sum(_num_bytes(chunk.flatten()) for chunk in group["sentences"].chunks)
+        if num_bytes > _MAX_GROUP_BYTES:
+            self._refuse(f"group {number} takes {num_bytes} bytes, more than {_MAX_GROUP_BYTES}")
+        return group.cast(pa.schema([SCHEMA.field(name) for name in _TEXT_COLUMNS]))
+
+    def _read(self, groups: Sequence[int], columns: list[str]) -> pa.Table:
+        """Read columns of some groups, once their pages have been found to declare a reasonable size."""
+        try:
+            with open(self._path, "rb") as file:
+                for group in groups:
+                    metadata = self._metadata.row_group(group)
+                    chunks = [metadata.column(place) for name in columns for place in self._places[name]]
+                    num_bytes = sum(chunk_size(file, chunk).num_bytes for chunk in chunks)
+                    if num_bytes > _MAX_GROUP_BYTES:
+                        self._refuse(f"group {group} takes {num_bytes} bytes, more than {_MAX_GROUP_BYTES}")
+            table = self._file.read_row_groups(list(groups), columns=columns)
+        except (PageError, pa.ArrowException, OSError, OverflowError, NotImplementedError) as error:
+            self._refuse(str(error))
+        expected = sum(self._metadata.row_group(group).num_rows for group in groups)
+        if table.num_rows != expected:
+            self._refuse(f"it holds {table.num_rows} rows and declares {expected}")
+        return table
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(f"{os.fspath(self._path)} is damaged ({what}): build or download it again")
+
+
+def _num_bytes(texts: pa.Array) -> int:
+    """The bytes of all texts, those that a dictionary holds once counted as often as they stand there."""
+    if isinstance(texts, pa.DictionaryArray):
+        lengths = pc.binary_length(texts.dictionary).take(texts.indices)
+    else:
+        lengths = pc.binary_length(texts)
+    return int(pc.sum(lengths).as_py() or 0)
+
+
+def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        return bool(pa.types.is_list(found) and found.value_type == expected.value_type)
+    return bool(found == expected)

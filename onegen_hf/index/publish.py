@@ -5,18 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from huggingface_hub import (
-    DatasetCard,
-)
+from huggingface_hub import DatasetCard
 
 from ..cards import index_card
 from ..hub.commit import Upload
-from ..hub.layout import (
-    CARD,
-    INDEX_FILES,
-    require_file,
-)
-from .storage import read_description
+from ..hub.layout import CARD, DESCRIPTION_FILE, PASSAGES_FILE, require_file
+from .storage import backend_of, read_description, require_unedited
 
 
 def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: bool = False) -> Upload:
@@ -33,8 +27,10 @@ def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: boo
     """
     root = Path(directory)
     description = read_description(root)
+    require_unedited(root, description)
+    files = (backend_of(description, root).file_name, PASSAGES_FILE, DESCRIPTION_FILE)
     if keep_card:
         card = DatasetCard.load(require_file(root, CARD, "leave keep_card out") / CARD)
     else:
         card = index_card(description, repo_id)
-    return Upload(repo_id, "dataset", root, INDEX_FILES, card)
+    return Upload(repo_id, "dataset", root, files, card)

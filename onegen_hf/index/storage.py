@@ -1,7 +1,8 @@
-"""Where an index lives: its three files, in a directory or a dataset repository of the Hub."""
+"""Where an index lives: three files, in a directory or a dataset repository of the Hub."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,20 +14,36 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from ..files import atomic_file, write_text_atomically
+from ..checks import check, choice, instance, integer, optional, text
+from ..files import atomic_file, locked_folder, write_text_atomically
 from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
+from .backends import BACKENDS, FaissBackend, VectorBackend
 from .checksum import sampled_sha256
 from .embeddings_file import refuse_embeddings_file
 
 FORMAT_VERSION = 1
 RESAVE_HINT = "save the index again, or download it with `force_download=True`"
-_REQUIRED = ("fingerprint", "dimension", "metric", "factory", "passages", "embeddings", "granularity", "files")
+_MAX_DESCRIPTION_BYTES = 64 * 2**20
+_MAX_NAME = 500
 _LIBRARIES = ("onegen-hf", "faiss-cpu", "faiss-gpu", "torch", "transformers")
+_RULES = {
+    "fingerprint": instance(dict),
+    "dimension": integer(least=1),
+    "metric": choice(["inner_product"]),
+    "passages": integer(least=1),
+    "embeddings": integer(least=1),
+    "granularity": choice(["passage", "sentence"]),
+    "files": instance(dict),
+}
+"""What index.json must hold."""
 
 
 def write_directory(
-    directory: str | os.PathLike[str], writers: Mapping[str, Callable[[Path], None]], description: Mapping[str, Any]
-) -> None:
+    directory: str | os.PathLike[str],
+    writers: Mapping[str, Callable[[Path], None]],
+    description: Mapping[str, Any],
+    write_errors: tuple[type[Exception], ...] = (),
+) -> Path:
     """
     Write the data files and, last, the description, without which a directory is no index.
 
@@ -34,32 +51,43 @@ def write_directory(
         directory (`str` or path): Created if it is missing; an older index in it is replaced.
         writers (`Mapping[str, Callable]`): File name → what writes it, given a path.
         description (`Mapping[str, Any]`): Goes into index.json, with the sizes and checksums of the data files.
+        write_errors (`tuple[type[Exception], ...]`): With which errors the writers report that they could not write.
+
+    Returns:
+        `Path`: The directory.
+
+    Raises:
+        `OSError`: If it cannot be written to, or another process is writing to it.
     """
-    root = Path(directory)
-    root.mkdir(parents=True, exist_ok=True)
-    sizes, checksums = {}, {}
-    with ExitStack() as files:
-        for name, write in writers.items():
-            temporary = files.enter_context(atomic_file(root / name))
-            write(temporary)
-            with open(temporary, "rb+") as handle:
-                os.fsync(handle.fileno())  # a full disk can show here first: while the old index is whole
-            sizes[name], checksums[name] = temporary.stat().st_size, sampled_sha256(temporary)
-        # All new files are complete; from here until the end of this function there is no index, then the new one.
-        (root / DESCRIPTION_FILE).unlink(missing_ok=True)
-    content = {
-        "format_version": FORMAT_VERSION,
-        **description,
-        "files": sizes,
-        "checksums": checksums,
-        "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
-    }
-    write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")
+    with locked_folder(directory, "an index") as root:
+        sizes, checksums = {}, {}
+        with ExitStack() as files:
+            for name, write in writers.items():
+                temporary = files.enter_context(atomic_file(root / name, *write_errors))
+                write(temporary)
+                with open(temporary, "rb+") as handle:
+                    os.fsync(handle.fileno())  # a full disk can show here first: while the old index is whole
+                sizes[name], checksums[name] = temporary.stat().st_size, sampled_sha256(temporary)
+            # All new files are complete; from here until the end of this function there is no index, then the new one.
+            (root / DESCRIPTION_FILE).unlink(missing_ok=True)
+        for backend in BACKENDS.values():
+            if backend.file_name not in writers:
+                (root / backend.file_name).unlink(missing_ok=True)
+        content = {
+            "format_version": FORMAT_VERSION,
+            **description,
+            "files": sizes,
+            "checksums": checksums,
+            "libraries": {name: found for name in _LIBRARIES if (found := _installed_version(name))},
+        }
+        checksums[DESCRIPTION_FILE] = _checksum(content)
+        write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")
+    return root
 
 
 def read_description(root: Path) -> dict[str, Any]:
     """
-    Read index.json and check the files that it speaks of.
+    Read index.json and check it, and the files that it speaks of.
 
     Args:
         root (`Path`)
@@ -77,19 +105,17 @@ def read_description(root: Path) -> dict[str, Any]:
             f"{path} is missing: {root} holds no complete index. Save it again with `PassageIndex.save` (the file is "
             "written last, so an interrupted save leaves none), or download the repository again."
         )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): {RESAVE_HINT}") from error
-    found = description.get("format_version") if isinstance(description, dict) else None
-    if not isinstance(found, int):
+    _require_inside(path, root)
+    description = _parsed(path)
+    format_version = description.get("format_version")
+    if not isinstance(format_version, int):
         raise ValueError(f"{path} has no format_version: it was not written by `PassageIndex.save`")
-    if found > FORMAT_VERSION:
+    if format_version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format version {found}, and this release reads up to {FORMAT_VERSION}: "
+            f"{path} has format version {format_version}, and this release reads up to {FORMAT_VERSION}: "
             "pip install --upgrade onegen-hf"
         )
-    missing = [key for key in _REQUIRED if key not in description]
+    missing = [key for key in _RULES if key not in description]
     if missing:
         raise ValueError(f"{path} lacks {missing}: {RESAVE_HINT}")
     if not isinstance(description["files"], dict):
@@ -101,19 +127,123 @@ def read_description(root: Path) -> dict[str, Any]:
     checksums = description.get("checksums", {})  # none in an index of before they were introduced
     if not isinstance(checksums, dict):
         raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {RESAVE_HINT}")
-    for name in (INDEX_FILE, PASSAGES_FILE):
+    backend = backend_of(description, path)
+    _check_values(path, description, backend)
+    for name in (backend.file_name, PASSAGES_FILE):
         _check_file(root / name, description["files"].get(name), checksums.get(name))
     return description
+
+
+def require_unedited(root: Path, description: Mapping[str, Any]) -> None:
+    """
+    Compare index.json with its own checksum. To be called last: whatever else is wrong with it says more.
+
+    Args:
+        root (`Path`)
+        description (`Mapping[str, Any]`): As it was read.
+
+    Raises:
+        `ValueError`: If it is not what was written. An index of a release before these checksums passes.
+    """
+    expected = description.get("checksums", {}).get(DESCRIPTION_FILE)
+    if expected is not None and expected != _checksum(description):
+        raise ValueError(
+            f"{root / DESCRIPTION_FILE} is not what was written, by its own checksum: it was edited or is damaged; "
+            f"{RESAVE_HINT}"
+        )
+
+
+def backend_of(description: Mapping[str, Any], path: Path) -> type[VectorBackend]:
+    """
+    The class that reads the vectors of an index.
+
+    Args:
+        description (`Mapping[str, Any]`): The content of index.json; without a name of a backend, as older releases
+            wrote it, it means FAISS.
+        path (`Path`): Of index.json.
+
+    Raises:
+        `ValueError`: If this release has no such backend.
+    """
+    name = description.get("backend", FaissBackend.name)
+    if not isinstance(name, str) or name not in BACKENDS:
+        raise ValueError(
+            f"{path} has the backend {name!r}, and this release knows {', '.join(map(repr, BACKENDS))}: "
+            "pip install --upgrade onegen-hf"
+        )
+    return BACKENDS[name]
+
+
+def description_digest(root: Path) -> str:
+    """What tells an index in a directory from any other that may be saved there later."""
+    return hashlib.sha256((root / DESCRIPTION_FILE).read_bytes()).hexdigest()
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"it has more than {_MAX_DESCRIPTION_BYTES} bytes")
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {RESAVE_HINT}") from error
+    return description if isinstance(description, dict) else {}
+
+
+def _check_values(path: Path, description: Mapping[str, Any], backend: type[VectorBackend]) -> None:
+    # Names go into cards, logs and errors: nothing in them may act there.
+    names = {name: _plain_text for name in ("model_id", "revision")}
+    if backend is FaissBackend:
+        names["factory"] = _plain_text
+    try:
+        if backend is FaissBackend:
+            text()("factory", description.get("factory"))
+        check(description, {**_RULES, **{name: optional(rule) for name, rule in names.items()}})
+        for name, size in description["files"].items():
+            integer(least=0)(f"files[{name!r}]", size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {RESAVE_HINT}") from error
+
+
+def _plain_text(name: str, value: Any) -> str:
+    value = text()(name, value)
+    if len(value) > _MAX_NAME or not value.isprintable() or set("<>`|") & set(value):
+        raise ValueError(
+            f"{name}={value[:_MAX_NAME]!r} is no name: it is longer than {_MAX_NAME} characters, or holds control "
+            "characters or markup"
+        )
+    return value
+
+
+def _checksum(description: Mapping[str, Any]) -> str:
+    """SHA-256 of the content of index.json without this checksum."""
+    checksums = {name: value for name, value in description["checksums"].items() if name != DESCRIPTION_FILE}
+    content = json.dumps({**description, "checksums": checksums}, sort_keys=True)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _require_inside(file: Path, root: Path) -> None:
+    """A link in a folder of a stranger could lead to any file of this machine; the Hub's cache links to its blobs."""
+    target, folder = file.resolve(), root.resolve()
+    allowed = [folder]
+    for parent in folder.parents:
+        if parent.name == "snapshots":
+            allowed.append(parent.parent / "blobs")
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise ValueError(
+            f"{file} is a link to {target}, which is not in the folder of the index: don't use this index, or put the "
+            "file itself there"
+        )
 
 
 def _check_file(file: Path, size: int | None, checksum: str | None) -> None:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {RESAVE_HINT}")
-    # Before FAISS maps the file: reading past the end of a truncated mapping kills the process.
-    found = file.stat().st_size
-    if found != size:
+    _require_inside(file, file.parent)
+    # Before the file is mapped: reading past the end of a truncated mapping kills the process.
+    actual = file.stat().st_size
+    if actual != size:
         raise ValueError(
-            f"{file} has {found} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the files come from "
+            f"{file} has {actual} bytes and {DESCRIPTION_FILE} says {size}: it is truncated, or the files come from "
             f"different indexes; {RESAVE_HINT}"
         )
     if checksum is not None and sampled_sha256(file) != checksum:
@@ -142,14 +272,23 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
     no_directory = f"{dir_or_repo}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
     if isinstance(dir_or_repo, os.PathLike) or os.path.exists(dir_or_repo):
         raise FileNotFoundError(no_directory)
-    wanted = [INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE]
-    try:
-        found = snapshot_download(
-            str(dir_or_repo), repo_type="dataset", revision=revision, allow_patterns=wanted, **hub_kwargs
+
+    def download(*names: str) -> Path:
+        return Path(
+            snapshot_download(
+                str(dir_or_repo), repo_type="dataset", revision=revision, allow_patterns=list(names), **hub_kwargs
+            )
         )
+
+    try:
+        root = download(INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
     except HFValidationError as error:
         raise FileNotFoundError(no_directory) from error
-    return Path(found)
+    if (root / DESCRIPTION_FILE).is_file():
+        backend = backend_of(_parsed(root / DESCRIPTION_FILE), root / DESCRIPTION_FILE)
+        if not (root / backend.file_name).is_file():
+            root = download(backend.file_name, PASSAGES_FILE, DESCRIPTION_FILE)  # of one commit, hence all of them
+    return root
 
 
 def _is_plain(name: str) -> bool:

@@ -1,160 +1,111 @@
-"""Bringing an index up to date: passages added, replaced and removed by id, without encoding the others again."""
+"""Bringing an index up to date: which passages come, stay and go, and from where each row of the result is taken."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from transformers import PreTrainedTokenizerBase
 
 from ..data.documents import DocumentStore
 from ..data.passages import Passage
-from .backends.faiss import MISSING
-from .backends.faiss_rearrange import rearrange
-from .encode import Corpus, as_document_store, encode_passages
-from .passage_table import IDS
-
-logger = logging.getLogger(__name__)
+from .backends import MISSING
+from .encode import as_document_store
+from .passage_table import ID_TYPE
 
 _NAMED = 5
 
 
-class IndexUpdateMixin:
+@dataclass(frozen=True, eq=False)
+class UpdatePlan:
     """
-    What changes the passages of a [`PassageIndex`].
+    The passages of an index after a change.
 
-    Both methods change the index in memory, also one that is mapped from a file; `save` puts it in place of the one on
-    disk, in one step. Clusters (IVF) and codebooks (PQ) stay those of the first build: when most of a corpus has
-    changed, build the index again.
+    Args:
+        sources (`np.ndarray` of shape `(n_passages,)`, int64): For each passage afterwards, which of the present ones
+            it is or, counted after them, which of the new ones.
+        new (`list[Passage]`): The passages to encode.
     """
 
-    passages: Sequence[Passage]
-    _faiss: Any
-    _starts: np.ndarray
-    _most_rows: int
+    sources: np.ndarray
+    new: list[Passage]
 
-    def check_model(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        """See [`PassageIndex.check_model`]."""
-        raise NotImplementedError
 
-    def update(
-        self,
-        model: Any,
-        tokenizer: PreTrainedTokenizerBase,
-        passages: Corpus,
-        batch_size: int = 32,
-        show_progress: bool = True,
-        **encode_kwargs: Any,
-    ) -> Any:
-        """
-        Add passages, and replace those whose id is there already. Only new and changed ones are encoded.
+def plan_update(present: Sequence[Passage], store: DocumentStore) -> UpdatePlan:
+    """
+    Put passages into an index: changed ones in the place of those with their id, new ones at the end.
 
-        Not to be called while another thread searches the index.
+    Args:
+        present (`Sequence[Passage]`)
+        store ([`DocumentStore`]): Those that are equal to a present one are left out.
+    """
+    places = pc.index_in(pa.array(store.ids, ID_TYPE), value_set=passage_ids(present)).fill_null(MISSING).to_numpy()
+    differs = np.asarray(
+        [at == MISSING or present[at] != passage for passage, at in zip(store, places, strict=True)], bool
+    )
+    new = [store[int(number)] for number in np.flatnonzero(differs)]
+    sources = np.arange(len(present))
+    numbers = len(present) + np.arange(len(new))  # of the new passages, counted after the present ones
+    places = places[differs]
+    replaces = places != MISSING
+    sources[places[replaces]] = numbers[replaces]
+    return UpdatePlan(np.concatenate([sources, numbers[~replaces]]), new)
 
-        Args:
-            model (`OneGenForCausalLM`): The one that made the index.
-            tokenizer (`PreTrainedTokenizerBase`)
-            passages (`Iterable` or `datasets.Dataset`): As for [`~PassageIndex.build`], each with an id. A replaced
-                passage keeps its place, a new one goes to the end.
-            batch_size (`int`, *optional*, defaults to 32)
-            show_progress (`bool`, *optional*, defaults to `True`)
-            encode_kwargs: Further arguments of [`encode_passages`].
 
-        Returns:
-            [`PassageIndex`]: This index.
+def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
+    """
+    Take passages out of an index.
 
-        Raises:
-            `ValueError`: If a passage has no id or no text, two share an id, the model is another one than that of
-                the index, or its FAISS factory does not allow changes. The index is then as before.
+    Args:
+        present (`Sequence[Passage]`)
+        ids (`Iterable[str]`)
 
-        Example:
-
-        ```python
-        >>> index.update(model, tokenizer, [{"id": "rome", "title": "Rome", "text": "Capital of Italy since 1871."}])
-        >>> index.remove(["paris"])
-        >>> index.save("my-index")
-        ```
-        """
-        self.check_model(model, tokenizer)
-        store = _with_ids(passages)
-        found = pc.index_in(pa.array(store.ids, IDS), value_set=passage_ids(self.passages)).fill_null(MISSING)
-        differs = [at == MISSING or self.passages[at] != p for p, at in zip(store, found.to_numpy(), strict=True)]
-        changed = [store[int(number)] for number in np.flatnonzero(differs)]
-        if not changed:
-            logger.info("nothing to update: all %d passages stand in the index as they are", len(store))
-            return self
-        encoded = encode_passages(
-            model, tokenizer, changed, batch_size=batch_size, show_progress=show_progress, **encode_kwargs
+    Raises:
+        `TypeError`: If `ids` is a single string, or no collection.
+        `ValueError`: If one of them is unknown, or no passage would be left.
+    """
+    if isinstance(ids, str):
+        raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
+    unwanted, known = set(ids), passage_ids(present)
+    texts = pa.array([identifier for identifier in unwanted if _is_text(identifier)], ID_TYPE)
+    goes = pc.is_in(known, value_set=texts)
+    unknown = sorted(map(repr, unwanted.difference(known.filter(goes).to_pylist())))
+    if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise ValueError(
+            f"ids: the index has no passage {', '.join(unknown[:_NAMED])}{more}. Leave out the ids that it does not "
+            "have."
         )
-        numbers = np.arange(len(self.passages))
-        new = len(self.passages) + np.arange(len(changed))
-        places = found.to_numpy()[differs]
-        replaced = places != MISSING
-        numbers[places[replaced]] = new[replaced]
-        counts = np.bincount(encoded.owners, minlength=len(changed))
-        self._take(np.concatenate([numbers, new[~replaced]]), changed, counts, encoded.embeddings)
-        return self
+    if len(unwanted) == len(known):
+        raise ValueError(f"ids: all {len(known)} passages would go, and an index needs at least one")
+    return UpdatePlan(np.flatnonzero(~goes.to_numpy(zero_copy_only=False)), [])
 
-    def remove(self, ids: Iterable[str]) -> Any:
-        """
-        Remove passages. No model is needed. Not to be called while another thread searches the index.
 
-        Args:
-            ids (`Iterable[str]`)
+def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """
+    From where each row is taken.
 
-        Returns:
-            [`PassageIndex`]: This index.
+    Args:
+        sources (`np.ndarray` of shape `(n_passages,)`): As in [`UpdatePlan`].
+        counts (`np.ndarray`): How many rows each present and then each new passage has.
 
-        Raises:
-            `TypeError`: If `ids` is a single string.
-            `ValueError`: If the index lacks one of them, no passage would be left, or its FAISS factory does not allow
-                changes. The index is then as before.
-        """
-        if isinstance(ids, str):
-            raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
-        unwanted, present = set(ids), passage_ids(self.passages)
-        named = pa.array([identifier for identifier in unwanted if isinstance(identifier, str)], IDS)
-        goes = pc.is_in(present, value_set=named)
-        unknown = sorted(map(str, unwanted.difference(present.filter(goes).to_pylist())))
-        if unknown:
-            more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-            raise ValueError(
-                f"ids: the index has no passage {', '.join(map(repr, unknown[:_NAMED]))}{more}. Leave out what is not "
-                "there."
-            )
-        if len(unwanted) == len(present):
-            raise ValueError(f"ids: all {len(present)} passages would go, and an index needs at least one")
-        if unwanted:
-            kept = np.flatnonzero(~goes.to_numpy(zero_copy_only=False))
-            self._take(kept, [], np.empty(0, np.int64), np.empty((0, self._faiss.d), np.float32))
-        return self
-
-    def _take(self, numbers: np.ndarray, new: list[Passage], new_counts: np.ndarray, embeddings: np.ndarray) -> None:
-        """Consist of these passages from now on, numbered through the present ones and then the new ones."""
-        old = len(self.passages)
-        counts = np.concatenate([np.diff(self._starts), new_counts])
-        # The present row of each row wanted; rows of new passages stand after all present ones.
-        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        lengths = counts[numbers]
-        offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = np.repeat(first[numbers], lengths) + offsets
-        is_new = rows >= self._starts[-1]
-        ordered = embeddings[rows[is_new] - self._starts[-1]]
-        changed = rearrange(self._faiss, np.where(is_new, MISSING, rows), ordered)
-        passages = self.passages if isinstance(self.passages, UpdatedPassages) else UpdatedPassages(self.passages)
-        self.passages, self._faiss = passages.take(numbers, new), changed
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-        self._most_rows = int(lengths.max())
-        logger.info("the index went from %d to %d passages", old, len(self.passages))
+    Returns:
+        `np.ndarray` of shape `(n_rows,)`, int64: Present rows and, counted after them, rows of new passages.
+    """
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])  # row of each passage, present and new
+    lengths = counts[sources]
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(first[sources], lengths) + within
 
 
 class UpdatedPassages(Sequence[Passage]):
     """
-    Passages of which some have gone, some have changed and some have come; those that stayed are not copied.
+    The passages of an index after changes; those that stayed are not copied.
 
     Args:
         base (`Sequence[Passage]`)
@@ -163,50 +114,54 @@ class UpdatedPassages(Sequence[Passage]):
     def __init__(self, base: Sequence[Passage]) -> None:
         self._base = base
         self._added: list[Passage] = []
-        self._numbers = np.arange(len(base))  # of the base's passages, then of the added ones
+        self._sources = np.arange(len(base))  # passages of the base and, counted after them, added ones
 
-    def take(self, numbers: np.ndarray, new: Sequence[Passage]) -> UpdatedPassages:
-        """
-        Args:
-            numbers (`np.ndarray` of shape `(n_passages,)`): Which of the present passages and, counted after them, of
-                `new`.
-            new (`Sequence[Passage]`)
-        """
-        taken = UpdatedPassages(self._base)
-        taken._added = [*self._added, *new]
+    def apply(self, plan: UpdatePlan) -> UpdatedPassages:
+        """The passages after a further change."""
+        changed = UpdatedPassages(self._base)
+        changed._added = [*self._added, *plan.new]
         start = len(self._base) + len(self._added)
-        taken._numbers = np.concatenate([self._numbers, start + np.arange(len(new))])[numbers]
-        return taken
+        changed._sources = np.concatenate([self._sources, start + np.arange(len(plan.new))])[plan.sources]
+        return changed
 
     @property
     def ids(self) -> pa.Array:
         """The ids, in order."""
-        return pa.concat_arrays([passage_ids(self._base), passage_ids(self._added)]).take(pa.array(self._numbers))
+        return pa.concat_arrays([passage_ids(self._base), passage_ids(self._added)]).take(pa.array(self._sources))
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._sources)
 
     def __getitem__(self, row: Any) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"passage {row} of {len(self)}")
-        number = int(self._numbers[row])
-        return self._base[number] if number < len(self._base) else self._added[number - len(self._base)]
+        source = int(self._sources[row])
+        return self._base[source] if source < len(self._base) else self._added[source - len(self._base)]
 
 
 def passage_ids(passages: Sequence[Passage]) -> pa.Array:
-    """The ids of passages; a store or a table tells them without reading the passages."""
+    """The ids of passages as an Arrow array; a store or a table has them without reading the passages."""
     ids = getattr(passages, "ids", None)
     if isinstance(ids, pa.Array):
         return ids
-    return pa.array([passage.id for passage in passages] if ids is None else ids, IDS)
+    return pa.array([passage.id for passage in passages] if ids is None else ids, ID_TYPE)
 
 
-def _with_ids(passages: Any) -> DocumentStore:
-    """Raises `ValueError` if a passage has no id: its number would replace an unrelated passage."""
+def store_with_ids(passages: Any) -> DocumentStore:
+    """
+    A [`DocumentStore`] of passages that name what they replace.
+
+    Raises:
+        `ValueError`: If a passage has no id: its number would replace an unrelated passage.
+    """
     columns = getattr(passages, "column_names", None)
     if columns is not None and "id" not in columns:
         raise ValueError(f"passages: the dataset has no column 'id' (its columns are {sorted(columns)}): add it")
-    if columns is None and not isinstance(passages, (str, bytes, dict, DocumentStore)):
+    if (
+        columns is None
+        and isinstance(passages, Iterable)
+        and not isinstance(passages, (str, bytes, dict, DocumentStore))
+    ):
         passages = list(passages)
         for number, record in enumerate(passages):
             if isinstance(record, str) or (isinstance(record, dict) and record.get("id") is None):
@@ -214,3 +169,10 @@ def _with_ids(passages: Any) -> DocumentStore:
                     f"passage {number} has no id, which says what to replace: give {{'id': ..., 'text': ...}}"
                 )
     return as_document_store(passages)
+
+
+def _is_text(identifier: object) -> bool:
+    try:
+        return isinstance(identifier, str) and identifier.encode() is not None
+    except UnicodeEncodeError:
+        return False

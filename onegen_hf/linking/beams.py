@@ -69,7 +69,7 @@ def search_beams(
         _write(row, sequence[width:].tolist(), origins, states, markup.query)
         row.usage.forwarded_tokens = beams * (row.usage.prompt_tokens + len(states) - 1)
         row.usage.forward_calls = len(states)
-        if row.rule is None or not row.rule.done:
+        if not row.rule.done:
             row.stop_reason = "context_full" if width + len(states) == context else "max_new_tokens"
 
 
@@ -79,10 +79,10 @@ def _write(row: LinkingRow, generated: list[int], origins: list[int], states: li
     that forward read `generated[n - 1]`.
     """
     for step, (token, origin) in enumerate(zip(generated, origins, strict=False)):
-        if origin < 0 or row.rule is None or row.rule.done:
+        if origin < 0 or row.rule.done:
             break
         if step and generated[step - 1] == query_token:
             row.query_states.append(states[step][origin])
-        row.write(token, query_token)
+        row.write(token)
     row.pending, row.query_positions = [], []
     row.stop_reason = "eos"

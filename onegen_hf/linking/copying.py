@@ -86,7 +86,7 @@ class CopyRule:
         other.spans, other._forced, other._paths = list(self.spans), list(self._forced), dict(self._paths)
         return other
 
-    def legal(self, may_open: bool = True) -> list[int]:
+    def allowed_tokens(self, may_open: bool = True) -> list[int]:
         """
         The tokens of which the next one is.
 
@@ -98,17 +98,17 @@ class CopyRule:
         may_end = may_open or self._inside is not None
         tokens = {ids[self._written]: None for place, ids in self._paths.items() if may_end or place is None}
         # A way that was left for an opening has to be gone to its end.
-        return list(tokens) or self.legal()
+        return list(tokens) or self.allowed_tokens()
 
-    def take(self, token: int) -> None:
+    def advance(self, token: int) -> None:
         """
         Go on with a legal token.
 
         Raises:
             `ValueError`: If it is not legal.
         """
-        if token not in self.legal():
-            raise ValueError(f"token {token} is not legal here; {self.legal()} are")
+        if token not in self.allowed_tokens():
+            raise ValueError(f"token {token} is not legal here; {self.allowed_tokens()} are")
         if self._forced:
             del self._forced[0]
             return

@@ -11,9 +11,9 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenSampler
-from ..generation.memory import memory_for
+from ..generation.loop import DecodingLoop, DecodingTask
+from ..generation.memory import StepOutput
 from ..generation.state import as_sequences
-from ..modeling.positions import context_length
 from .beams import search_beams
 from .copying import DEFAULT_MAX_MENTION_LENGTH, CopyRule
 from .markup import MentionMarkup
@@ -36,10 +36,10 @@ class LinkingDecoder:
     """
     Decoding that writes each row's text down again and marks its mentions (paper section 3, entity linking).
 
-    The model chooses where mentions begin and end, and nothing else: every token it may emit is legal under a
-    [`CopyRule`]. Where only one is, it is not asked, and the forced tokens go through the decoder together with the
-    next ones. The hidden state at each `[LK]` is kept as it comes by; nothing is searched before the end. A row
-    forwards its prompt and its generated tokens but the end token, each once, whatever the number of mentions.
+    The model chooses where mentions begin and end, and nothing else: a [`CopyRule`] says which tokens are allowed.
+    Where only one is, the model is not asked, and the forced tokens go through the decoder together with the next
+    ones. The hidden state at each `[LK]` is kept; nothing is searched before the end. A row forwards its prompt and
+    its generated tokens except the end token, each exactly once, whatever the number of mentions.
 
     With `num_beams` it is transformers' own beam search under the same rule, a token at a time.
 
@@ -75,6 +75,7 @@ class LinkingDecoder:
     ) -> None:
         check_decoding(decoding)
         self.markup = markup
+        self.tokenizer = markup.tokenizer
         self.texts = list(texts)
         self.boundaries = boundaries
         self.max_mention_length = max_mention_length
@@ -115,106 +116,92 @@ class LinkingDecoder:
                 **model_kwargs,
             )  # fmt: skip
         else:
-            chooser = TokenSampler(
+            sampler = TokenSampler(
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             )
-            _Run(self, model, chooser, generation_config.max_length - width).until_done(rows)
+            task = _Linking(self, model, generation_config.max_length - width, end_tokens)
+            DecodingLoop(model, task, sampler).run(rows)
         for row in rows:
             row.finish()
         sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
         return LinkingOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
 
     def _row(self, number: int, prompt: list[int], end_tokens: list[int]) -> LinkingRow:
-        row = LinkingRow.start(number, prompt)
-        assert isinstance(row, LinkingRow)
         text = self.texts[number]
         if self.decoding == "free":
-            row.rule = RewriteRule(self.markup, text, end_tokens)
-        else:
-            row.rule = CopyRule(self.markup, text, end_tokens[0], self.boundaries, self.max_mention_length)
-        return row
+            return LinkingRow.under(RewriteRule(self.markup, text, end_tokens), number, prompt)
+        rule = CopyRule(self.markup, text, end_tokens[0], self.boundaries, self.max_mention_length)
+        return LinkingRow.under(rule, number, prompt)
 
 
-class _Run:
-    """One call of the decoder."""
+class _Linking(DecodingTask[LinkingRow]):
+    """A text, written down again under a rule; the states at its query tokens are kept."""
 
-    def __init__(self, decoder: LinkingDecoder, model: Any, chooser: TokenSampler, max_new_tokens: int) -> None:
-        self.model = model
-        self.chooser = chooser
-        self.max_new_tokens = max_new_tokens
-        self.context = context_length(model)
-        self.query_token = decoder.markup.query
+    def __init__(self, decoder: LinkingDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
+        super().__init__(model, max_new_tokens, end_tokens)
         self.feed_forced_together = decoder.feed_forced_together
 
-    def until_done(self, rows: list[LinkingRow]) -> None:
-        memory = memory_for(self.model, [row.number for row in rows])
-        for row in rows:
-            self._write_forced(row)
-        active = rows
-        while active:
-            output = memory.feed(
-                [row.number for row in active],
-                [row.pending for row in active],
-                [row.query_positions for row in active],
+    def admit(self, row: LinkingRow) -> None:
+        self._write_forced(row)
+
+    def query_positions(self, row: LinkingRow) -> Sequence[int]:
+        return row.query_positions
+
+    def read(self, rows: Sequence[LinkingRow], output: StepOutput) -> list[int]:
+        for row, states in zip(rows, output.states, strict=True):
+            row.query_states += states
+            row.query_positions = []
+        return [place for place, row in enumerate(rows) if self._has_choice(row)]
+
+    def banned(self, rows: Sequence[LinkingRow], logits: Tensor) -> Tensor:
+        banned = torch.zeros(logits.shape, dtype=torch.bool)  # on the host, where a row is no wait for an accelerator
+        for place, row in enumerate(rows):
+            allowed = self._allowed(row)
+            if allowed is not None:
+                banned[place] = True
+                banned[place, allowed] = False
+        return banned
+
+    def settle(self, row: LinkingRow, token: int) -> int:
+        allowed = self._allowed(row)
+        if allowed is not None and token not in allowed:
+            raise ValueError(
+                f"logits_processor leaves none of the tokens {allowed} that may come next when the text is copied: "
+                "leave out the processor that forbids them"
             )
-            for row, states in zip(active, output.states, strict=True):
-                row.query_states += states
-                row.count_forward()
-            places = [place for place, row in enumerate(active) if self._has_choice(row)]
-            if places:
-                self._choose([active[place] for place in places], output.logits[places])
-            for row in active:
-                self._write_forced(row)
-                if not row.pending:
-                    row.stop_reason = row.stop_reason or ("eos" if row.rule and row.rule.done else self._limit(row))
-            going = [row for row in active if row.stop_reason is None]
-            if going and len(going) < len(active):
-                memory.hold([row.number for row in going])
-            active = going
+        return token
+
+    def stop_reason(self, row: LinkingRow, token: int) -> str | None:
+        """A row ends when all that it wrote has been read, see [`~_Linking.proceed`]."""
+        return None
+
+    def proceed(self, row: LinkingRow) -> None:
+        self._write_forced(row)
+        if row.pending or row.stop_reason is not None:
+            return
+        if row.rule.done:
+            row.stop_reason = "eos"
+        else:
+            row.stop_reason = "context_full" if self.room(row) == 0 else "max_new_tokens"
 
     def _has_choice(self, row: LinkingRow) -> bool:
-        if row.rule is None or row.rule.done or self._is_full(row):
+        if row.rule.done or self._is_full(row):
             return False
-        legal = self._legal(row)
-        return legal is None or len(legal) > 1
+        allowed = self._allowed(row)
+        return allowed is None or len(allowed) > 1
 
-    def _choose(self, rows: list[LinkingRow], logits: Tensor) -> None:
-        legal = [self._legal(row) for row in rows]
-        banned = torch.zeros(logits.shape, dtype=torch.bool)  # on the host, where a row is no wait for an accelerator
-        for place, tokens in enumerate(legal):
-            if tokens is not None:
-                banned[place] = True
-                banned[place, tokens] = False
-        chosen, scores = self.chooser.choose(rows, logits, banned)
-        for row, allowed, token, row_scores in zip(rows, legal, chosen, scores, strict=True):
-            if allowed is not None and token not in allowed:
-                raise ValueError(
-                    f"logits_processor leaves none of the tokens {allowed} that may come next when the text is "
-                    "copied: leave out the processor that forbids them"
-                )
-            row.write(token, self.query_token)
-            if self.chooser.stops(row, row_scores):
-                row.stop_reason = "stopping_criteria"
-
-    def _legal(self, row: LinkingRow) -> list[int] | None:
-        assert row.rule is not None
-        if not row.rule.leaves_room(self._room(row)):
+    def _allowed(self, row: LinkingRow) -> list[int] | None:
+        if not row.rule.leaves_room(self.room(row)):
             row.mentions_stopped = "context_full"
-        return row.rule.legal(may_open=row.mentions_stopped is None)
+        return row.rule.allowed_tokens(may_open=row.mentions_stopped is None)
 
     def _write_forced(self, row: LinkingRow) -> None:
         """Write what is forced, up to a choice."""
-        while row.rule is not None and row.stop_reason is None and not self._is_full(row):
-            legal = self._legal(row)
-            if legal is None or len(legal) != 1 or (row.pending and not self.feed_forced_together):
+        while row.stop_reason is None and not self._is_full(row):
+            allowed = self._allowed(row)
+            if allowed is None or len(allowed) != 1 or (row.pending and not self.feed_forced_together):
                 return
-            row.write(legal[0], self.query_token)
-
-    def _room(self, row: LinkingRow) -> int | None:
-        return None if self.context is None else self.context - len(row.ids)
+            row.write(allowed[0])
 
     def _is_full(self, row: LinkingRow) -> bool:
-        return row.usage.generated_tokens >= self.max_new_tokens or self._room(row) == 0
-
-    def _limit(self, row: LinkingRow) -> str:
-        return "context_full" if self._room(row) == 0 else "max_new_tokens"
+        return row.usage.generated_tokens >= self.max_new_tokens or self.room(row) == 0

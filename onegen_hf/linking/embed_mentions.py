@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.padding import pad_positions
+from ..data.padding import pad_ids, pad_positions
 from ..generation import Usage
 from ..modeling.positions import context_length
 from .markup import MentionMarkup
-from .window_inputs import WindowInput, WindowMentions, pad_rows
+from .window_inputs import WindowInput, WindowMentions
 
 
 def embed_given(
@@ -41,7 +41,7 @@ def embed_given(
                 f"a window with its {len(spans)} mentions takes {len(rows[-1])} tokens, but the model's context holds "
                 f"{context}: lower `max_window_tokens`"
             )
-    input_ids, attention_mask = (tensor.to(model.device) for tensor in pad_rows(rows, pad_token_id, left=False))
+    input_ids, attention_mask = (tensor.to(model.device) for tensor in pad_ids(rows, pad_token_id))
     embedded = model.embed(input_ids, attention_mask, pad_positions(positions).to(model.device))
     return [
         WindowMentions(window, window.spans or [], list(own)[: len(places)], Usage(len(row), 0, 0, len(row), 1))

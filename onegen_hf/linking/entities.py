@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from ..data.passages import Passage
+from ..index.retriever import Retriever
 from .aliases import AliasTable
 from .markup import Span
 
@@ -15,19 +16,6 @@ NIL = "NIL"
 """The id of a mention whose entity is not in the catalogue; the metrics read it as such."""
 PRIOR_DEPTH = 1000
 """Nearest entities of a mention among which those that its surface form names are looked for."""
-
-
-class EntityCatalogue(Protocol):
-    """What is needed of a [`PassageIndex`]."""
-
-    def search(self, embeddings: Any, k: int) -> tuple[Any, Any]:
-        """Scores and rows of the `k` nearest entities of each embedding."""
-
-    def __getitem__(self, row: int) -> Passage: ...
-
-    @property
-    def num_rows(self) -> int:
-        """How many embeddings there are."""
 
 
 class EntityPriors:
@@ -39,7 +27,7 @@ class EntityPriors:
         index ([`PassageIndex`]): Its ids are read once; only those of entities with a surface form are kept.
     """
 
-    def __init__(self, table: AliasTable, index: EntityCatalogue) -> None:
+    def __init__(self, table: AliasTable, index: Retriever) -> None:
         self.table = table
         known = table.entity_ids
         ids = ((row, index[row].id) for row in range(index.num_rows))
@@ -53,7 +41,7 @@ class EntityPriors:
 
 
 def link_mentions(
-    index: EntityCatalogue,
+    index: Retriever,
     text: str,
     spans: Sequence[Span],
     embeddings: Tensor,
@@ -124,7 +112,7 @@ def _candidate(entity: Passage, score: float) -> dict[str, Any]:
 
 
 def _with_priors(
-    index: EntityCatalogue, hits: Mapping[int, float], priors: Mapping[int, float], top_k: int, weight: float
+    index: Retriever, hits: Mapping[int, float], priors: Mapping[int, float], top_k: int, weight: float
 ) -> list[dict[str, Any]]:
     nearest = list(hits)[:top_k]
     scored = {row: hits[row] + weight * priors.get(row, 0.0) for row in dict.fromkeys([*nearest, *priors])}

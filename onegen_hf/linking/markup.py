@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 from data_builders.entity_linking.annotation import MENTION_CLOSE, MENTION_OPEN
 
 from ..configuration import OneGenConfig
-from ..data.chat_rendering import render_prompt
+from ..data.chat_rendering import render_question
 from ..data.passages import PassageEncoder
+from ..data.prompts import segment_ids
 from ..tokens import token_id
 
 Span = tuple[int, int]
-_PLACEHOLDER = "\u27eatext\u27eb"
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,7 @@ class MentionMarkup:
             instruction (`str`): Stands before it, with an empty line between; empty for the text alone.
         """
         question = f"{instruction}\n\n{text}" if instruction else text
-        if not self.reserves(text):
-            return self._encode([render_prompt(question, self.tokenizer, self.config)])[0]
-        question = f"{instruction}\n\n{_PLACEHOLDER}" if instruction else _PLACEHOLDER
-        before, _, after = render_prompt(question, self.tokenizer, self.config).partition(_PLACEHOLDER)
-        before_ids, after_ids = self._encode([before, after])
-        return [*before_ids, *self.passages.text_ids(text), *after_ids]
+        return segment_ids(self.tokenizer, self.config, render_question(question, self.tokenizer, self.config))
 
     def text_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
         """

@@ -99,7 +99,7 @@ class CopyProcessor(LogitsProcessor):
         known = {}
         for row, (number, written) in enumerate(self._written(input_ids)):
             rule = known[number, written] = self._rule(number, written)
-            illegal[row, rule.legal(rule.leaves_room(room)) or [rule.end_token]] = False
+            illegal[row, rule.allowed_tokens(rule.leaves_room(room)) or [rule.end_token]] = False
         self._known = known
         return scores.masked_fill(illegal, -torch.inf).log_softmax(dim=-1)
 
@@ -130,5 +130,5 @@ class CopyProcessor(LogitsProcessor):
         for token in written[-1:] if before else written:
             if rule.done:  # what follows is padding
                 break
-            rule.take(token)
+            rule.advance(token)
         return rule

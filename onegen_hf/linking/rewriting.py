@@ -51,13 +51,13 @@ class RewriteRule:
         """The rest of the text is the model's own affair."""
         return True
 
-    def legal(self, may_open: bool = True) -> list[int] | None:
+    def allowed_tokens(self, may_open: bool = True) -> list[int] | None:
         """The tokens of which the next one is, or `None` for all."""
         if self.done:
             return []
         return [self.markup.continuation] if self.ids[-1:] == [self.markup.query] else None
 
-    def take(self, token: int) -> None:
+    def advance(self, token: int) -> None:
         """Go on with a token."""
         self.done = token in self.end_tokens
         if not self.done:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from ..generation import RowState
+from ..generation import RowState, Usage
 from .copying import CopyRule
 from .markup import Span
 from .rewriting import RewriteRule
@@ -30,7 +30,7 @@ class LinkingRow(RowState):
         mentions_stopped (`str`, *optional*): `"context_full"` if no room was left to mark more mentions.
     """
 
-    rule: CopyRule | RewriteRule | None = None
+    rule: CopyRule | RewriteRule = field(default=None, repr=False)  # type: ignore[assignment]
     query_positions: list[int] = field(default_factory=list, repr=False)
     query_states: list[Tensor] = field(default_factory=list, repr=False)
     spans: list[Span] = field(default_factory=list)
@@ -38,25 +38,24 @@ class LinkingRow(RowState):
     aligned: bool = False
     mentions_stopped: str | None = None
 
-    def write(self, token: int, query_token: int) -> None:
-        """Append a token, chosen or forced, that waits to be fed with those before it."""
-        assert self.rule is not None
-        self.rule.take(token)
+    @classmethod
+    def under(cls, rule: CopyRule | RewriteRule, number: int, prompt: list[int]) -> LinkingRow:
+        """A row before its first forward, under a rule."""
+        return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)), rule=rule)
+
+    def write(self, token: int) -> None:
+        """Append a token, chosen or forced; it is read together with those before it."""
+        self.rule.advance(token)
         self.ids.append(token)
         self.usage.generated_tokens += 1
         if self.rule.done:
             return  # Nothing is read after the end token, so it need not go through the decoder.
-        if token == query_token:
+        if token == self.rule.markup.query:
             self.query_positions.append(len(self.pending))
         self.pending.append(token)
 
-    def count_forward(self, drafts: int = 0) -> None:
-        super().count_forward(drafts)
-        self.query_positions = []
-
     def finish(self) -> None:
         """Note the mentions whose embeddings are known."""
-        assert self.rule is not None
         known = [(span, number) for span, number in self.rule.mentions() if number < len(self.query_states)]
         self.spans = [span for span, _ in known]
         self.embeddings = [self.query_states[number] for _, number in known]

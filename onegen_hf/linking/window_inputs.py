@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..generation import Usage
@@ -57,28 +56,6 @@ class WindowMentions:
     embeddings: list[Tensor]
     usage: Usage
     aligned: bool = True
-
-
-def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int, left: bool) -> tuple[Tensor, Tensor]:
-    """
-    Token ids as a batch.
-
-    Args:
-        rows (`Sequence[Sequence[int]]`): At least one.
-        pad_token_id (`int`)
-        left (`bool`): Whether padding stands in front, as generation wants it, or behind.
-
-    Returns:
-        `tuple[Tensor, Tensor]`: Ids and attention mask, both int64 of shape `(rows, longest)`.
-    """
-    width = max(map(len, rows))
-    ids, mask = [], []
-    for row in rows:
-        empty = width - len(row)
-        before, behind = (empty, 0) if left else (0, empty)
-        ids.append([*[pad_token_id] * before, *row, *[pad_token_id] * behind])
-        mask.append([*[0] * before, *[1] * len(row), *[0] * behind])
-    return torch.tensor(ids), torch.tensor(mask)
 
 
 def check_text(text: object) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..checks import choice
 from ..data.targets import NEGATIVE, POSITIVE
 from .contrastive import ContrastiveLoss
 
@@ -46,9 +47,7 @@ class BPRLoss(ContrastiveLoss):
 
     def __init__(self, scale: float = 20.0, negatives: str = "mean") -> None:
         super().__init__(scale)
-        if negatives not in ("mean", "sum"):
-            raise ValueError(f"negatives={negatives!r} must be 'mean' or 'sum'")
-        self.negatives = negatives
+        self.negatives = choice(("mean", "sum"))("negatives", negatives)
 
     def per_anchor(self, scores: Tensor, targets: Tensor) -> Tensor:
         # One row per pair of an anchor and a positive, so that memory grows with the pairs and not with their square.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import number
 from ..data.targets import IGNORED, NEGATIVE, POSITIVE
 from ..similarity import similarity_matrix
 from .gather import Anchors
@@ -38,9 +39,7 @@ class ContrastiveLoss(nn.Module, ABC):
 
     def __init__(self, scale: float = 20.0) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"scale={scale} must be positive")
-        self.scale = scale
+        self.scale = number(above=0)("scale", scale)
 
     @abstractmethod
     def per_anchor(self, scores: Tensor, targets: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ..configuration import OneGenConfig
 from ..hub.origin import Origin
 from .backbones import SMOLLM2, load_backbone, packaged_smollm2
+from .mergeable import merging_errors
 from .tokenizers import HUB_OPTIONS, load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,8 @@ def save_adapter(
     tokenizer: PreTrainedTokenizerBase,
     directory: str | os.PathLike[str],
     dtype: torch.dtype | None = None,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+    is_main_process: bool = True,
 ) -> None:
     """
     Save an adapter with its tokenizer and the model's config.json, without the embedding matrix.
@@ -42,23 +47,46 @@ def save_adapter(
         tokenizer (`PreTrainedTokenizerBase`)
         directory (`str` or path)
         dtype (`torch.dtype`, *optional*): Store the adapter's weights in this dtype instead of their own.
+        state_dict (`Mapping[str, Tensor]`, *optional*): The weights, where the model's own are sharded.
+        is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes.
+
+    Warns:
+        `UserWarning`: If the adapter does not merge into what was trained, so that loading it gives another model.
     """
     path = Path(directory)
-    state = None
+    state = state_dict
     if dtype is not None:
-        state = {
-            name: value.to(dtype) if value.is_floating_point() else value for name, value in model.state_dict().items()
-        }
+        weights = model.state_dict() if state is None else state
+        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
     card = path / "README.md"
     had_card = card.exists()
     # PEFT would add the whole resized embedding matrix; the new tokens' rows are saved in any case.
-    model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
+    model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state, is_main_process=is_main_process)
+    if not is_main_process:
+        return
     if not had_card:
         card.unlink(missing_ok=True)  # PEFT's is a form that nobody has filled in
     tokenizer.save_pretrained(str(path))
     base = model.get_base_model()
     base.config.save_pretrained(str(path))
     base.describe_as_backbone(path, remote_code=False)
+    if state_dict is None:  # else one process does not hold the model
+        _warn_of_merging(model, tokenizer, path)
+
+
+def _warn_of_merging(model: PeftModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Loading merges: try what that gives on a few tokens, the retrieval tokens among them."""
+    base = model.get_base_model()
+    tokens = sorted(base.onegen_config.tokens.known_ids(tokenizer).values())
+    probe = torch.tensor([[*range(8), *tokens]], device=base.device)
+    errors = merging_errors(model, probe)
+    if errors:
+        layer, error = max(errors.items(), key=lambda entry: entry[1])
+        warnings.warn(
+            f"the adapter saved in {path} does not merge into what was trained: the outputs of {len(errors)} layers "
+            f"differ, those of {layer} by {error:.1%}. Load it with `load_adapter(..., merge=False)`",
+            stacklevel=3,
+        )
 
 
 def is_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> bool:

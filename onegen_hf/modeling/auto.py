@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
@@ -26,9 +26,11 @@ from ..files import write_text_atomically
 from ..hub.layout import PACKAGE
 from ..hub.names import hub_id
 from ..hub.origin import Origin
-from ..presets import unknown_tokens, with_tokens
+from ..importing.renamed import renamed_arguments
+from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
+from .custom_generate import with_whole_call
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -75,7 +77,7 @@ class OneGenForCausalLM(OneGenMixin):
                 in place.
             tokenizer (`PreTrainedTokenizerBase`): Receives the tokens that it lacks.
             tokens (`RetrievalTokens`, *optional*, defaults to `RetrievalTokens.multi_hop()`): Or what else
-                [`with_tokens`] takes.
+                [`with_preset`] takes.
             onegen_config (`OneGenConfig`, *optional*): All settings; `tokens` overrides its tokens.
             kwargs: Passed to the backbone's `from_pretrained` (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, ...).
@@ -88,7 +90,7 @@ class OneGenForCausalLM(OneGenMixin):
         """
         settings = onegen_config or OneGenConfig()
         if tokens is not None:
-            settings = with_tokens(settings, tokens)
+            settings = with_preset(settings, tokens)
         known = set(tokenizer.get_vocab())
         model = convert(backbone) if isinstance(backbone, PreTrainedModel) else _load_concrete(backbone, **kwargs)
         rows = model.get_input_embeddings().weight.shape[0]
@@ -113,11 +115,12 @@ class OneGenForCausalLM(OneGenMixin):
         return model.set_onegen_config(settings)
 
     @classmethod
+    @renamed_arguments(tokens="preset")
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *args: Any,
-        tokens: str | RetrievalTokens | OneGenConfig | None = None,
+        preset: str | RetrievalTokens | OneGenConfig | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -125,16 +128,16 @@ class OneGenForCausalLM(OneGenMixin):
 
         Args:
             pretrained_model_name_or_path (`str` or path): Directory or Hub repository.
-            tokens (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): The tokens of a checkpoint that has no
-                `onegen` section; for the paper's released models `"multi-hop-paper"`, `"self-rag-paper"` or
-                `"entity-linking-paper"`, which bring their formats too (see [`with_tokens`]). No weight changes.
+            preset (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): Settings for a checkpoint without an
+                `onegen` section: for the models released with the paper `"multi-hop-paper"`, `"self-rag-paper"` or
+                `"entity-linking-paper"` (see [`with_preset`]). Weights do not change.
             kwargs: As for `AutoModelForCausalLM.from_pretrained`.
 
         Returns:
             `OneGenForCausalLM`: Of the class that belongs to the backbone.
 
         Raises:
-            `ValueError`: If the checkpoint has neither an `onegen` section nor `tokens` are given.
+            `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given.
         """
         name = pretrained_model_name_or_path
         if issubclass(cls, PreTrainedModel):
@@ -145,14 +148,14 @@ class OneGenForCausalLM(OneGenMixin):
             loaded = open_adapter(OneGenForCausalLM, name, **kwargs)
         else:
             config = kwargs.pop("config", None) or _load_config(name, kwargs)
-            # `pipeline()` gives `tokens` to the pipeline alone, which asks for them itself.
-            if tokens is None and OneGenConfig.of(config) is None and "_from_pipeline" not in kwargs:
+            # `pipeline()` passes `preset` to the pipeline only, which checks for itself.
+            if preset is None and OneGenConfig.of(config) is None and "_from_pipeline" not in kwargs:
                 backbone_class(config, name, **kwargs)  # an encoder has a worse fault
                 raise ValueError(unknown_tokens(name, _tokenizer_if_any(name, kwargs)))
             loaded = _load_concrete(name, *args, config=config, **kwargs)
-        if tokens is not None:
+        if preset is not None:
             model = _model_of(loaded)
-            model.set_onegen_config(with_tokens(model.onegen_config, tokens))
+            model.set_onegen_config(with_preset(model.onegen_config, preset))
         return loaded
 
     def set_onegen_config(self, settings: OneGenConfig) -> Any:
@@ -175,16 +178,34 @@ class OneGenForCausalLM(OneGenMixin):
                 "rows: load the tokenizer that was saved with the model, or use `OneGenForCausalLM.from_backbone`."
             )
 
-    def generate(self, *args: Any, custom_generate: Any = None, streamer: Any = None, **kwargs: Any) -> Any:
-        """As `GenerationMixin.generate`; a `custom_generate` callable receives the streamer too."""
-        if streamer is not None and callable(custom_generate):
-            # transformers keeps `streamer` to itself when the decoding loop is a callable.
-            custom_generate, streamer = functools.partial(custom_generate, streamer=streamer), None
-        return super().generate(*args, custom_generate=custom_generate, streamer=streamer, **kwargs)  # type: ignore[misc]
+    def generate(self, *args: Any, custom_generate: Any = None, **kwargs: Any) -> Any:
+        """
+        As `GenerationMixin.generate`. A `custom_generate` callable receives the streamer too and honours
+        `stop_strings`; arguments that would not reach it are refused.
+        """
+        if callable(custom_generate):
+            custom_generate, kwargs = with_whole_call(custom_generate, kwargs)
+        return super().generate(*args, custom_generate=custom_generate, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
         """Nothing to do: saving writes a module that imports this class, so its source is never copied."""
+
+    # transformers asks a class's module whether it is one of its own, and reads that module's source. A joined class
+    # lives in this package, so each of these questions goes to the backbone.
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether the backbone's code is not transformers' own, which initialises weights and buffers its own way."""
+        return backbone_class_of(cls).is_custom_code()
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_attn_implementation()
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        return backbone_class_of(cls)._can_set_experts_implementation()
 
     def save_pretrained(
         self,
@@ -257,6 +278,10 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
     # Pickles and saved checkpoints find the class through the package's root, wherever this file lies.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
+    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
+    conversions = get_checkpoint_conversion_mapping(backbone.__name__)
+    if conversions is not None:
+        register_checkpoint_conversion_mapping(name, conversions, overwrite=True)
     setattr(sys.modules[__name__], name, made)
     return made
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..data.padding import pad_positions
+from ..data.padding import pad_ids, pad_positions
 from .auto import OneGenForCausalLM
 
 
@@ -54,9 +54,7 @@ def embed_rows(model: Any, rows: list[list[int]], positions: list[list[int]], pa
         `Tensor` of shape `(n_positions, hidden)`, the model's dtype, row by row, not normalised.
     """
     device = model.get_input_embeddings().weight.device
-    longest = max(map(len, rows))
-    input_ids = torch.tensor([[*row, *[pad or 0] * (longest - len(row))] for row in rows])
-    mask = (torch.arange(longest) < torch.tensor([len(row) for row in rows]).unsqueeze(1)).long()
+    input_ids, mask = pad_ids(rows, pad)
     where = pad_positions(positions)
     embeddings = model.embed(input_ids.to(device), mask.to(device), where.to(device))
     return embeddings[(where >= 0).to(embeddings.device)]

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ..checks import checked, choice, number
 from ..configuration import OneGenConfig
 from ..data.padding import pad_positions
 from ..hub.origin import Origin
 from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates, gather_other_anchors
 from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
-from .forward_lock import running
 from .outputs import CACHE, OneGenOutput
 from .packing import packed_rows, packs_rows
 from .positions import gather_hidden
+from .row_attention import install_row_attention
 
 _capture = threading.local()
 
@@ -55,7 +56,8 @@ class OneGenMixin:
     def attach(self) -> None:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
-        self.get_decoder().register_forward_hook(_keep_last_hidden_state)  # type: ignore[attr-defined]
+        decoder_of(self).register_forward_hook(_keep_last_hidden_state)
+        install_row_attention(self.modules())  # type: ignore[attr-defined]
 
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
@@ -63,6 +65,7 @@ class OneGenMixin:
             self.origin = None
         return super().train(mode)  # type: ignore[misc]
 
+    @checked(name=choice(sorted(CONTRASTIVE_LOSSES)), lambda_gen=number(least=0), lambda_ret=number(least=0))
     def set_loss(self, name: str = "bpr", lambda_gen: float = 1.0, lambda_ret: float = 1.0, **options: Any) -> None:
         """
         Choose the training objective λg·Lg + λr·Lr (paper equation 1).
@@ -74,12 +77,8 @@ class OneGenMixin:
             options: Passed to the loss; `scale` defaults to the checkpoint's `onegen.scale`.
 
         Raises:
-            `ValueError`: For an unknown name or a negative weight.
+            `ValueError`: For an unknown name, or a weight or scale that is negative, NaN or infinite.
         """
-        if name not in CONTRASTIVE_LOSSES:
-            raise ValueError(f"contrastive loss {name!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}")
-        if lambda_gen < 0 or lambda_ret < 0:
-            raise ValueError(f"lambda_gen={lambda_gen} and lambda_ret={lambda_ret} must not be negative")
         self.lambda_gen, self.lambda_ret = lambda_gen, lambda_ret
         # Past nn.Module's registry: the objective has no weights and is no part of the checkpoint.
         self.__dict__["contrastive_loss"] = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})
@@ -143,8 +142,7 @@ class OneGenMixin:
             **kwargs,
         }
         if labels is None and retrieval_positions is None and passage_input_ids is None:
-            with running(self):
-                return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
+            return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
 
         if labels is not None:
             logits_to_keep = predicting_positions(labels)
@@ -181,9 +179,8 @@ class OneGenMixin:
         found |= self._join(found, router_losses)
         return OneGenOutput(
             logits=output.logits,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-            **{CACHE: getattr(output, CACHE)},
+            # Not every decoder has all of them.
+            **{name: getattr(output, name, None) for name in ("hidden_states", "attentions", CACHE)},
             **found,
         )
 
@@ -236,16 +233,15 @@ class OneGenMixin:
         Args:
             inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
         """
-        with running(self):
-            rows = packed_rows(self, inputs)
-            if rows is not None:
-                inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
-            _capture.wanted = True
-            try:
-                output = super().forward(**inputs)  # type: ignore[misc]
-                return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
-            finally:
-                _capture.wanted, _capture.hidden = False, None
+        rows = packed_rows(self, inputs)
+        if rows is not None:
+            inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
+        _capture.wanted = True
+        try:
+            output = super().forward(**inputs)  # type: ignore[misc]
+            return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
+        finally:
+            _capture.wanted, _capture.hidden = False, None
 
     def contrast(
         self,
@@ -300,6 +296,24 @@ class OneGenMixin:
         """Whether the backbone is a mixture of experts, whose router has a loss of its own."""
         config = self.config.get_text_config()  # type: ignore[attr-defined]
         return hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
+
+
+def decoder_of(model: Any) -> nn.Module:
+    """
+    The part of a causal language model below its head.
+
+    Raises:
+        `ValueError`: If there is no such part.
+    """
+    decoder = model.get_decoder()
+    if decoder is model or decoder is None:  # as for some text parts of models of several modalities
+        decoder = getattr(model, model.base_model_prefix, None) or getattr(model, "model", None)
+    if not isinstance(decoder, nn.Module):
+        raise ValueError(
+            f"{type(model).__name__} has no decoder below its head whose last hidden state could be an embedding: "
+            "choose another backbone"
+        )
+    return decoder
 
 
 def _groups_of_similar_length(lengths: list[int], waste: float = 0.15) -> list[tuple[int, int, int]]:

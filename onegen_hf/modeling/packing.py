@@ -1,88 +1,19 @@
-"""
-Rows without their padding: right-padded rows run as one row, in which attention keeps to each row.
-
-All that a decoder does token by token (projections, feed-forward layers, norms) then sees real tokens only. What keeps
-the rows apart travels as the attention mask, so that neither the model nor its configuration changes, several threads
-may run one model, and layers that gradient checkpointing runs again see the same rows.
-"""
+"""Rows without their padding: right-padded rows run as one row, in which attention keeps to each row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from .outputs import CACHE
+from .row_attention import RowsMask, groups_of
 
 _AS_GIVEN = (CACHE, "inputs_embeds", "position_ids", "output_hidden_states", "output_attentions",
              "output_router_logits")  # fmt: skip
 """Inputs that speak of rows as they were given."""
-
-
-class RowsMask(torch.Tensor):
-    """
-    Stands for the block-diagonal causal mask of rows that lie one after the other, and is never filled in:
-    `scaled_dot_product_attention` attends within each row, as with [`~torch.nn.attention.bias.CausalBias`].
-
-    Attributes:
-        runs (`list[tuple[int, int]]`): (rows, length) of neighbouring rows of equal length; one call attends for all.
-    """
-
-    runs: list[tuple[int, int]]
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> RowsMask:
-        """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
-        tokens = sum(lengths)
-        mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
-        mask.runs = [(len(list(rows)), length) for length, rows in groupby(lengths)]
-        return mask
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is scaled_dot_product_attention:
-            mask = kwargs.pop("attn_mask", None)
-            query, key, value, *positional = args
-            if mask is None:
-                mask, *positional = positional
-            return mask.attend(query, key, value, **kwargs)
-        result = super().__torch_function__(func, types, args, kwargs)
-        if isinstance(result, cls):
-            given = next(argument for argument in args if isinstance(argument, cls))
-            if result.shape != given.shape:
-                raise NotImplementedError(
-                    f"{getattr(func, '__name__', func)} is not defined for a mask of packed rows: load the model with "
-                    "attn_implementation='eager', with which rows are padded instead"
-                )
-            result.runs = given.runs
-        return result
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, is_causal: bool = False, **kwargs: Any) -> Tensor:
-        """
-        Args:
-            query, key, value (`Tensor` of shape `(1, heads, tokens, head_dim)`)
-            is_causal (`bool`, *optional*): Not used: it is.
-            kwargs: As for `scaled_dot_product_attention`.
-
-        Returns:
-            `Tensor` of shape `(1, heads, tokens, head_dim)`.
-        """
-        parts, start = [], 0
-        for rows, length in self.runs:
-            stop = start + rows * length
-            own = [states[0, :, start:stop].unflatten(1, (rows, length)).transpose(0, 1) for states in
-                   (query, key, value)]  # fmt: skip
-            attended = scaled_dot_product_attention(own[0], own[1], own[2], is_causal=True, **kwargs)
-            parts.append(attended.transpose(0, 1).flatten(1, 2))
-            start = stop
-        return torch.cat(parts, dim=1).unsqueeze(0)
 
 
 class PackedRows:
@@ -116,10 +47,11 @@ class PackedRows:
             logits_to_keep (`Tensor` of the same shape, bool)
         """
         columns = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        groups = groups_of(range(len(self.lengths)), [0] * len(self.lengths), self.lengths)
         return {
             "input_ids": self.pack(input_ids),
             "position_ids": self.pack(columns),
-            "attention_mask": RowsMask.of(self.lengths, input_ids.device),
+            "attention_mask": RowsMask.of(groups, cached=False, device=input_ids.device),
             "logits_to_keep": self.pack(logits_to_keep),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -51,6 +52,22 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 def context_length(model: Any) -> int | None:
-    """Positions that a model can hold, or `None` when its config sets no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if isinstance(limit, int) and limit > 0 else None
+    """
+    Positions that a model can hold, or `None` when its config sets no limit.
+
+    Rotary frequencies of the kinds `"dynamic"` and `"longrope"` change once a forward reaches beyond the length of the
+    original training. Rows of a batch would then change each other, and a cache would hold keys of two kinds: such a
+    model is used up to its original length.
+    """
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None), *_original_lengths(config)]
+    return min((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def _original_lengths(config: Any) -> Iterator[Any]:
+    rope = getattr(config, "rope_parameters", None) or {}
+    # One set of parameters, or one for each kind of layer.
+    for parameters in (rope, *rope.values()):
+        if isinstance(parameters, dict) and parameters.get("rope_type") in ("dynamic", "longrope"):
+            yield parameters.get("original_max_position_embeddings")
+            yield getattr(config, "original_max_position_embeddings", None)

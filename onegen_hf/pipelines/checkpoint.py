@@ -12,32 +12,32 @@ from ..index import PassageIndex
 from ..modeling.auto import OneGenForCausalLM, backbone_class_of, convert
 from ..modeling.default_index import default_index
 from ..modeling.int8 import is_quantized_for_cpu
-from ..presets import unknown_tokens, with_tokens
+from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 
 
-def prepare_checkpoint(model: Any, tokenizer: Any, tokens: str | RetrievalTokens | OneGenConfig | None = None) -> Any:
+def prepare_checkpoint(model: Any, tokenizer: Any, preset: str | RetrievalTokens | OneGenConfig | None = None) -> Any:
     """
     Make sure that model and tokenizer fit; a tokenizer without a padding token gets the end token for it.
 
     Args:
-        model (`PreTrainedModel`): A plain language model becomes a [`OneGenForCausalLM`], in place, if `tokens` are
-            given. No weight changes.
+        model (`PreTrainedModel`): A plain language model becomes a [`OneGenForCausalLM`], in place, if a `preset`
+            is given. No weight changes.
         tokenizer (`PreTrainedTokenizerBase`)
-        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): See [`with_tokens`].
+        preset (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): See [`with_preset`].
 
     Returns:
         [`OneGenForCausalLM`]
 
     Raises:
-        `TypeError`: If `model` is a plain language model and there are no `tokens`.
+        `TypeError`: If `model` is a plain language model and there is no `preset`.
         `ValueError`: If there is no tokenizer, or it lacks the retrieval tokens.
     """
     if tokenizer is None:
         raise ValueError("tokenizer is missing: pass the one that was saved with the model")
-    if tokens is not None:
+    if preset is not None:
         model = convert(model)
-        model.set_onegen_config(with_tokens(model.onegen_config, tokens))
+        model.set_onegen_config(with_preset(model.onegen_config, preset))
     elif not isinstance(model, OneGenForCausalLM) or OneGenConfig.of(model.config) is None:
         name = getattr(getattr(model, "config", None), "name_or_path", "the model")
         raise TypeError(

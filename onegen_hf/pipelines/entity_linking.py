@@ -14,7 +14,9 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
+from ..data.padding import pad_ids
 from ..generation import Usage
+from ..importing.renamed import renamed_arguments
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.aliases import AliasTable
 from ..linking.boundaries import check_boundaries
@@ -22,7 +24,7 @@ from ..linking.copying import MENTION_RESERVE
 from ..linking.decoder import check_decoding
 from ..linking.embed_mentions import embed_given
 from ..linking.entities import EntityPriors, link_mentions
-from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text, pad_rows
+from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
@@ -58,8 +60,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             (`onegen.default_index`).
         aliases ([`AliasTable`], `str` or path, *optional*): Surface forms with the entities that they name in training
             data: these become candidates, each with its `similarity` and its `prior`.
-        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
-            section, such as that of the paper: `"entity-linking-paper"` (see [`with_tokens`]).
+        preset (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
+            section, such as that of the paper: `"entity-linking-paper"` (see [`with_preset`]).
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
@@ -102,10 +104,11 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, aliases: Any = None, tokens: Any = None, **kwargs: Any) -> None:
+    @renamed_arguments(tokens="preset")
+    def __init__(self, *args: Any, index: Any = None, aliases: Any = None, preset: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
-        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
+        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
         if self.model.onegen_config.instruction is not None:
             self._preprocess_params.setdefault("instruction", self.model.onegen_config.instruction)
         self.markup = MentionMarkup(self.tokenizer, self.model.onegen_config)  # type: ignore[arg-type]
@@ -226,7 +229,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
         """Write the texts down again and mark their mentions."""
-        input_ids, attention_mask = pad_rows([window.prompt for window in batch], self._pad_token_id, left=True)
+        input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
         texts = [window.part for window in batch]
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),

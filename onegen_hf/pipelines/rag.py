@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +12,12 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
+from ..checks import check, flag, integer, number
 from ..configuration import OneGenConfig
-from ..data.chat_rendering import render_prompt
-from ..generation import OnePassDecoder, RowState
+from ..data.messages import is_message
+from ..data.prompts import prompt_ids
+from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
 from .checkpoint import open_index, prepare_checkpoint, with_device
@@ -21,6 +25,25 @@ from .saving import SavedWithIndex
 
 BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
+
+
+_DECODER_RULES = {"k": integer(least=1), "max_hops": integer(least=0), "threshold": number(least=0, most=1)}
+_CALL_RULES = {
+    **dict.fromkeys(("batch_size", "max_new_tokens", "num_return_sequences", "prompt_lookup_num_tokens"), integer(1)),
+    "num_workers": integer(0),
+    "temperature": number(above=0),
+    "repetition_penalty": number(above=0),
+    **dict.fromkeys(("top_p", "min_p", "typical_p"), number(0, 1)),
+    "top_k": integer(0),
+    "do_sample": flag(),
+}
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A question that has been tokenized."""
+
+    ids: list[int]
 
 
 class OneGenRagPipeline(SavedWithIndex, Pipeline):
@@ -40,14 +63,20 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     Args:
         index ([`PassageIndex`], `str` or path, *optional*): What to search; by default the checkpoint's own
             (`onegen.default_index`).
-        tokens (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
-            section, such as those of the paper: `"multi-hop-paper"` or `"self-rag-paper"` (see [`with_tokens`]).
+        preset (`str`, [`RetrievalTokens`] or [`OneGenConfig`], *optional*): For a checkpoint without an `onegen`
+            section, such as those of the paper: `"multi-hop-paper"` or `"self-rag-paper"` (see [`with_preset`]).
         kwargs: As for [`~transformers.Pipeline`]: `model`, `tokenizer`, `device`, `batch_size`, ...
 
     Call arguments:
-        inputs (`str`, `list[str]`, a mapping with the key `"question"`, or a dataset with that column)
+        inputs (`str`, a chat, a mapping with the key `"question"`, a list of these, or a dataset with the column
+            `"question"` or `"messages"`): A chat is a list of messages with `"role"` and `"content"`, such as a system
+            turn and several turns of user and assistant, that ends with the user's.
         k (`int`, *optional*, defaults to 1): Passages per hop.
-        max_hops (`int`, *optional*, defaults to 5)
+        max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
+        retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
+            `"always"` makes it retrieve at least once, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
+            exceeds this number between 0 and 1.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -56,10 +85,11 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             questions are decoded together, with the same text (see [`OnePassDecoder`]).
         generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
 
-    Returns of a call: `dict` (a list of them for several questions) with `answer`, `text` (all that was generated,
+    Returns of a call: `dict` (a list of them for several questions; for each question a list of them with
+    `num_return_sequences` above 1) with `answer`, `text` (all that was generated,
     with the inserted paragraphs), `retrievals` (per hop: `hop`, `query`, `passages` with `id`, `title`, `text` and
     `score`), `usage`, `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and
-    `retrieval_stopped` (`"max_hops"`, `"context_full"` or `None`).
+    `retrieval_stopped` (`"max_hops"`, `"context_full"`, `"never"` or `None`).
     """
 
     _load_tokenizer = True
@@ -69,26 +99,40 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=256, do_sample=False)
 
-    def __init__(self, *args: Any, index: Any = None, tokens: Any = None, **kwargs: Any) -> None:
+    @renamed_arguments(tokens="preset")
+    def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
-        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, tokens)
+        self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
+        self.engine = TransformersEngine(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(inputs, Dataset):
-            inputs = KeyDataset(inputs, "question")
-        elif isinstance(inputs, IterableDataset):
-            inputs = (row["question"] for row in inputs)
+        check({name: value for name, value in kwargs.items() if value is not None}, _CALL_RULES)
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            return []
+        if isinstance(inputs, (Dataset, IterableDataset)):
+            column = question_column(inputs)
+            rows = (row[column] for row in inputs)
+            inputs = KeyDataset(inputs, column) if isinstance(inputs, Dataset) else rows
+        elif isinstance(inputs, (list, tuple)) and not is_message(inputs[0]):
+            # All questions are checked before the first one is decoded.
+            inputs = [_Prompt(self._prompt_ids(question)) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(
-        self, k: int | None = None, max_hops: int | None = None, **generate_kwargs: Any
+        self,
+        k: int | None = None,
+        max_hops: int | None = None,
+        retrieval: str | RetrievalPolicy | None = None,
+        threshold: float | None = None,
+        **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        forward = dict(generate_kwargs)
-        forward |= {name: value for name, value in (("k", k), ("max_hops", max_hops)) if value is not None}
-        return {}, forward, {}
+        options = {"k": k, "max_hops": max_hops, "retrieval": retrieval, "threshold": threshold}
+        options = {name: value for name, value in options.items() if value is not None}
+        check(options, _DECODER_RULES)
+        return {}, {**generate_kwargs, **options}, {}
 
     def get_iterator(
         self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
@@ -99,38 +143,53 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
 
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        question = inputs.get("question") if isinstance(inputs, Mapping) else inputs
-        if not isinstance(question, str) or not question.strip():
-            raise ValueError(f"a question must be a non-empty string, or a mapping with 'question'; got {inputs!r}")
-        assert self.tokenizer is not None
-        text = render_prompt(question, self.tokenizer, self.model.onegen_config)
-        encoded = dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
-        limit, length = context_length(self.model), encoded["input_ids"].shape[1]
-        if limit is not None and length >= limit:
+        return {"prompt": inputs.ids if isinstance(inputs, _Prompt) else self._prompt_ids(inputs)}
+
+    def _prompt_ids(self, question: Any) -> list[int]:
+        """The token ids of a question or a chat, checked against the model's context."""
+        if isinstance(question, Mapping):
+            if "question" not in question:
+                raise ValueError(
+                    f"a question must be text, a chat, or a mapping with 'question'; got {str(question)[:200]!r}"
+                )
+            question = question["question"]
+        ids = prompt_ids(self.tokenizer, self.model.onegen_config, getattr(question, "messages", question))
+        limit = context_length(self.model)
+        if limit is not None and len(ids) >= limit:
             raise ValueError(
-                f"the question takes {length} tokens, but the model's context holds {limit}: shorten the question"
+                f"the question takes {len(ids)} tokens, but the model's context holds {limit}: shorten the question "
+                f"{str(question)[:60]!r}"
             )
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        return ids
 
     def _forward(
-        self, model_inputs: Any, k: int = 1, max_hops: int = 5, max_rows: int | None = None, **generate_kwargs: Any
+        self,
+        model_inputs: Any,
+        k: int = 1,
+        max_hops: int = 5,
+        max_rows: int | None = None,
+        retrieval: str | RetrievalPolicy = "adaptive",
+        threshold: float | None = None,
+        **generate_kwargs: Any,
     ) -> ModelOutput:
-        assert self.tokenizer is not None
-        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows)
-        output = self.model.generate(
-            input_ids=model_inputs["input_ids"],
-            attention_mask=model_inputs["attention_mask"],
-            custom_generate=decoder,
-            **self._prepare_generate_kwargs(
-                generate_kwargs, pad_token_id=self.tokenizer.pad_token_id, return_dict_in_generate=True
-            ),
+        prompt = model_inputs["prompt"]
+        prompts = prompt if isinstance(prompt[0], list) else [prompt]  # a batch, or a single question
+        decoder = OnePassDecoder(
+            self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval, threshold
         )
-        # A tensor per row, so that the pipeline can cut the batch into single results.
-        return ModelOutput(rows=output.rows, row=torch.arange(len(output.rows)))
+        rows = self.engine.answer(prompts, decoder, **self._prepare_generate_kwargs(generate_kwargs))
+        # With `num_return_sequences` several rows belong to a question, one after the other.
+        each = len(rows) // len(prompts)
+        # A tensor per question, so that the pipeline can cut the batch into single results.
+        answers = [rows[start : start + each] for start in range(0, len(rows), each)]
+        return ModelOutput(rows=answers, question=torch.arange(len(answers)))
 
-    def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any]:
+    def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any] | list[dict[str, Any]]:
         rows = model_outputs["rows"]
-        return self.describe(rows[0] if isinstance(rows, (list, tuple)) else rows)
+        if isinstance(rows[0], list):  # a single question, not yet cut out of its batch
+            rows = rows[0]
+        results = [self.describe(row) for row in rows]
+        return results[0] if len(results) == 1 else results
 
     def describe(self, row: RowState) -> dict[str, Any]:
         """The result of one row, as text and plain types."""
@@ -170,3 +229,20 @@ def extract_answer(text: str, settings: OneGenConfig) -> str:
     for token in settings.tokens.generation:
         text = text.replace(token, "")
     return text.strip()
+
+
+def question_column(dataset: Dataset | IterableDataset) -> str:
+    """
+    The column of a dataset that holds questions or chats.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    names = dataset.column_names
+    column = next((name for name in ("question", "messages") if names is None or name in names), None)
+    if column is None:
+        raise ValueError(
+            f"the dataset has the columns {names}, none of which is 'question' or 'messages': rename the one with the "
+            "questions"
+        )
+    return column

@@ -10,9 +10,10 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import PreTrainedTokenizerBase
 
-from ..data.chat_rendering import render_prompt
-from ..data.padding import pad_positions
+from ..data.chat_rendering import render_question
+from ..data.padding import pad_ids, pad_positions
 from ..data.passages import Passage, PassageEncoder
+from ..data.prompts import segment_ids
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import check_encoder
 from ..modeling.positions import context_length
@@ -89,10 +90,10 @@ class OneGenModule(InputModule):
                 f"a text takes {longest} tokens, more than the model's context of {limit}: lower max_query_length "
                 f"(now {self.max_query_length}), or max_embedded_tokens in OneGenConfig"
             )
-        pad = self.tokenizer.pad_token_id or 0
+        input_ids, attention_mask = pad_ids(rows, self.tokenizer.pad_token_id)
         return {
-            "input_ids": torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows]),
-            "attention_mask": (torch.arange(longest) < torch.tensor([[len(row)] for row in rows])).long(),
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
             "retrieval_positions": pad_positions([[len(row) - 1] for row in rows]),
         }
 
@@ -135,11 +136,15 @@ class OneGenModule(InputModule):
         if not isinstance(query, str):
             raise ValueError(f"a query must be a text, got {query!r}")
         query = self._cut(prefix + query)
-        asked = render_prompt(query, self.tokenizer, self.model.onegen_config)
+        config = self.model.onegen_config
         # Prompt and answer are tokenized one by one, as in training and in decoding.
-        texts = (asked, self.query_template.replace("{query}", query))
-        ids = [token for text in texts for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
-        return [*ids, self.passages.ids.query]
+        asked = segment_ids(self.tokenizer, config, render_question(query, self.tokenizer, config))
+        answer, *more = self.query_template.split("{query}")
+        spans = []
+        for literal in more:
+            spans.append((len(answer), len(answer) + len(query)))
+            answer += query + literal
+        return [*asked, *self.passages.texts.mixed_ids(answer, spans), self.passages.ids.query]
 
     def _cut(self, query: str) -> str:
         ids = self.passages.text_ids(query)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from ..checks import checked_fields, flag, integer, optional
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional
 from ..losses import CONTRASTIVE_LOSSES, loss_options
 
 
@@ -42,6 +42,12 @@ class OneGenTrainingArguments(TrainingArguments):
     Args:
         eval_recall_at (`list[int]`, *optional*, defaults to `[1, 5]`): The k of recall@k.
 
+    > Parameters that control where the run writes
+
+    Args:
+        overwrite_output_dir (`bool`, *optional*, defaults to `False`): Start afresh in a folder that holds an earlier
+            training, whose checkpoints are deleted. Without it, a folder of other settings is refused.
+
     Defaults that differ from the parent: `learning_rate=5e-5` stays, `remove_unused_columns=False` (rows hold more
     than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding). With `use_liger_kernel`
     its fused loss stays off, since it replaces the forward.
@@ -65,6 +71,9 @@ class OneGenTrainingArguments(TrainingArguments):
     num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})
     max_length: int | None = field(default=1024, metadata={"help": "Longest generation row in tokens."})
     eval_recall_at: list[int] = field(default_factory=lambda: [1, 5], metadata={"help": "The k of recall@k."})
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Delete the checkpoints of an earlier training in output_dir, start afresh."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Rows hold more than forward's arguments."})
     train_sampling_strategy: str = field(
         default="group_by_length",
@@ -73,22 +82,35 @@ class OneGenTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lambda_gen < 0 or self.lambda_ret < 0 or self.lambda_gen + self.lambda_ret == 0:
-            raise ValueError(
-                f"lambda_gen={self.lambda_gen} and lambda_ret={self.lambda_ret} must not be negative, nor both 0"
-            )
-        if self.contrastive_loss not in CONTRASTIVE_LOSSES:
-            raise ValueError(
-                f"contrastive_loss={self.contrastive_loss!r} is unknown: choose one of {sorted(CONTRASTIVE_LOSSES)}"
-            )
-        checked_fields(self, contrastive_chunk_size=optional(integer(least=1)), info_nce_symmetric=flag())
+        checked_fields(
+            self,
+            lambda_gen=number(least=0),
+            lambda_ret=number(least=0),
+            contrastive_loss=choice(sorted(CONTRASTIVE_LOSSES)),
+            contrastive_scale=optional(number(above=0)),
+            bpr_negatives=choice(("mean", "sum")),
+            num_hard_negatives=integer(least=0),
+            num_random_negatives=integer(least=0),
+            max_length=optional(integer(least=2)),
+            info_nce_symmetric=flag(),
+            contrastive_chunk_size=optional(integer(least=1)),
+            eval_recall_at=list_of(integer(least=1)),
+            overwrite_output_dir=flag(),
+            learning_rate=number(least=0),
+            weight_decay=number(least=0),
+            max_grad_norm=number(least=0),
+            num_train_epochs=number(above=0),
+        )
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                number()(name, value)  # of the parent's, none may be NaN or infinite
+        if self.lambda_gen + self.lambda_ret == 0:
+            raise ValueError("lambda_gen=0.0 and lambda_ret=0.0 leave nothing to learn: set one of them above 0")
         if self.contrastive_chunk_size is not None and (self.deepspeed or self.fsdp):
             raise ValueError(
                 f"contrastive_chunk_size={self.contrastive_chunk_size} cannot be combined with DeepSpeed or FSDP, "
                 "whose processes must run equally many forwards: leave it out, or train an adapter with DDP"
             )
-        if self.max_length is not None and self.max_length < 2:
-            raise ValueError(f"max_length={self.max_length} must be at least 2 tokens")
         if self.label_smoothing_factor:
             raise ValueError(
                 f"label_smoothing_factor={self.label_smoothing_factor} is no part of the joint objective: leave it out"

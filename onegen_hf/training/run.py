@@ -13,22 +13,27 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl import ModelConfig, TrlParser, get_peft_config
+from trl import ModelConfig, get_peft_config
 
 from ..cards.training_record import changed_options
-from ..configuration import OneGenConfig
+from ..checks import checked_fields, choice, integer, list_of, optional, text
+from ..configuration import RENAMED, OneGenConfig
 from ..data.loading import join, load_documents, load_examples
+from ..files import locked_folder
 from ..modeling.adapters import is_adapter
 from ..modeling.auto import OneGenForCausalLM, load_adapter
 from ..modeling.backbones import load_backbone
 from ..modeling.tokenizers import load_tokenizer
-from ..presets import PRESET_CHOICES, TOKEN_PRESETS, with_tokens
+from ..presets import PRESET_CHOICES, with_preset
+from ..terminal.options import OptionParser
 from .arguments import OneGenTrainingArguments
+from .earlier_run import check_same_training, settings_of
 from .resuming import last_whole_checkpoint
 from .trainer import OneGenTrainer
 
@@ -37,84 +42,96 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class DataArguments:
-    """
-    What to train on.
+    """What to train and evaluate on."""
 
-    Args:
-        datasets (`list[str]`): Dataset repositories (local or on the Hub) with the configs `documents` and `examples`.
-            Their documents form one corpus.
-        num_examples (`list[int]`, *optional*): The first so many training examples of each dataset; by default all.
-        train_split (`str`, *optional*, defaults to `"train"`)
-        eval_split (`str`, *optional*): Split to evaluate on, in the datasets that have it; by default none.
-        num_eval_examples (`int`, *optional*): The first so many evaluation examples of each dataset.
-    """
+    renamed: ClassVar[dict[str, str]] = {"datasets": "dataset"}
 
-    datasets: list[str] = field(metadata={"help": "Repositories with the configs documents and examples."})
+    dataset: list[str] = field(
+        metadata={
+            "help": "Dataset repositories (local or on the Hub) with the configs `documents` and `examples`. Their "
+            "documents form one corpus."
+        }
+    )
     num_examples: list[int] | None = field(
-        default=None, metadata={"help": "The first so many training examples of each dataset."}
+        default=None, metadata={"help": "Number of training examples from each dataset; default: all."}
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on."})
+    eval_split: str | None = field(
+        default=None, metadata={"help": "Split to evaluate on, in the datasets that have it; default: no evaluation."}
+    )
     num_eval_examples: int | None = field(
-        default=None, metadata={"help": "The first so many evaluation examples of each dataset."}
+        default=None, metadata={"help": "Number of evaluation examples from each dataset; default: all."}
     )
 
     def __post_init__(self) -> None:
-        if self.num_examples is not None and len(self.num_examples) != len(self.datasets):
+        checked_fields(
+            self,
+            dataset=list_of(text()),
+            num_examples=optional(list_of(integer(least=1))),
+            train_split=text(),
+            eval_split=optional(text()),
+            num_eval_examples=optional(integer(least=1)),
+        )
+        if self.num_examples is not None and len(self.num_examples) != len(self.dataset):
             raise ValueError(
-                f"num_examples={self.num_examples} needs one number for each of the {len(self.datasets)} datasets"
+                f"num_examples={self.num_examples} needs one number for each of the {len(self.dataset)} datasets"
             )
 
     def documents(self) -> Dataset:
         """The joint corpus."""
-        return join([load_documents(name) for name in self.datasets])
+        return join([load_documents(name) for name in self.dataset])
 
     def train_examples(self) -> Dataset:
-        """The training examples of all datasets, one dataset after the other."""
-        limits: Sequence[int | None] = self.num_examples or [None for _ in self.datasets]
+        """The training examples of all datasets, concatenated."""
+        limits: Sequence[int | None] = self.num_examples or [None for _ in self.dataset]
         return join(
-            [load_examples(name, self.train_split, limit) for name, limit in zip(self.datasets, limits, strict=True)]
+            [load_examples(name, self.train_split, limit) for name, limit in zip(self.dataset, limits, strict=True)]
         )
 
     def eval_examples(self) -> Dataset | None:
         """The evaluation examples, or `None` without an `eval_split`."""
         if self.eval_split is None:
             return None
-        return join([load_examples(name, self.eval_split, self.num_eval_examples) for name in self.datasets])
+        return join([load_examples(name, self.eval_split, self.num_eval_examples) for name in self.dataset])
 
 
 @dataclass
 class FormatArguments:
-    """
-    Settings of [`OneGenConfig`]; what is not given stays as the checkpoint has it, or at its default.
+    """Settings of [`OneGenConfig`]. Those left out stay as in the checkpoint, or at their defaults."""
 
-    Args:
-        tokens (`str`, *optional*): The name of a [`preset`]: `"multi-hop"`, `"self-rag"`, `"entity-linking"`, or one
-            of the paper's, which sets the formats too.
-        system_prompt, passage_template, prompt_template, answer_prefix, granularity, default_index (`str`, *optional*)
-        max_inserted_tokens, max_embedded_tokens (`int`, *optional*)
-    """
+    renamed: ClassVar[dict[str, str]] = {"tokens": "preset", **RENAMED}
 
-    tokens: str | None = field(default=None, metadata={"help": "Retrieval tokens.", "choices": PRESET_CHOICES})
-    system_prompt: str | None = field(default=None, metadata={"help": "System turn for conversations without one."})
-    passage_template: str | None = field(default=None, metadata={"help": "How a passage is written."})
-    prompt_template: str | None = field(default=None, metadata={"help": "How a question is written."})
-    answer_prefix: str | None = field(default=None, metadata={"help": "Stands before the final answer."})
-    granularity: str | None = field(default=None, metadata={"help": "passage or sentence."})
-    default_index: str | None = field(default=None, metadata={"help": "The index that goes with the checkpoint."})
-    max_inserted_tokens: int | None = field(default=None, metadata={"help": "Tokens of an inserted passage."})
-    max_embedded_tokens: int | None = field(default=None, metadata={"help": "Tokens of an embedded passage."})
+    preset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Retrieval tokens by the name of a preset; those of the paper set the formats too.",
+            "choices": PRESET_CHOICES,
+        },
+    )
+    system_prompt: str | None = field(default=None, metadata={"help": "System message for conversations without one."})
+    passage_template: str | None = field(
+        default=None, metadata={"help": "Template of a passage, with {title} and {text}."}
+    )
+    prompt_template: str | None = field(default=None, metadata={"help": "Template of a question, with {question}."})
+    answer_prefix: str | None = field(default=None, metadata={"help": "Text before the final answer."})
+    granularity: str | None = field(default=None, metadata={"help": "What has an embedding: passage or sentence."})
+    default_index: str | None = field(default=None, metadata={"help": "The index that belongs to the checkpoint."})
+    max_inserted_tokens: int | None = field(
+        default=None, metadata={"help": "Maximum number of tokens of an inserted passage."}
+    )
+    max_embedded_tokens: int | None = field(
+        default=None, metadata={"help": "Maximum number of tokens of an embedded passage."}
+    )
 
     def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens not in TOKEN_PRESETS:
-            raise ValueError(f"tokens={self.tokens!r} is unknown: choose one of {sorted(TOKEN_PRESETS)}")
+        checked_fields(self, preset=optional(choice(PRESET_CHOICES)))
 
     def apply_to(self, settings: OneGenConfig) -> OneGenConfig:
-        """The settings with what was given here in place of their own."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        if self.tokens is not None:
-            settings = with_tokens(settings, given.pop("tokens"))
-        return OneGenConfig.from_dict({**settings.to_dict(), **given})
+        """The settings with these changes."""
+        changes = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.preset is not None:
+            settings = with_preset(settings, changes.pop("preset"))
+        return OneGenConfig.from_dict({**settings.to_dict(), **changes})
 
 
 def load_for_training(
@@ -155,11 +172,31 @@ def run(
     data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
 ) -> OneGenTrainer:
     """
-    Train and save. A run that was interrupted goes on from the last checkpoint in `output_dir`.
+    Train and save. A run that was interrupted goes on from the last whole checkpoint in `output_dir`, if it has the
+    same settings.
 
     Returns:
         [`OneGenTrainer`]: After training.
+
+    Raises:
+        `FolderLockedError`: If another training writes to `output_dir`.
+        `ValueError`: If `output_dir` holds a training with other settings, see [`check_same_training`].
     """
+    with locked_folder(str(args.output_dir), "training") if args.process_index == 0 else nullcontext():
+        return _run(data, format_arguments, args, model_config)
+
+
+def _run(
+    data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
+) -> OneGenTrainer:
+    output_dir = str(args.output_dir)
+    recipe = {**changed_options(model_config), **changed_options(format_arguments), **changed_options(data)}
+    checkpoint = args.resume_from_checkpoint
+    if checkpoint is None and not args.overwrite_output_dir:
+        checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint is not None or not args.overwrite_output_dir:
+        # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
+        check_same_training(settings_of(args, recipe), output_dir, checkpoint)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
     model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(
@@ -171,15 +208,8 @@ def run(
         processing_class=tokenizer,
         peft_config=peft_config,
     )
-    trainer.training_run.datasets = data.datasets
-    trainer.training_run.recipe = {
-        **changed_options(model_config),
-        **changed_options(format_arguments),
-        **changed_options(data),
-    }
-    checkpoint = args.resume_from_checkpoint
-    if checkpoint is None and args.output_dir is not None:
-        checkpoint = last_whole_checkpoint(args.output_dir)
+    trainer.training_run.datasets = data.dataset
+    trainer.training_run.recipe = recipe
     if checkpoint is not None:
         logger.warning("going on from %s; give another output_dir to start afresh", checkpoint)
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -199,8 +229,13 @@ def parse(
     arguments: Sequence[str],
 ) -> tuple[DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig]:
     """Read the options and the recipe that they name."""
-    parser = TrlParser((DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig), prog="onegen-hf train")
-    return parser.parse_args_and_config(list(arguments))
+    parser = OptionParser(
+        (DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig),
+        "onegen-hf train",
+        description="Train a model to generate and retrieve. Recipes are in the folder recipes/ of the repository.",
+        synonyms={"model": "model_name_or_path"},
+    )
+    return parser.parse(arguments)  # type: ignore[return-value]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

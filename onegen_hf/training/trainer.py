@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
@@ -20,22 +21,27 @@ from ..data.collator import OneGenDataCollator
 from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
 from ..data.targets import POSITIVE
-from ..files import write_text_atomically
+from ..files import locked_folder, write_text_atomically
 from ..losses.contrastive import count_anchors
-from ..metrics.anchor_ranks import best_positive_ranks, rank_metrics
 from ..modeling.adapters import save_adapter
 from ..modeling.auto import OneGenForCausalLM
+from ..modeling.mergeable import check_mergeable
 from ..modeling.outputs import OneGenOutput
+from .adapter import add_adapter
 from .arguments import OneGenTrainingArguments
-from .checkpoint_push import CheckpointPushMixin
+from .checkpoint_push import push_checkpoint
+from .earlier_run import ARGUMENTS_FILE, checkpoint_to_resume
+from .evaluation import summarize_evaluation
+from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
-from .resuming import ResumingMixin
+from .labels import check_something_to_learn
+from .resuming import restore_renamed_weights
 
 UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
 """Arguments of `Trainer` that this one has no place for."""
 
 
-class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
+class OneGenTrainer(Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
@@ -110,11 +116,13 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         if args.n_gpu > 1:
             # torch's DataParallel splits every tensor along its first axis, which passages and targets do not share.
             args._n_gpu = 1
+        train_dataset = encode_dataset(one_split(train_dataset), data_collator)
+        check_something_to_learn(train_dataset, args)
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=encode_dataset(one_split(train_dataset), data_collator),
+            train_dataset=train_dataset,
             eval_dataset=encode_dataset(eval_dataset, data_collator),
             processing_class=processing_class,
             **kwargs,
@@ -138,7 +146,49 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
                 f"contrastive_chunk_size={self.args.contrastive_chunk_size} cannot be combined with a mixture of "
                 "experts, whose router's loss is not a sum over chunks: leave it out"
             )
-        return model if self._peft_config is None else add_adapter(model, self.processing_class, self._peft_config)
+        if self._peft_config is not None:
+            return add_adapter(model, self.processing_class, self._peft_config)
+        if isinstance(model, PeftModel):
+            check_mergeable(model)
+        return model
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """
+        As [`~transformers.Trainer.train`], in a folder that no other training writes to meanwhile.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): A checkpoint, or `True` for the last whole one in
+                `output_dir`: one that a kill left half written is passed over.
+            trial: Of a hyperparameter search.
+            ignore_keys_for_eval (`list[str]`, *optional*): Not used: evaluation keeps no outputs.
+
+        Raises:
+            `FolderLockedError`: If another training writes to `output_dir`.
+            `ValueError`: If there is no whole checkpoint to resume from, or if `output_dir` or the checkpoint belongs
+                to a training with other settings.
+        """
+        searching = trial is not None  # each trial has a folder of its own
+        main = self.is_world_process_zero() and not searching
+        with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():
+            if not searching:
+                resume_from_checkpoint = checkpoint_to_resume(self, resume_from_checkpoint)
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if not restore_renamed_weights(self.model, str(self.state.best_model_checkpoint)):
+            super()._load_best_model()
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        push_checkpoint(self, checkpoint_folder)
 
     def call_model_init(self, trial: Any = None) -> Any:
         model, self._first_model = self._first_model, None
@@ -158,6 +208,14 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
 
     def _over_processes(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        # Trainer asks the same next and leaves such a loss out of the log (`logging_nan_inf_filter`).
+        check_finite_loss(loss, self)
+        return loss
 
     def compute_loss(
         self,
@@ -236,9 +294,18 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         self._evaluation.append(record)
         return loss.detach(), None, None
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
         self._evaluation = []
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
         records = gather_object(self._evaluation) if self.args.world_size > 1 else self._evaluation
         metrics = summarize_evaluation(records, self.args.eval_recall_at)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
@@ -253,15 +320,26 @@ class OneGenTrainer(CheckpointPushMixin, ResumingMixin, Trainer):
         return total
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        output_dir = output_dir or self.args.output_dir
-        os.makedirs(output_dir, exist_ok=True)
+        # Since transformers 5.23 every process comes here. One writes; the others stay only where the model was
+        # sharded at load time, since its weights are gathered from all of them.
+        main = bool(self.args.should_save)
+        if not main and not getattr(self, "is_distributed_loading_by_transformers", False):
+            return
+        output_dir = str(output_dir or self.args.output_dir)
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        check_finite_weights(trained if state_dict is None else state_dict, self)
+        if main:
+            os.makedirs(output_dir, exist_ok=True)
         if isinstance(model, PeftModel):
-            save_adapter(model, self.processing_class, output_dir)
+            save_adapter(model, self.processing_class, output_dir, state_dict=state_dict, is_main_process=main)
         else:
-            model.save_pretrained(output_dir, state_dict=state_dict)
+            model.save_pretrained(output_dir, state_dict=state_dict, is_main_process=main)
+        if not main:
+            return
+        if not isinstance(model, PeftModel):
             self.processing_class.save_pretrained(output_dir)
-        write_text_atomically(Path(output_dir) / "training_args.json", self.args.to_json_string())
+        write_text_atomically(Path(output_dir) / ARGUMENTS_FILE, self.args.to_json_string())
         self.training_run.write(output_dir, self)
 
     def create_model_card(
@@ -339,47 +417,3 @@ def no_passages(input_ids: Tensor) -> dict[str, Tensor]:
         "passage_keys": none[:, 0],
         "retrieval_targets": input_ids.new_zeros((0, 0), dtype=torch.int8),
     }
-
-
-def add_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, peft_config: PeftConfig) -> PeftModel:
-    """
-    Put a PEFT adapter on a model; with LoRA, the rows of the retrieval tokens are trained beside it (those of an
-    untied head too, unless the adapter covers the head itself).
-
-    Args:
-        model (`OneGenForCausalLM`)
-        tokenizer (`PreTrainedTokenizerBase`)
-        peft_config (`PeftConfig`): Its `trainable_token_indices` is filled in when unset.
-    """
-    if isinstance(peft_config, LoraConfig) and peft_config.trainable_token_indices is None:
-        rows = sorted(tokenizer.convert_tokens_to_ids(model.onegen_config.tokens.all))
-        inputs, head = model.get_input_embeddings(), model.get_output_embeddings()
-        names = {module: name for name, module in model.named_modules()}
-        covered = {*(peft_config.target_modules or ()), *(peft_config.modules_to_save or ())}
-        untied = head is not None and head.weight is not inputs.weight and getattr(head, "bias", None) is None
-        if untied and names[head].rpartition(".")[2] not in covered:
-            peft_config.trainable_token_indices = {names[inputs]: rows, names[head]: rows}
-        else:
-            peft_config.trainable_token_indices = rows
-    return get_peft_model(model, peft_config)
-
-
-def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]) -> dict[str, float]:
-    """Join what the evaluation steps kept: both losses per token and per anchor, and retrieval over all passages."""
-    tokens = sum(record["tokens"] for record in records)
-    anchors = sum(record["anchors"] for record in records)
-    metrics: dict[str, float] = {}
-    if tokens:
-        metrics["loss_gen"] = sum(record["loss_gen"] for record in records if record["tokens"]) / tokens
-    if anchors:
-        metrics["loss_ret"] = sum(record.get("loss_ret", 0.0) for record in records) / anchors
-        passages: dict[int, Tensor] = {}
-        for record in records:
-            passages |= record.get("passages", {})
-        row_of = {key: row for row, key in enumerate(passages)}
-        embeddings = torch.cat([r["anchor_embeddings"] for r in records if "anchor_embeddings" in r])
-        positives = [[row_of[key] for key in keys] for r in records for keys in r.get("positives", [])]
-        ranks = best_positive_ranks(embeddings, torch.stack(list(passages.values())), positives)
-        metrics |= rank_metrics(ranks, recall_at)
-        metrics["num_passages"] = float(len(passages))
-    return metrics

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from support.alternatives_setup import WINDOW
 from support.sample_corpus import DOCUMENTS
-from support.tiny_models import tiny_model
-from transformers import BertConfig, BertModel
 
 from benchmarks.alternatives import ALTERNATIVES, Components, Script, Task
 from benchmarks.alternatives.encoder import Encoder
 from benchmarks.alternatives.meters import PeakMemory, counted_tokens
 from benchmarks.alternatives.workload import scripted_task
-from onegen_hf import Passage, PassageIndex
+from onegen_hf import Passage
 
 PROMPTS = ["Where is it?", "Who made Tin Boat, and where was she born?", "Say a town by the sea in the north."]
-WINDOW = 16
-
-
-@pytest.fixture(scope="module")
-def components(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Components:
-    """A random model that asks now and then, and a random encoder."""
-    tokenizer = copy.deepcopy(base_tokenizer)
-    model = tiny_model(tokenizer)
-    query_token = tokenizer.convert_tokens_to_ids("[RQ]")
-    model.generation_config.sequence_bias = [[[query_token], 3.0], [[tokenizer.eos_token_id], 2.0]]
-    index = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
-    path = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, initializer_range=0.5,
-        )
-    ).save_pretrained(path)  # fmt: skip
-    tokenizer.save_pretrained(path)
-
-    def make_encoder() -> SentenceTransformer:
-        return SentenceTransformer(modules=[Transformer(str(path), max_seq_length=WINDOW), Pooling(32)], device="cpu")
-
-    return Components(model, tokenizer, index, make_encoder)
 
 
 def free_task(components: Components, max_new_tokens: int = 24, max_hops: int = 3) -> Task:

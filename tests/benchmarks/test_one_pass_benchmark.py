@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import one_pass, plot, report
+from benchmarks import one_pass
 from benchmarks.alternatives import ALTERNATIVES
 from benchmarks.one_pass import Cell, FinishedCells, cells_of, panels, parse
 from onegen_hf.cli.main import main
@@ -48,9 +48,9 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_only(tmp_path: Path) 
     assert FinishedCells(path, {"repeats": 3}).get(cell) is None
 
 
+@pytest.mark.slow
 def test_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (report, plot, one_pass):
-        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(one_pass, "RESULTS", tmp_path)
     main(["benchmark", "one_pass", "--quick"])
     result = json.loads((tmp_path / "one_pass_quick.json").read_text(encoding="utf-8"))
     assert result["same_ids"] == {"two_pass": "2 of 2", "re_reading": "2 of 2"}

@@ -1,27 +1,27 @@
-"""Every program has a short version, which runs from the command line to its result."""
+"""Every program has a quick version, which runs from the command line to its result."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import plot, report, variants
 from onegen_hf.cli.benchmark import DIRECTORY, programs
 from onegen_hf.cli.main import main
 
-ELSEWHERE = {"against_pipeline", "encoding", "index_types", "interference", "one_pass", "training", "variants"}
-"""Their short versions have tests that look closer at the results."""
+ELSEWHERE = {"encoding", "index_types", "one_pass", "training"}
+"""Their quick versions have tests that look closer at the results."""
 OPTIONS: dict[str, list[str]] = {
     "decoding": [],
     "drafts": [],
-    "entity_linking": ["--dtype", "float32"],
-    "forced_tokens": [],
     "index_memory": [],
     "quality": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
+SLOW = ("drafts", "quality", "throughput")
+"""They answer with the built-in checkpoint; test_contenders.py runs their parts on a tiny model."""
 
 
 def test_every_program_has_a_short_version() -> None:
@@ -29,11 +29,10 @@ def test_every_program_has_a_short_version() -> None:
     assert not ELSEWHERE & set(OPTIONS)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in OPTIONS])
 def test_short_version(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for module in (report, plot, variants):
-        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(importlib.import_module(f"benchmarks.{name}"), "RESULTS", tmp_path)
     options = ["--quick", "true"] if name == "quality" else ["--quick"]
     main(["benchmark", name, *options, *OPTIONS[name]])
     result = json.loads((tmp_path / f"{name}_quick.json").read_text(encoding="utf-8"))

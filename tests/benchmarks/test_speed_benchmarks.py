@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import tiny_model
 
-from benchmarks import index_types, plot, report, training
+from benchmarks import encoding, index_types, training
 from onegen_hf import OneGenDataCollator
 from onegen_hf.cli.main import main
 
 
-def run_quick(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, Any]:
-    for module in (report, plot):
-        monkeypatch.setattr(module, "RESULTS", directory)
-    main(["benchmark", name, "--quick", *options])
+def run_quick(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    for program in (encoding, index_types, training):
+        monkeypatch.setattr(program, "RESULTS", directory)
+    main(["benchmark", name, "--quick"])
     assert (directory / f"{name}_quick.svg").is_file()
     return json.loads((directory / f"{name}_quick.json").read_text(encoding="utf-8"))
 
@@ -66,6 +67,20 @@ def test_recipe_and_joint_step_have_the_same_loss_and_gradients(base_tokenizer: 
     assert found["plain"][0] != pytest.approx(found["joint"][0], rel=1e-2)
 
 
+def test_kinds_of_steps_take_turns_on_the_same_batches(base_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = tiny_model(tokenizer)
+    monkeypatch.setattr(training, "load_model", lambda options: (model, tokenizer))
+    monkeypatch.setattr(
+        training, "load_data", lambda options: (Dataset.from_list(DOCUMENTS), Dataset.from_list(EXAMPLES))
+    )
+    found = training.measure(training.parse(["--quick"]))
+    assert {kind: len(seconds) for kind, seconds in found["seconds"].items()} == dict.fromkeys(training.KINDS, 2)
+    assert len(found["tokens"]) == len(found["rows"]) == 2
+    result = training.summary(found, batch_size=2)
+    assert max(result["largest_difference_of_losses"].values()) < 1e-3
+
+
 def test_training_is_compared_with_joint(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         training.parse("--kinds recipe plain".split())
@@ -82,7 +97,7 @@ def test_training_is_compared_with_joint(capsys: pytest.CaptureFixture[str]) -> 
     assert result["largest_difference_of_losses"] == {"recipe": 0.5}
 
 
-@pytest.mark.parametrize("name", ["training", "encoding", "index_types"])
+@pytest.mark.parametrize("name", [pytest.param("training", marks=pytest.mark.slow), "encoding", "index_types"])
 def test_quick(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quick(name, tmp_path, monkeypatch)
     if name == "training":

@@ -38,7 +38,7 @@ def test_options_of_the_build_and_of_the_converter(tmp_path: Path, capsys: pytes
         write(tmp_path / "d.jsonl", question("d")),
     )
     out = str(tmp_path / "out")
-    command = ["build", "multi-hop", "--examples", train, f"dev={dev}", "--out", out, "--num-negatives", "1"]
+    command = ["build", "multi-hop", "--examples", train, f"dev={dev}", "--output-dir", out, "--num-negatives", "1"]
     with pytest.raises(
         SystemExit, match=r"onegen-hf build: a\.jsonl, line 3: the field `question` is missing; add it"
     ):
@@ -53,7 +53,7 @@ def test_options_of_the_build_and_of_the_converter(tmp_path: Path, capsys: pytes
 
 
 def test_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["build", "facts", "--out", str(tmp_path), "--train-size", "120", "--dev-size", "30"])
+    main(["build", "facts", "--output-dir", str(tmp_path), "--train-size", "120", "--dev-size", "30"])
     assert json.loads(capsys.readouterr().out)["dev"]["examples"] == 30
 
 
@@ -72,7 +72,7 @@ def test_help_says_what_each_option_does(name: str, capsys: pytest.CaptureFixtur
         main(["build", name, "--help"])
     assert stopped.value.code == 0
     shown, texts = capsys.readouterr().out, documented_options(converter_class(name))
-    assert {option for option in texts if f"--{option}" in shown} >= {"query_token", "num_negatives"}
+    assert {option for option in texts if f"--{option.replace('_', '-')}" in shown} >= {"query_token", "num_negatives"}
     assert " ".join(texts["query_token"].split()[:4]) in " ".join(shown.split())
 
 
@@ -91,8 +91,8 @@ def test_splits_of_sources(argument: str, expected: tuple[str, str]) -> None:
 
 def test_a_size_must_be_a_number(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", question("a"))
-    with pytest.raises(SystemExit, match=r"`sample` must be \[SPLIT=\]N"):
-        main(["build", "multi-hop", "--examples", path, "--out", str(tmp_path / "out"), "--sample", "many"])
+    with pytest.raises(SystemExit, match=r"sample='many' must be \[SPLIT=\]N"):
+        main(["build", "multi-hop", "--examples", path, "--output-dir", str(tmp_path / "out"), "--sample", "many"])
 
 
 def test_the_lines_of_the_documentation_run_as_printed(tmp_path: Path) -> None:

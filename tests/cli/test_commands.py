@@ -65,7 +65,7 @@ def test_an_unknown_command() -> None:
 
 
 def test_ask_as_text_and_as_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--model", str(checkpoint), "--max_new_tokens", "6"]
+    options = ["--model", str(checkpoint), "--max-new-tokens", "6"]
     main(["ask", "Where is it?", "Who made it?", *options])
     text = capsys.readouterr().out
     assert text.count("Question  ") == text.count("Answer    ") == 2
@@ -79,13 +79,13 @@ def test_ask_from_standard_input(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("Where is it?\n\nWho made it?\n"))
-    main(["ask", "--model", str(checkpoint), "--max_new_tokens", "4", "--json"])
+    main(["ask", "--model", str(checkpoint), "--max-new-tokens", "4", "--json"])
     questions = [json.loads(line)["question"] for line in capsys.readouterr().out.splitlines()]
     assert questions == ["Where is it?", "Who made it?"]
 
 
 def test_ask_streams(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["ask", "Where is it?", "--model", str(checkpoint), "--max_new_tokens", "4", "--stream"])
+    main(["ask", "Where is it?", "--model", str(checkpoint), "--max-new-tokens", "4", "--stream"])
     assert "Question  Where is it?" in capsys.readouterr().out
 
 
@@ -94,7 +94,7 @@ def test_ask_with_drafts(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -
         main(["ask", "Where is Fern Bay?", "--model", str(checkpoint), "--json", "true", *options])
         return json.loads(capsys.readouterr().out)
 
-    plain, drafted = asked(), asked("--prompt_lookup_num_tokens", "4")
+    plain, drafted = asked(), asked("--prompt-lookup-num-tokens", "4")
     assert (drafted["text"], drafted["answer"]) == (plain["text"], plain["answer"])
     assert plain["usage"]["rejected_tokens"] == 0
     fewer = plain["usage"]["forward_calls"] - drafted["usage"]["forward_calls"]
@@ -105,26 +105,26 @@ def test_index_then_ask(checkpoint: Path, tmp_path: Path, capsys: pytest.Capture
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({**d, "id": n}) + "\n" for n, d in enumerate(DOCUMENTS[:5])))
     out = tmp_path / "index"
-    main(["index", "--corpus", str(corpus), "--output_dir", str(out), "--model", str(checkpoint)])
+    main(["index", "--passages", str(corpus), "--output-dir", str(out), "--model", str(checkpoint)])
     assert "5 passages" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["index.faiss", "index.json", "passages.parquet"]
     assert PassageIndex.load(out).passages[4].id == "4"
-    main(["ask", "Why?", "--model", str(checkpoint), "--index", str(out), "--max_new_tokens", "3"])
+    main(["ask", "Why?", "--model", str(checkpoint), "--index", str(out), "--max-new-tokens", "3"])
 
 
 def test_errors_of_input_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="^onegen-hf index: .*nowhere.jsonl: no such file"):
-        main(["index", "--corpus", str(tmp_path / "nowhere.jsonl"), "--output_dir", str(tmp_path / "out")])
+        main(["index", "--passages", str(tmp_path / "nowhere.jsonl"), "--output-dir", str(tmp_path / "out")])
 
 
 @pytest.mark.usefixtures("default_checkpoint")
 def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["demo", "--num_questions", "3", "--max_new_tokens", "5"])
+    main(["demo", "--num-questions", "3", "--max-new-tokens", "5"])
     text = capsys.readouterr().out
     assert text.count("Question  ") == 4
     assert OUTSIDE in text
-    with pytest.raises(SystemExit, match="num_questions=99 must be between 0 and"):
-        main(["demo", "--num_questions", "99"])
+    with pytest.raises(SystemExit, match="num_questions=99 must be an integer from 0 to"):
+        main(["demo", "--num-questions", "99"])
 
 
 def test_demo_questions_differ() -> None:

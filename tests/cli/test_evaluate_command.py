@@ -22,8 +22,8 @@ from onegen_hf.modeling.int8 import has_integer_products
 
 def options(out: Path, *more: str) -> list[str]:
     return [
-        "--model", str(checkpoint()), "--data", str(repository()), "--out", str(out), "--max_new_tokens", "48",
-        "--batch_size", "1", "--device", "cpu", *more,
+        "--model", str(checkpoint()), "--dataset", str(repository()), "--output-dir", str(out),
+        "--max-new-tokens", "48", "--batch-size", "1", "--device", "cpu", *more,
     ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_retrieval_with_an_index_that_is_there(tmp_path: Path, capsys: pytest.Ca
     assert report["results"]["retrieved"]["by_type"]["2 hops"]["metrics"]["recall@1"]["value"] == 1.0
     assert not (tmp_path / "index").exists()
     with pytest.raises(ValueError, match="k was 100 and is now 5"):
-        main(options(tmp_path, "--task", "retrieval", "--k", "5", "--index", str(checkpoint() / "index")))
+        main(options(tmp_path, "--task", "retrieval", "--top-k", "5", "--index", str(checkpoint() / "index")))
 
 
 @pytest.mark.skipif(not has_integer_products(), reason="this torch has no integer products")
@@ -61,7 +61,7 @@ def test_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_killed_from_outside(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    more = ["--gold_passages", "--index", str(checkpoint() / "index")]
+    more = ["--gold-passages", "--index", str(checkpoint() / "index")]
     main(options(whole, *more))
     arguments = options(killed, *more)
     code = "import sys; from onegen_hf.cli.evaluate import main; main(sys.argv[1:])"
@@ -85,10 +85,10 @@ def test_killed_from_outside(tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--split", "test"], "split 'test'"),
-        (["--limit", "0"], "limit=0 must be at least 1 example"),
-        (["--level", "95"], "level=95.0 must be between 0 and 1"),
-        (["--task", "retrieval", "--gold_passages"], "gold_passages is for task=rag"),
-        (["--data", "nowhere/at_all"], "nowhere/at_all"),
+        (["--limit", "0"], "limit=0 must be an integer at least 1"),
+        (["--confidence-level", "95"], "confidence_level=95.0 must be a finite number above 0 and below 1"),
+        (["--task", "retrieval", "--gold-passages"], "gold_passages is for task=rag"),
+        (["--dataset", "nowhere/at_all"], "nowhere/at_all"),
         (["--index", "/no/such/index"], "/no/such/index"),
     ],
 )
@@ -106,7 +106,7 @@ def test_documents_without_the_positives_are_refused_before_the_model_is_loaded(
     Dataset.from_list([{"id": "d0", "title": "", "sentences": ["Only one."]}]).to_parquet(other / "documents.parquet")
     message = r"positives are not in the documents: 'd1' \(example 'q0', query token 1\)"
     with pytest.raises(ValueError, match=message):
-        main(["--data", str(other), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "no_model")])
+        main(["--dataset", str(other), "--output-dir", str(tmp_path / "out"), "--model", str(tmp_path / "no_model")])
 
 
 def test_an_index_of_other_documents_is_refused(tmp_path: Path) -> None:

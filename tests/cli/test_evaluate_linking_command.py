@@ -24,13 +24,13 @@ def options(model: Path, folder: Path, *more: str) -> list[str]:
         str(write_rows(folder / "people.jsonl", PEOPLE)),
     ]
     return [
-        "--task", "entity-linking", "--model", str(model), "--data", *data, "--out", str(folder / "out"),
+        "--task", "entity-linking", "--model", str(model), "--dataset", *data, "--output-dir", str(folder / "out"),
         "--device", "cpu", *more,
     ]  # fmt: skip
 
 
 def test_a_table_of_data_sets(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(options(model, tmp_path, "--mode", "given", "--in_domain", "towns", "--k", "3"))
+    main(options(model, tmp_path, "--mode", "given", "--in-domain", "towns", "--top-k", "3"))
     shown = capsys.readouterr().out
     assert "mode given\n4 entities, k=3, float32" in shown
     for name in ("towns", "people", "average", "average in-domain", "average out-of-domain"):
@@ -42,12 +42,12 @@ def test_a_table_of_data_sets(model: Path, tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_fitted_threshold_goes_into_the_checkpoint(model: Path, tmp_path: Path) -> None:
-    main(options(model, tmp_path, "--mode", "given", "--fit_threshold"))
+    main(options(model, tmp_path, "--mode", "given", "--fit-threshold"))
     written = json.loads((model / "config.json").read_text())["onegen"]["link_threshold"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["scoring"] == {"threshold": written, "prior_weight": 0.0, "fitted": ["threshold"]}
     # Given mentions have the threshold that is passed, and no link is computed anew.
-    main(options(model, tmp_path, "--mode", "given", "--threshold", str(written)))
+    main(options(model, tmp_path, "--mode", "given", "--nil-threshold", str(written)))
     again = json.loads((tmp_path / "out" / "report.json").read_text())
     assert again["scoring"] == {"threshold": written, "prior_weight": 0.0, "fitted": []}
     assert again["results"] == report["results"]
@@ -57,12 +57,12 @@ def test_priors_and_free_rewriting(model: Path, tmp_path: Path) -> None:
     table = AliasTable()
     table.add("Fern Bay", "Q2", 2)
     table.save(tmp_path / "aliases.json")
-    more = ["--mode", "given", "--aliases", str(tmp_path / "aliases.json"), "--prior_weight", "5"]
+    more = ["--mode", "given", "--aliases", str(tmp_path / "aliases.json"), "--prior-weight", "5"]
     main(options(model, tmp_path, *more, "--limit", "1"))
     lines = (tmp_path / "out" / "towns.predictions.jsonl").read_text().splitlines()
     assert len(lines) == 1 and json.loads(lines[0])["mentions"][1]["entity_id"] == "Q2"
     arguments = options(model, tmp_path, "--mode", "detection", "--decoding", "free", "--limit", "1")
-    arguments[arguments.index("--out") + 1] = str(tmp_path / "free")
+    arguments[arguments.index("--output-dir") + 1] = str(tmp_path / "free")
     main(arguments)
     report = json.loads((tmp_path / "free" / "report.json").read_text())
     assert report["results"]["towns"]["all"]["metrics"]["aligned"]["value"] == 0.0  # a random model writes anything
@@ -86,8 +86,8 @@ def test_data_sets_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--in_domain", "villages"], r"in_domain=\['villages'\] are none of the data sets \['towns', 'people'\]"),
-        (["--model", "org/none", "--fit_threshold"], "model='org/none' is no directory"),
+        (["--in-domain", "villages"], r"in_domain=\['villages'\] are none of the data sets \['towns', 'people'\]"),
+        (["--model", "org/none", "--fit-threshold"], "model='org/none' is no directory"),
         (["--task", "retrieval"], "takes one dataset repository"),
         (["--aliases", "none.json"], "no such alias table"),
     ],
@@ -99,8 +99,8 @@ def test_errors_of_linking_input(model: Path, tmp_path: Path, more: list[str], m
 
 def test_options_of_linking_are_refused_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fit_threshold: for task=entity-linking only, but task=rag"):
-        main(["--data", "x", "--out", str(tmp_path), "--fit_threshold"])
-    with pytest.raises(ValueError, match="stand for more than one data set"):
+        main(["--dataset", "x", "--output-dir", str(tmp_path), "--fit-threshold"])
+    with pytest.raises(ValueError, match="name more than one data set"):
         parse_data_sets(["a/dev.jsonl", "b/dev.jsonl"])
     with pytest.raises(ValueError, match="model=None is no directory of yours"):
-        main(["--task", "entity-linking", "--data", "x.jsonl", "--out", str(tmp_path), "--fit_threshold"])
+        main(["--task", "entity-linking", "--dataset", "x.jsonl", "--output-dir", str(tmp_path), "--fit-threshold"])

@@ -36,7 +36,7 @@ def outputs(capsys: pytest.CaptureFixture[str]) -> list[Any]:
 
 
 def test_texts_from_the_command_line(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["link", *TEXTS, "--model", str(checkpoint), "--json", "--top_k", "2"])
+    main(["link", *TEXTS, "--model", str(checkpoint), "--json", "--top-k", "2"])
     found = outputs(capsys)
     assert [result["text"] for result in found] == TEXTS
     mentions = [(result["text"], mention) for result in found for mention in result["mentions"]]
@@ -64,14 +64,14 @@ def test_texts_from_standard_input(
 
 
 def test_output_for_people(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["link", TEXTS[0], "--model", str(checkpoint), "--threshold", "1.1"])
+    main(["link", TEXTS[0], "--model", str(checkpoint), "--nil-threshold", "1.1"])
     assert "NIL" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:a text was not written to its end")  # a random model does not end by itself
 def test_detection_and_a_page(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "new" / "page.html"
-    options = ["--num_beams", "2", "--html", str(page)]
+    options = ["--num-beams", "2", "--html", str(page)]
     main(["link", *TEXTS, "--model", str(checkpoint), "--json", *options])
     mentions = [mention for result in outputs(capsys) for mention in result["mentions"]]
     shown = page.read_text(encoding="utf-8")
@@ -94,6 +94,15 @@ def test_no_model_is_the_one_that_comes_along(
     assert json.loads(capsys.readouterr().out)["text"] == "Ada Moll lives in Fern Bay."
 
 
-def test_faulty_option(checkpoint: Path) -> None:
-    with pytest.raises(SystemExit, match="onegen-hf link: boundaries='token' must be one of"):
-        main(["link", "a", "--model", str(checkpoint), "--boundaries", "token"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--boundaries", "token"], "argument --boundaries: invalid choice: 'token' (choose from"),
+        (["--top-k", "0"], "top_k=0 must be an integer at least 1"),
+        (["--nil-threshold", "nan"], "nil_threshold=nan must be a finite number"),
+    ],
+)
+def test_faulty_options(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["link", "a", *arguments])
+    assert message in f"{stopped.value.code} {capsys.readouterr().err}"

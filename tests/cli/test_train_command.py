@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def recipe(base_tokenizer: Any, tmp_path: Path) -> Any:
 
     def write(**changes: Any) -> str:
         settings = {
-            "model_name_or_path": str(tmp_path / "base"), "datasets": [str(tmp_path / "data")], "dtype": "float32",
+            "model_name_or_path": str(tmp_path / "base"), "dataset": [str(tmp_path / "data")], "dtype": "float32",
             "output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True,
             "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
             "system_prompt": "Look it up.", "max_inserted_tokens": 40, **changes,
@@ -76,9 +77,33 @@ def test_an_interrupted_run_goes_on(recipe: Any, tmp_path: Path, caplog: pytest.
     options = {"save_strategy": "steps", "save_steps": 1}
     main(["train", "--config", recipe(**options)])
     assert get_last_checkpoint(str(tmp_path / "run")).endswith("checkpoint-2")
-    main(["train", "--config", recipe(**options, max_steps=4)])
-    assert "going on from" in caplog.text
-    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4]
+    shutil.rmtree(tmp_path / "run" / "checkpoint-2")
+    main(["train", "--config", recipe(**options)])
+    assert f"going on from {tmp_path / 'run' / 'checkpoint-1'}" in caplog.text
+    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"learning_rate": 0.05}, "learning_rate=0.05 (there: 5e-05)"),
+        ({"max_steps": 4}, "max_steps=4 (there: 2)"),
+        ({"system_prompt": "Think."}, "system_prompt='Think.' (there: 'Look it up.')"),
+        ({"num_examples": [3]}, "num_examples=[3] (there: None)"),
+        ({"system_prompt": None}, "system_prompt=None (there: 'Look it up.')"),
+    ],
+)
+def test_a_folder_with_other_settings_is_refused_before_anything_is_loaded(
+    recipe: Any, changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"save_strategy": "steps", "save_steps": 1}
+    main(["train", "--config", recipe(**options)])
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr("onegen_hf.training.run.load_for_training", None)
+        main(["train", "--config", recipe(**options, **changes)])
+    assert named in str(stopped.value.code) and "overwrite_output_dir" in str(stopped.value.code)
+    main(["train", "--config", recipe(**options, **changes), "--overwrite_output_dir"])
+    main(["train", "--config", recipe(**options, **changes)])
 
 
 def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(
@@ -93,7 +118,7 @@ def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(
 
 
 def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> None:
-    main(["train", "--config", recipe(), "--max_steps", "1", "--tokens", "self-rag"])
+    main(["train", "--config", recipe(), "--max-steps", "1", "--preset", "self-rag"])
     tokens = json.loads((tmp_path / "run" / "config.json").read_text())["onegen"]["tokens"]
     assert "[Utility:5]" in tokens["generation"]
 
@@ -102,7 +127,7 @@ def test_the_command_line_overrides_the_recipe(recipe: Any, tmp_path: Path) -> N
 def test_the_recipes_name_options_that_there_are(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data, _, args, model = parse(["--config", str(path), "--use_cpu"])
-    assert data.datasets and model.model_name_or_path
+    assert data.dataset and model.model_name_or_path
     assert args.output_dir and args.output_dir.startswith("outputs/")
 
 
@@ -110,10 +135,10 @@ def test_the_recipes_name_options_that_there_are(path: Path, tmp_path: Path, mon
     ("changes", "match"),
     [
         ({"learning_rat": 1.0}, "learning_rat"),
-        ({"tokens": "multihop"}, "multihop"),
+        ({"preset": "multihop"}, "multihop"),
         ({"num_examples": [1, 2]}, "needs one number for each of the 1 datasets"),
         ({"model_name_or_path": None}, "model_name_or_path is missing"),
-        ({"datasets": ["nowhere"]}, "nowhere: no such folder or file here"),
+        ({"dataset": ["nowhere"]}, "nowhere: no such folder or file here"),
         ({"contrastive_loss": "triplet"}, "triplet"),
         ({"train_split": "test"}, "split 'test'"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from onegen_hf import Passage
-from onegen_hf.data.documents import DocumentStore, stable_key
+from onegen_hf.data.documents import Corpus, DocumentStore, stable_key
 
 
 @pytest.mark.parametrize("kind", ["list", "dataset", "passages", "generator", "stream"])
@@ -67,6 +67,18 @@ def test_containers_that_are_iterated_over_in_other_pieces(documents: list[dict[
     with pytest.raises(TypeError, match=r"is a DataFrame, whose columns .* give `datasets.Dataset.from_pandas"):
         DocumentStore(dataset.to_pandas())
     assert DocumentStore(Dataset.from_pandas(dataset.to_pandas())).ids == DocumentStore(dataset).ids
+
+
+def test_ids_of_a_dataset_have_any_name_and_are_text() -> None:
+    assert DocumentStore is Corpus
+    assert Corpus(Dataset.from_dict({"_id": ["a", "b"], "text": ["x", "y"]})).ids == ["a", "b"]
+    assert Corpus(Dataset.from_dict({"docid": [7, 8], "contents": ["x", "y"]})).ids == ["7", "8"]
+    holes = Corpus(Dataset.from_dict({"id": ["a", None], "text": ["x", "y"], "title": [None, "T"]}))
+    assert holes.ids == ["a", "1"] == [passage.id for passage in holes] and holes[0].title == ""
+    with pytest.raises(ValueError, match="though 'page_key' looks like one"):
+        Corpus(Dataset.from_dict({"page_key": ["a"], "text": ["x"]}))
+    with pytest.raises(ValueError, match="'None'|no text"):
+        Corpus(Dataset.from_dict({"id": [None], "text": [None]}))
 
 
 def test_bad_corpora() -> None:

@@ -28,6 +28,13 @@ def ids_of(tokenizer: Any, text: str) -> list[int]:
         ({"id": "a", "title": "T", "sentences": ["A.", "B."]}, Passage("a", "T", "A. B.", ("A.", "B."))),
         ({"id": "a", "title": "T", "text": ""}, Passage("a", "T", "")),
         (FILM, FILM),
+        ({"_id": "MED-10", "title": "T", "text": "x", "metadata": {}}, Passage("MED-10", "T", "x")),
+        ({"docid": 7, "contents": "x"}, Passage("7", "", "x")),
+        ({"docID": "a", "Title": 1984, "Passage": "x"}, Passage("a", "1984", "x")),
+        ({"id": None, "title": None, "text": 1984}, Passage("7", "", "1984")),
+        ({"id": "007", "title": float("nan"), "text": "None"}, Passage("007", "", "None")),
+        ({"id": "a", "sentences": '["A.", "B."]'}, Passage("a", "", "A. B.", ("A.", "B."))),
+        ({"id": "a", "sentences": [1, "B."], "text": "C."}, Passage("a", "", "1 B.", ("1", "B."))),
     ],
 )
 def test_from_record(record: Any, expected: Passage) -> None:
@@ -36,10 +43,40 @@ def test_from_record(record: Any, expected: Passage) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [{"id": "a", "body": "x"}, {"id": "a", "text": " "}, {"id": "a", "sentences": []}, {"id": "a", "text": 3}],
+    [{"id": "a", "words": "x"}, {"id": "a", "text": " "}, {"id": "a", "sentences": []}, {"id": "a", "text": None}],
 )
 def test_from_record_without_text(record: Any) -> None:
     with pytest.raises(ValueError, match=r"passage 7 \(id 'a'\) has no text: give it 'text' \(str\) or 'sentences'"):
+        Passage.from_record(record, 7)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"id": "a", "sentences": "abc def"}, "`sentences` must be a list of texts, got 'abc def'; use `text`"),
+        ({"id": "a", "sentences": [None, "x"]}, r"`sentences` holds an empty entry \(null\)"),
+        ({"id": "a", "sentences": [["x"]]}, r"the sentence 0 must be text, got \['x'\]"),
+        ({"id": "a", "title": ["t"], "text": "x"}, r"the title must be text, got \['t'\]"),
+        ({"id": "a", "text": {"a": 1}}, "the text must be text, got {'a': 1}"),
+        ({"id": "a", "text": b"x"}, "the text must be text, got b'x'"),
+        ({"id": True, "text": "x"}, "the id must be text, got True"),
+        ({"id": "a", "text": "half \ud800"}, "the text holds half of a surrogate pair at 5"),
+        (
+            {"identifier": "x", "text": "y"},
+            r"no column 'id' among \['identifier', 'text'\], though 'identifier' looks",
+        ),
+        ({"wikidataId": "x", "text": "y"}, "though 'wikidataId' looks like one; rename it to 'id'"),
+        ("half \ud800", "the text holds half of a surrogate pair at 5"),
+    ],
+)
+def test_from_record_of_what_is_no_passage(record: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^passage 7 \(id .*\): .*{message}"):
+        Passage.from_record(record, 7)
+
+
+@pytest.mark.parametrize("record", [5, None, ["x"]])
+def test_from_record_of_another_type(record: Any) -> None:
+    with pytest.raises(TypeError, match="^passage 7 is a .* Give a mapping with 'id', 'title' and 'text'"):
         Passage.from_record(record, 7)
 
 

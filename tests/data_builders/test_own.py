@@ -89,7 +89,7 @@ def test_documents_without_title_and_id_are_numbered(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"answer": "x"}, r"no column 'question or query .* name it with `question_column`"),
-        ({"question": 3, "answer": "x"}, "the question must be text"),
+        ({"question": ["?"], "answer": "x"}, "the question must be text"),
         ({"question": "?", "answer": {"a": 1}}, "the answer must be a text or a list of texts"),
         ({"question": "?", "answer": "x", "passage_ids": ["y"]}, "no document has the id or title 'y'"),
         ({"question": "? [RQ]", "answer": "x", "passage_ids": ["b"]}, "contains one of"),

@@ -20,6 +20,8 @@ from onegen_hf import OneGenRagPipeline, PassageIndex
 from onegen_hf.evaluation import GoldPassageDecoder, evaluate_rag
 from onegen_hf.generation import Hit, OnePassDecoder
 
+pytestmark = pytest.mark.xdist_group("evaluation")
+
 FILES = ["answers.jsonl", "answers_gold_passages.jsonl", "model-index.yaml", "report.json", "settings.json"]
 OPTIONS: dict[str, Any] = {
     "max_new_tokens": 48, "batch_size": 1, "gold_passages": True, "dataset": "two_questions", "show_progress": False,
@@ -147,7 +149,7 @@ from onegen_hf.modeling import load_tokenizer
 from onegen_hf.evaluation.runs.results_file import ResultsFile
 from onegen_hf.evaluation.runs.run_directory import RunDirectory
 
-checkpoint, killed, whole, batch_size = *sys.argv[1:4], int(sys.argv[4])
+checkpoint, root = sys.argv[1:3]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 append, claim, write = ResultsFile.append, RunDirectory._claim, RunDirectory.write
 calls = 0
@@ -186,45 +188,54 @@ POINTS = [
     (ResultsFile, "append", in_the_second_block), (RunDirectory, "write", between_the_two_reports),
 ]
 
-def evaluate(out):
+def evaluate(out, batch_size):
     model = OneGenForCausalLM.from_pretrained(checkpoint)
     index = PassageIndex.load(checkpoint + "/index")
     rag = OneGenRagPipeline(model=model, tokenizer=load_tokenizer(checkpoint), index=index)
     module.evaluate_rag(rag, evaluation_setup.rows(), out, max_new_tokens=48, batch_size=batch_size,
                         gold_passages=True, dataset="two_questions", show_progress=False)
 
-def in_a_child(out, owner=None, name=None, hook=None):
+def in_a_child(out, batch_size, owner=None, name=None, hook=None):
     pid = os.fork()  # before any forward: no thread is lost
     if pid == 0:
         if owner is not None:
             setattr(owner, name, hook)
-        evaluate(out)
+        evaluate(out, batch_size)
         os._exit(0)
     status = os.waitpid(pid, 0)[1]
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
 
-for owner, name, hook in POINTS:
-    assert in_a_child(killed, owner, name, hook) == signal.SIGKILL, hook.__name__
-    print(hook.__name__)
-sys.exit(in_a_child(killed) or in_a_child(whole))
+for batch_size in map(int, sys.argv[3:]):
+    killed = f"{root}/killed-{batch_size}"
+    for owner, name, hook in POINTS:
+        assert in_a_child(killed, batch_size, owner, name, hook) == signal.SIGKILL, hook.__name__
+        print(hook.__name__)
+    assert in_a_child(killed, batch_size) == in_a_child(f"{root}/whole-{batch_size}", batch_size) == 0
 """
+BATCH_SIZES = [1, 2]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_killed_at_any_point_it_ends_with_the_same_bytes(tmp_path: Path, batch_size: int) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+@pytest.fixture(scope="module")
+def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a killed and of an uninterrupted evaluation for each batch size, made by one process."""
+    root = tmp_path_factory.mktemp("killed")
     paths = [str(Path(evaluation_setup.__file__).parents[1]), *sys.path]
     # One thread, and the uninterrupted run beside the killed ones: scores differ in the last bit between a process of
     # one thread and one of two.
     ran = subprocess.run(
-        [sys.executable, "-c", KILLED, str(evaluation_setup.checkpoint()), str(killed), str(whole), str(batch_size)],
+        [sys.executable, "-c", KILLED, str(evaluation_setup.checkpoint()), str(root), *map(str, BATCH_SIZES)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.count("\n") == 6
-    assert contents(killed) == contents(whole)
+    assert ran.stdout.count("\n") == 6 * len(BATCH_SIZES)
+    return root
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_killed_at_any_point_it_ends_with_the_same_bytes(killed_runs: Path, batch_size: int) -> None:
+    assert contents(killed_runs / f"killed-{batch_size}") == contents(killed_runs / f"whole-{batch_size}")
 
 
 @pytest.mark.parametrize(

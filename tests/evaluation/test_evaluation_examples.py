@@ -8,7 +8,7 @@ import pytest
 from support.sample_corpus import DOCUMENTS, EXAMPLES
 
 from onegen_hf import OneGenConfig
-from onegen_hf.data.chat_rendering import render_prompt
+from onegen_hf.data.prompts import prompt_ids
 from onegen_hf.evaluation.examples import EvaluationExample, read_examples
 
 IDS = [document["id"] for document in DOCUMENTS]
@@ -64,20 +64,21 @@ def example(messages: list[dict[str, str]], question: str = "") -> EvaluationExa
 
 def test_the_prompt_is_what_stands_before_the_answer(tokenizer: Any) -> None:
     user, assistant = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Fern Bay"}
-    plain = render_prompt("Where?", tokenizer, OneGenConfig())
-    assert example([user, assistant], "Another?").prompt(tokenizer, OneGenConfig()) == plain
-    assert example([user], "Another?").prompt(tokenizer, OneGenConfig()) == plain
-    assert example([], "Where?").prompt(tokenizer, OneGenConfig()) == plain
+    plain = prompt_ids(tokenizer, OneGenConfig(), "Where?")
+    assert example([user, assistant], "Another?").prompt_ids(tokenizer, OneGenConfig()) == plain
+    assert example([user], "Another?").prompt_ids(tokenizer, OneGenConfig()) == plain
+    assert example([], "Where?").prompt_ids(tokenizer, OneGenConfig()) == plain
     system = {"role": "system", "content": "Be brief."}
-    assert "Be brief." in example([system, user, assistant]).prompt(tokenizer, OneGenConfig(system_prompt="Be long."))
+    ids = example([system, user, assistant]).prompt_ids(tokenizer, OneGenConfig(system_prompt="Be long."))
+    assert "Be brief." in tokenizer.decode(ids)
 
 
 def test_prompts_that_are_not_clear(tokenizer: Any) -> None:
     turn = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Fern Bay"}]
     with pytest.raises(ValueError, match="'x' has 2 assistant turns"):
-        example([*turn, *turn]).prompt(tokenizer, OneGenConfig())
+        example([*turn, *turn]).prompt_ids(tokenizer, OneGenConfig())
     with pytest.raises(ValueError, match="neither messages nor a question"):
-        example([], " ").prompt(tokenizer, OneGenConfig())
+        example([], " ").prompt_ids(tokenizer, OneGenConfig())
 
 
 def test_query_tokens_inside_a_paragraph_do_not_count() -> None:

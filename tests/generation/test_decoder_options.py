@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from onegen_hf.generation import Hit, OnePassDecoder
+from onegen_hf.generation.arguments import HARMLESS_IN_A_CHECKPOINT, HONOURED, check_supported
 from onegen_hf.modeling.outputs import CACHE
 
 
@@ -239,6 +240,16 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
     ]:
         with pytest.raises(ValueError, match=match):
             llama.run(PROMPTS[:1], **options)
+    for options, match in [
+        (dict(cache_implementation="static"), "cache_implementation='static' is not supported by one-pass decoding"),
+        (dict(penalty_alpha=0.6, top_k=4), "penalty_alpha=0.6 is not supported"),
+        (dict(prefill_chunk_size=4), "prefill_chunk_size=4 is not supported"),
+        (dict(num_beam_groups=2), "num_beam"),
+        (dict(assistant_model=llama.model), "assistant_model is not supported by OnePassDecoder"),
+        (dict(negative_prompt_ids=torch.tensor([[5]])), "negative_prompt_ids is not supported"),
+    ]:
+        with pytest.raises((ValueError, RuntimeError), match=match):
+            llama.run(PROMPTS[:1], **options)
     with pytest.raises(ValueError, match="only one prompt at a time"):
         llama.run(PROMPTS, streamer=Recorder())
     with pytest.raises(ValueError, match="k=0 must be at least 1"):
@@ -247,6 +258,55 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, max_hops=-1)
     with pytest.raises(ValueError, match="max_rows=0 must be at least 1"):
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, max_rows=0)
+
+
+def test_every_setting_of_transformers_is_honoured_or_refused(llama: Setup) -> None:
+    """With an odd value for each setting that transformers has now or later: none is passed over in silence."""
+    known = HONOURED | HARMLESS_IN_A_CHECKPOINT | REFUSED_BY_TRANSFORMERS
+    names = {name for name in GenerationConfig().to_dict() if not name.startswith("_")}
+    prepared = llama.model._prepare_generation_config(None)[0]
+    for name in sorted(names - HONOURED - REFUSED_BY_TRANSFORMERS):
+        config = copy.deepcopy(prepared)
+        setattr(config, name, 7)
+        with pytest.raises(ValueError, match=f"{name}=7"):
+            check_supported(llama.model, config, {}, None, 1)
+    assert known <= names | {"stop_strings", "is_assistant", "diversity_penalty"}
+
+
+REFUSED_BY_TRANSFORMERS = frozenset({"continuous_batching_config", "dola_layers", "constraints", "force_words_ids"})
+
+
+def test_settings_of_the_checkpoint_that_change_no_result(llama: Setup) -> None:
+    setup = copy.copy(llama)
+    setup.model = copy.deepcopy(llama.model)
+    setup.model.generation_config.cache_implementation = "hybrid"
+    setup.model.generation_config.use_cache = False  # as a training with activation checkpointing leaves it
+    assert setup.run(PROMPTS[:1]).rows[0].ids == llama.run(PROMPTS[:1]).rows[0].ids
+    setup.model.generation_config.penalty_alpha = 0.5
+    with pytest.raises(ValueError, match="penalty_alpha=0.5 in the checkpoint's generation_config.json"):
+        setup.run(PROMPTS[:1])
+
+
+def test_stop_strings(llama: Setup) -> None:
+    whole = llama.run(PROMPTS[:1], hops=0, max_new_tokens=14).rows[0]
+    written = llama.tokenizer.decode(whole.ids[whole.usage.prompt_tokens :])
+    stop = next(c for c in written[3:] if c.isascii() and c.isalpha())
+    for options in (
+        dict(stop_strings=stop),
+        dict(generation_config=GenerationConfig(stop_strings=[stop], eos_token_id=3)),
+    ):
+        row = llama.run(PROMPTS[:1], hops=0, max_new_tokens=14, **options).rows[0]
+        text = llama.tokenizer.decode(row.ids[row.usage.prompt_tokens :])
+        assert row.stop_reason == "stopping_criteria" and stop in text and written.startswith(text)
+        assert len(row.ids) < len(whole.ids)
+
+
+def test_several_sequences_for_each_prompt(llama: Setup) -> None:
+    torch.manual_seed(3)
+    rows = llama.run(PROMPTS[:2], do_sample=True, num_return_sequences=3).rows
+    prompts = [llama.ids(prompt) for prompt in PROMPTS[:2] for _ in range(3)]
+    assert [row.ids[: row.usage.prompt_tokens] for row in rows] == prompts
+    assert len({tuple(row.ids) for row in rows}) > 2
 
 
 def test_a_model_without_embeddings_is_refused(llama: Setup) -> None:

@@ -20,10 +20,10 @@ from onegen_hf.generation.memory import PackedMemory, SequentialMemory
 def test_packed_rows(setup_for: Any, architecture: str) -> None:
     model = copy.deepcopy(setup_for(architecture).model).to("meta")
     memory = PackedMemory(model, [0, 1, 2])
-    prompts = memory.feed([0, 1, 2], [[5, 6, 7], [8], [9, 5]])
-    steps = memory.feed([0, 1, 2], [[5], [6], [7]])
-    memory.hold([2, 0])
-    mixed = memory.feed([2, 0], [[5, 6, 7], [8]], [[0], []], [1, 0])
+    prompts = memory.append([0, 1, 2], [[5, 6, 7], [8], [9, 5]])
+    steps = memory.append([0, 1, 2], [[5], [6], [7]])
+    memory.retain([2, 0])
+    mixed = memory.append([2, 0], [[5, 6, 7], [8]], [[0], []], [1, 0])
     for output, rows in ((prompts, 3), (steps, 3), (mixed, 2)):
         assert output.logits.shape[0] == output.hidden.shape[0] == rows
         for part in (output.logits, output.hidden, *output.states, *output.drafted):
@@ -36,7 +36,7 @@ def test_row_by_row(setup_for: Any) -> None:
     model = copy.deepcopy(setup_for("llama_tied").model).to("meta")
     model.set_attn_implementation("eager")  # the mask of sdpa depends on values
     memory = SequentialMemory(model, [0, 1])
-    output = memory.feed([0, 1], [[5, 6], [7]], [[0], []])
+    output = memory.append([0, 1], [[5, 6], [7]], [[0], []])
     assert output.logits.device.type == output.hidden.device.type == "meta"
 
 

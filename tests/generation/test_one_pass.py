@@ -101,11 +101,11 @@ def test_a_waiting_row_takes_the_place_of_one_that_ended(
     held: list[list[int]] = []
 
     class Recorded(memory):
-        def hold(self, rows: list[int]) -> None:
+        def retain(self, rows: list[int]) -> None:
             held.append(rows)
-            super().hold(rows)
+            super().retain(rows)
 
-    monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", Recorded)
+    monkeypatch.setattr("onegen_hf.generation.loop.memory_for", Recorded)
     prompts = [*PROMPTS, *PROMPTS[::-1]]
     for prompt, row in zip(prompts, llama.run(prompts, max_rows=2).rows, strict=True):
         assert row.ids == llama.run([prompt]).rows[0].ids
@@ -130,7 +130,7 @@ def test_row_by_row_for_models_that_cannot_mix_lengths(
 ) -> None:
     setup = setup_for(architecture)
     together = setup.run(PROMPTS).rows
-    monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", SequentialMemory)
+    monkeypatch.setattr("onegen_hf.generation.loop.memory_for", SequentialMemory)
     for one, other in zip(together, setup.run(PROMPTS).rows, strict=True):
         assert one.ids == other.ids
         assert one.usage.forwarded_tokens == other.usage.forwarded_tokens

@@ -144,7 +144,7 @@ def test_processors_see_every_token(llama: Setup) -> None:
 
 def test_states_that_cannot_be_taken_back_are_not_drafted_for(llama: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = llama.run(PROMPTS).rows
-    monkeypatch.setattr("onegen_hf.generation.decoder.memory_for", SequentialMemory)
+    monkeypatch.setattr("onegen_hf.generation.loop.memory_for", SequentialMemory)
     for one, other in zip(llama.run(PROMPTS, prompt_lookup_num_tokens=12).rows, plain, strict=True):
         assert_same_row(one, other)
         assert one.usage.rejected_tokens == 0

@@ -17,8 +17,8 @@ from support.loopback import LoopbackHub
 from support.tiny_models import tiny_backbone
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex
-from onegen_hf.cli import push
 from onegen_hf.cli.main import main
+from onegen_hf.hub.commit import Upload
 from onegen_hf.hub.origin import Origin
 from onegen_hf.modeling import adapters
 from onegen_hf.modeling.adapters import is_adapter, save_adapter
@@ -111,7 +111,7 @@ def test_pushed_merged(
         pushed.append((model, upload.files))
         return SimpleNamespace(commit_url="a-commit")
 
-    monkeypatch.setattr(push.Upload, "push", send)
+    monkeypatch.setattr(Upload, "push", send)
     main(["push", "model", str(adapter), "org/merged", "--merge"])
     assert capsys.readouterr().out.endswith("a-commit\n")
     model, files = pushed[0]

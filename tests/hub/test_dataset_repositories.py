@@ -80,7 +80,7 @@ def test_the_card_tells_the_build(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
-    main(["build", "facts", "--out", str(tmp_path), "--train_size", "20", "--dev_size", "5"])
+    main(["build", "facts", "--output-dir", str(tmp_path), "--train-size", "20", "--dev-size", "5"])
     text = (tmp_path / "README.md").read_text()
     assert not [part for part in ("## Licence", "## How it was made", "license:", "None") if part in text]
 

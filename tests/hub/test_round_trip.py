@@ -50,6 +50,7 @@ print(json.dumps({"remote": remote, "imported": imported, "given": given, "passa
 """
 
 
+@pytest.mark.slow
 def test_model_and_index_four_ways(hub: LoopbackHub, checkpoint: Path, tmp_path: Path) -> None:
     expected = answers(checkpoint)
     pushes = [

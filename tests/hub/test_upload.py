@@ -132,7 +132,7 @@ def test_a_report_of_another_model_is_refused(saved: Path, tokenizer: Any, tmp_p
     _change(saved / "config.json", lambda c: c["onegen"].update(default_index="org/index"))
     check_reports(saved, [report])
     _change(saved / "config.json", lambda c: c["onegen"].update(answer_prefix="So:"))
-    with pytest.raises(ValueError, match="report is of another model than .*saved: onegen.answer_prefix differ"):
+    with pytest.raises(ValueError, match="belongs to another model than .*saved: onegen.answer_prefix differ"):
         check_reports(saved, [report])
     # One weight, by the smallest step there is.
     model = OneGenForCausalLM.from_pretrained(saved, dtype=torch.float32)
@@ -148,7 +148,7 @@ def test_a_report_of_another_model_is_refused(saved: Path, tokenizer: Any, tmp_p
 def test_a_report_that_names_no_weights_is_refused(saved: Path, tmp_path: Path) -> None:
     report = write_report(saved, tmp_path / "report")
     _change(tmp_path / "report/report.json", lambda content: content["settings"].pop("model"))
-    with pytest.raises(ValueError, match="does not say which weights"):
+    with pytest.raises(ValueError, match="does not record which weights"):
         check_reports(saved, [report])
 
 
@@ -166,9 +166,9 @@ def test_index(saved: Path) -> None:
 
 def test_index_of_an_unnamed_model(saved: Path) -> None:
     _change(saved / "index/index.json", lambda content: content.update(model_id=str(saved), revision=None))
-    assert "queries of `saved` and no other" in str(index_upload(saved / "index", "o/t").card)
+    assert "queries of `saved` only" in str(index_upload(saved / "index", "o/t").card)
     _change(saved / "index/index.json", lambda content: content.update(model_id=None))
-    assert "queries of the model that made it and no other" in str(index_upload(saved / "index", "o/t").card)
+    assert "queries of the model that made it only" in str(index_upload(saved / "index", "o/t").card)
 
 
 def test_dataset(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.index_fixtures import make_corpus, make_model, make_tokenizer
 
 from onegen_hf.index import PassageIndex
-from onegen_hf.index.backends.faiss import import_faiss
+from onegen_hf.index.backends.faiss_installation import import_faiss
 from onegen_hf.index.checksum import BLOCK, MOST_BLOCKS, sampled_sha256
 
 

@@ -34,7 +34,7 @@ def test_what_is_not_given(origin: Any, given: Any, expected: Any, tmp_path: Pat
     names = {"model_id": model_id and model_id.format(here=tmp_path), "revision": revision}
     built = PassageIndex.build(model, tokenizer, make_corpus(3), show_progress=False, **names)
     assert (built.model_id, built.revision) == expected
-    vectors = built._faiss.reconstruct_n(0, 3)
+    vectors = built.backend.index.reconstruct_n(0, 3)
     built = PassageIndex.from_embeddings(vectors, make_corpus(3), model, tokenizer, **names)
     assert (built.model_id, built.revision) == expected
 
@@ -57,6 +57,6 @@ def test_the_command_tells_no_path(tmp_path: Path) -> None:
     rows = [{"id": p.id, "title": p.title, "text": p.text} for p in make_corpus(3)]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     corpus, out = str(tmp_path / "corpus.jsonl"), tmp_path / "index"
-    main(["index", "--corpus", corpus, "--output_dir", str(out), "--model", str(tmp_path / "films-model")])
+    main(["index", "--passages", corpus, "--output-dir", str(out), "--model", str(tmp_path / "films-model")])
     assert json.loads((out / "index.json").read_text())["model_id"] == "films-model"
     assert str(tmp_path) not in (out / "index.json").read_text()

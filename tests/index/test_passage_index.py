@@ -12,7 +12,9 @@ from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.index import ModelFingerprint, PassageIndex
-from onegen_hf.index.backends.faiss import build_faiss, import_faiss, read_faiss
+from onegen_hf.index.backends.faiss import FaissBackend, build_faiss
+from onegen_hf.index.backends.faiss_installation import import_faiss
+from onegen_hf.index.backends.faiss_reading import read_faiss
 from onegen_hf.index.encode import as_document_store, encode_passages
 
 
@@ -79,8 +81,8 @@ def test_no_query(index: PassageIndex) -> None:
         (queries(1)[0], 1, r"shape \(32,\), expected \(n, 32\)"),
         (np.full((2, HIDDEN), np.nan, np.float32), 1, "queries.*NaN"),
         (np.full((2, HIDDEN), np.inf, np.float32), 1, "queries.*infinite"),
-        (queries(1), 0, "k=0 must be at least 1"),
-        (queries(1), -3, "k=-3 must be at least 1"),
+        (queries(1), 0, "k=0 must be an integer at least 1"),
+        (queries(1), -3, "k=-3 must be an integer at least 1"),
     ],
     ids=["dimension", "one axis", "nan", "infinite", "zero", "negative"],
 )
@@ -125,13 +127,12 @@ def test_build_refuses(model: Any, tokenizer: Any) -> None:
         PassageIndex.build(model, tokenizer, make_corpus(2) * 2, show_progress=False)
     with pytest.raises(TypeError, match="not a OneGenForCausalLM"):
         PassageIndex.build(torch.nn.Linear(1, 1), tokenizer, make_corpus(2), show_progress=False)
-    with pytest.raises(ValueError, match="do not go with a FAISS index of 3 rows"):
-        PassageIndex(
-            make_corpus(2), build_faiss(queries(3), "Flat"), np.ones(2), ModelFingerprint.of(model, tokenizer)
-        )
-    with pytest.raises(ValueError, match="dimension 16 and the fingerprint of its model 32"):
-        faiss_index = build_faiss(queries(2, 16), "Flat")
-        PassageIndex(make_corpus(2), faiss_index, np.ones(2), ModelFingerprint.of(model, tokenizer))
+    with pytest.raises(ValueError, match="do not go with 3 vectors"):
+        vectors = FaissBackend.of(build_faiss(queries(3), "Flat"))
+        PassageIndex(make_corpus(2), vectors, np.ones(2), ModelFingerprint.of(model, tokenizer))
+    with pytest.raises(ValueError, match="dimension 16 and the fingerprint of their model 32"):
+        vectors = FaissBackend.of(build_faiss(queries(2, 16), "Flat"))
+        PassageIndex(make_corpus(2), vectors, np.ones(2), ModelFingerprint.of(model, tokenizer))
 
 
 # One embedding per sentence.
@@ -167,7 +168,7 @@ def test_many_rows_of_one_passage_are_fetched_past(tokenizer: Any) -> None:
     corpus = [Passage("a", "", "x"), Passage("b", "", "y"), Passage("c", "", "z")]
     rows = np.stack([near] * 60 + [0.6 * near + 0.8 * far, far])
     fingerprint = ModelFingerprint.of(model, tokenizer)
-    index = PassageIndex(corpus, build_faiss(rows, "Flat"), np.asarray([60, 1, 1]), fingerprint)
+    index = PassageIndex(corpus, FaissBackend.of(build_faiss(rows, "Flat")), np.asarray([60, 1, 1]), fingerprint)
     scores, found = index.search(near[None], 2)
     assert [index[row].id for row in found[0]] == ["a", "b"]
     np.testing.assert_allclose(scores, [[1.0, 0.6]], atol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
 
 from onegen_hf.index import ModelFingerprint, PassageIndex
-from onegen_hf.index.backends.faiss import build_faiss
+from onegen_hf.index.backends.faiss import FaissBackend, build_faiss
 
 NUMBER = 80
 
@@ -24,9 +24,8 @@ def fingerprint() -> ModelFingerprint:
 def build(fingerprint: ModelFingerprint, factory: str) -> PassageIndex:
     vectors = np.random.default_rng(0).normal(size=(NUMBER, HIDDEN)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return PassageIndex(
-        make_corpus(NUMBER), build_faiss(vectors, factory), np.ones(NUMBER, np.int64), fingerprint, factory
-    )
+    backend = FaissBackend.of(build_faiss(vectors, factory), factory)
+    return PassageIndex(make_corpus(NUMBER), backend, np.ones(NUMBER, np.int64), fingerprint)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 from onegen_hf import Passage
 from onegen_hf.index import PassageIndex
 from onegen_hf.index.backends import faiss_rearrange as rearrange
-from onegen_hf.index.backends.faiss import build_faiss, try_inverted_lists
+from onegen_hf.index.backends.faiss import FaissBackend, build_faiss, try_inverted_lists
 
 FACTORIES = ["Flat", "SQ8", "HNSW16", "IVF2,Flat", "IVF2,SQ8", "PCA16,L2norm,Flat", "IVF2,SQ4,RFlat"]
 
@@ -87,14 +87,16 @@ def test_every_kind_of_index(tokenizer: Any, tmp_path: Path, factory: str) -> No
     fresh = build(tokenizer, after)
     index.update(make_model(tokenizer), tokenizer, given, show_progress=False).remove(removed)
     trained = build(tokenizer, make_corpus(16), factory)
-    vectors = fresh._faiss.reconstruct_n(0, fresh.num_rows)
-    trained._faiss.reset()
-    trained._faiss.add(vectors)
-    for faiss_index in (index._faiss, trained._faiss):
+    vectors = fresh.backend.index.reconstruct_n(0, fresh.num_rows)
+    trained.backend.index.reset()
+    trained.backend.index.add(vectors)
+    for faiss_index in (index.backend.index, trained.backend.index):
         if (lists := try_inverted_lists(faiss_index)) is not None:
             lists.nprobe = lists.nlist
     scores, rows = index.search(queries(), 5)
-    expected, expected_rows = trained._faiss.search(queries() / np.linalg.norm(queries(), axis=1, keepdims=True), 5)
+    expected, expected_rows = trained.backend.index.search(
+        queries() / np.linalg.norm(queries(), axis=1, keepdims=True), 5
+    )
     # Rounding in the encoder's batches can tip a component into the next of the quantizer's steps.
     np.testing.assert_allclose(scores, expected, atol=5e-3 if "SQ" in factory else 1e-5)
     assert (rows == expected_rows).mean() > (0.9 if "SQ" in factory else 0.97)
@@ -202,8 +204,8 @@ def test_another_model_may_not_update(tokenizer: Any) -> None:
 
 def test_an_index_that_cannot_change_says_so(tokenizer: Any) -> None:
     fingerprint = build(tokenizer, make_corpus(1)).fingerprint
-    faiss_index = build_faiss(queries(40), "PQ8x4fs")
-    index = PassageIndex(make_corpus(40), faiss_index, np.ones(40, np.int64), fingerprint)
+    backend = FaissBackend.of(build_faiss(queries(40), "PQ8x4fs"), "PQ8x4fs")
+    index = PassageIndex(make_corpus(40), backend, np.ones(40, np.int64), fingerprint)
     with pytest.raises(ValueError, match="IndexPQFastScan can't be updated.*Build it again"):
         index.remove(["p1"])
     assert len(index) == 40
@@ -212,7 +214,7 @@ def test_an_index_that_cannot_change_says_so(tokenizer: Any) -> None:
 def test_search_parameters_survive(tokenizer: Any) -> None:
     index = build(tokenizer, make_corpus(16), "IVF4,Flat")
     index.set_search_parameters(nprobe=3)
-    assert try_inverted_lists(index.remove(["p2"])._faiss).nprobe == 3
+    assert try_inverted_lists(index.remove(["p2"]).backend.index).nprobe == 3
 
 
 def test_failed_save_keeps_the_old_index(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

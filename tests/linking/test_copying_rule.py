@@ -40,8 +40,8 @@ def markup(request: pytest.FixtureRequest, base_tokenizer: Any) -> MentionMarkup
 def run(rule: CopyRule, choose: Any) -> list[int]:
     ids: list[int] = []
     while not rule.done:
-        ids.append(choose(rule.legal()))
-        rule.take(ids[-1])
+        ids.append(choose(rule.allowed_tokens()))
+        rule.advance(ids[-1])
     return ids
 
 
@@ -98,8 +98,8 @@ def test_ids_are_those_of_training(markup: MentionMarkup, text: str, spans: list
     assert markup.annotate(text, spans).ids == expected
     rule = CopyRule(markup, text, END, "character")
     for token in expected:
-        rule.take(token)
-    assert rule.legal() == [END]
+        rule.advance(token)
+    assert rule.allowed_tokens() == [END]
     assert rule.spans == spans
 
 
@@ -110,7 +110,7 @@ def test_every_annotation_at_boundaries_is_reached(markup: MentionMarkup) -> Non
         for end in (end for end in boundaries.ends if end > start):
             rule = CopyRule(markup, text, END)
             for token in markup.annotate(text, [(start, end)]).ids:
-                rule.take(token)
+                rule.advance(token)
             assert rule.spans == [(start, end)]
 
 
@@ -119,35 +119,35 @@ def test_a_mention_may_begin_in_a_long_text_anywhere(markup: MentionMarkup) -> N
     for span in ((0, 3), (34 * 5 + 13, 34 * 5 + 16), (34 * 11 + 24, 34 * 11 + 28)):
         rule = CopyRule(markup, text, END)
         for token in [*markup.annotate(text, [span]).ids, END]:
-            rule.take(token)
+            rule.advance(token)
         assert rule.done
         assert rule.spans == [span]
 
 
 def test_what_is_forced_after_a_mention(markup: MentionMarkup) -> None:
     rule = CopyRule(markup, "Ada", END)
-    assert markup.open in rule.legal()
-    assert END not in rule.legal()
-    rule.take(markup.open)
-    assert markup.close not in rule.legal()
-    while rule.legal() != [markup.close]:
-        rule.take(rule.legal()[0])
+    assert markup.open in rule.allowed_tokens()
+    assert END not in rule.allowed_tokens()
+    rule.advance(markup.open)
+    assert markup.close not in rule.allowed_tokens()
+    while rule.allowed_tokens() != [markup.close]:
+        rule.advance(rule.allowed_tokens()[0])
     for token in (markup.close, markup.query, markup.continuation, END):
-        assert rule.legal() == [token]
-        rule.take(token)
+        assert rule.allowed_tokens() == [token]
+        rule.advance(token)
     assert rule.done
-    assert rule.legal() == []
+    assert rule.allowed_tokens() == []
 
 
 def test_an_illegal_token(markup: MentionMarkup) -> None:
     with pytest.raises(ValueError, match="is not legal here"):
-        CopyRule(markup, "Ada", END).take(markup.close)
+        CopyRule(markup, "Ada", END).advance(markup.close)
 
 
 def test_no_room_for_a_mention(markup: MentionMarkup) -> None:
     rule = CopyRule(markup, "Ada met Ben", END)
     while not rule.done:
-        rule.take(rule.legal(may_open=False)[0])
+        rule.advance(rule.allowed_tokens(may_open=False)[0])
     assert rule.spans == []
 
 

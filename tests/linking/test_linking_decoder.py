@@ -100,10 +100,10 @@ def test_greedy_choice_is_the_best_legal_token(setup: LinkingSetup) -> None:
     logits = setup.model(input_ids=torch.tensor([row.ids])).logits[0]
     rule = CopyRule(setup.markup, TEXTS[0], setup.tokenizer.eos_token_id)
     for position in range(row.usage.prompt_tokens, len(row.ids)):
-        legal = rule.legal()
+        legal = rule.allowed_tokens()
         best = legal[int(logits[position - 1, legal].argmax())]
         assert row.ids[position] == best
-        rule.take(best)
+        rule.advance(best)
 
 
 def test_sampling_aligns_and_varies(setup: LinkingSetup) -> None:
@@ -215,7 +215,7 @@ def test_states_at_further_positions(setup: LinkingSetup, memory: Any) -> None:
     rows = memory(setup.model, [0, 1, 2])
     fed: list[list[int]] = [[], [], []]
     for own_chunks, positions in zip(chunks, wanted, strict=True):
-        output = rows.feed([2, 0, 1], own_chunks, positions)
+        output = rows.append([2, 0, 1], own_chunks, positions)
         for place, row in enumerate([2, 0, 1]):
             begin = len(fed[row])
             fed[row] += own_chunks[place]

@@ -96,10 +96,10 @@ def log_probability(setup: LinkingSetup, text: str, ids: list[int]) -> float:
     rule = CopyRule(setup.markup, text, setup.tokenizer.eos_token_id)
     total = 0.0
     for number, token in enumerate(ids):
-        legal = rule.legal()
+        legal = rule.allowed_tokens()
         scores = logits[len(prompt) + number - 1, legal].log_softmax(dim=0)
         total += float(scores[legal.index(token)])
-        rule.take(token)
+        rule.advance(token)
     return total
 
 

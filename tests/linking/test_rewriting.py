@@ -143,11 +143,11 @@ def test_nothing_but_the_continuation_is_forced(setup: LinkingSetup) -> None:
     assert rows[0].ids == plain[0].tolist()
     assert setup.markup.query not in rows[0].ids[rows[0].usage.prompt_tokens :]
     rule = RewriteRule(setup.markup, TEXT, [setup.tokenizer.eos_token_id])
-    assert rule.legal() is None
-    rule.take(setup.markup.query)
-    assert rule.legal() == [setup.markup.continuation]
-    rule.take(setup.markup.continuation)
-    assert rule.legal() is None
+    assert rule.allowed_tokens() is None
+    rule.advance(setup.markup.query)
+    assert rule.allowed_tokens() == [setup.markup.continuation]
+    rule.advance(setup.markup.continuation)
+    assert rule.allowed_tokens() is None
 
 
 def test_unknown_decoding(setup: LinkingSetup) -> None:

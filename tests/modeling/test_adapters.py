@@ -27,7 +27,7 @@ from onegen_hf.modeling.adapters import save_adapter
 from onegen_hf.modeling.auto import load_adapter
 from onegen_hf.modeling.backbones import SMOLLM2, load_backbone
 from onegen_hf.modeling.tokenizers import load_tokenizer
-from onegen_hf.training.trainer import add_adapter
+from onegen_hf.training.adapter import add_adapter
 
 
 def lora(**kwargs: Any) -> LoraConfig:

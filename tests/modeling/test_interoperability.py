@@ -160,7 +160,7 @@ def test_vllm_generates_and_embeds(checkpoint: Path, onegen: Any, tmp_path: Path
     (tmp_path / "rows").write_text(json.dumps(rows))
     found = {}
     for task in ("generate", "embed"):
-        script, out = Path(__file__).with_name("vllm_outputs.py"), tmp_path / task
+        script, out = Path(__file__).parents[1] / "support" / "vllm_outputs.py", tmp_path / task
         command = [interpreter, str(script), task, str(checkpoint), str(tmp_path / "rows"), str(out)]
         subprocess.run(command, check=True, timeout=600, env={**os.environ, **VLLM_SETTINGS})
         found[task] = json.loads(out.read_text())

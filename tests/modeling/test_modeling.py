@@ -326,9 +326,9 @@ def test_errors_of_forward_and_set_loss(llama: SimpleNamespace) -> None:
     del batch["passage_retrieval_positions"]
     with pytest.raises(ValueError, match="passage_input_ids needs passage_retrieval_positions"):
         llama.model(**batch)
-    with pytest.raises(ValueError, match=r"'triplet' is unknown: choose one of \['bpr', 'info_nce'\]"):
+    with pytest.raises(ValueError, match="name='triplet' is unknown: choose one of 'bpr', 'info_nce'"):
         llama.model.set_loss("triplet")
-    with pytest.raises(ValueError, match="lambda_gen=1.0 and lambda_ret=-1 must not be negative"):
+    with pytest.raises(ValueError, match="lambda_ret=-1 must be a finite number at least 0"):
         llama.model.set_loss(lambda_ret=-1)
 
 

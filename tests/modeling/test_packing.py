@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
-from support.sample_corpus import DOCUMENTS, EXAMPLES
+from support.sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
 from support.tiny_models import tiny_model
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from onegen_hf import OneGenDataCollator
-from onegen_hf.modeling.packing import PackedRows, RowsMask, packed_rows, packs_rows
+from onegen_hf.modeling.packing import PackedRows, packed_rows, packs_rows
+from onegen_hf.modeling.row_attention import RowsMask, groups_of, row_attention
 from onegen_hf.training.trainer import add_adapter
 
 LENGTHS = [9, 4, 4, 1, 12]
@@ -39,6 +43,11 @@ def decoder_inputs(ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": mask, "use_cache": False, "logits_to_keep": mask.bool()}
 
 
+def attention_layer() -> Any:
+    """An attention layer of a tiny Llama: four heads of queries, two of keys."""
+    return tiny_model(build_tokenizer(), "llama_tied").model.layers[0].self_attn
+
+
 def without_packing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onegen_hf.modeling.mixin.packed_rows", lambda *_: None)
     monkeypatch.setattr("onegen_hf.modeling.mixin.packs_rows", lambda *_: False)
@@ -52,28 +61,59 @@ def gradients(model: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def test_attention_keeps_to_each_row() -> None:
     tokens = sum(LENGTHS)
-    query, key, value = (torch.randn(1, 3, tokens, 8) for _ in range(3))
+    query, key, value = torch.randn(1, 4, tokens, 8), torch.randn(1, 2, tokens, 8), torch.randn(1, 2, tokens, 8)
     row = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
     dense = (row[:, None] == row) & torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    mask = RowsMask.of(LENGTHS, query.device)
-    assert mask.runs == [(1, 9), (2, 4), (1, 1), (1, 12)]
-    for scale in (None, 0.3):
-        expected = scaled_dot_product_attention(query, key, value, attn_mask=dense, scale=scale)
-        found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-        torch.testing.assert_close(found, expected)
-        torch.testing.assert_close(scaled_dot_product_attention(query, key, value, mask, scale=scale), expected)
+    groups = groups_of(range(len(LENGTHS)), [0] * len(LENGTHS), LENGTHS)
+    assert [(group.rows, group.size) for group in groups] == [(1, 9), (2, 4), (1, 1), (1, 12)]
+    mask = RowsMask.of(groups, cached=False, device=query.device)
+    layer = attention_layer()
+    for implementation in ("sdpa", "eager"):
+        layer.config.plain._attn_implementation = implementation
+        for scaling in (0.5, 0.3):
+            expected = scaled_dot_product_attention(
+                query, key, value, attn_mask=dense, scale=scaling, enable_gqa=True
+            ).transpose(1, 2)
+            states, _ = row_attention(layer, query, key, value, mask, scaling=scaling)
+            torch.testing.assert_close(states, expected)
+
+
+def test_any_other_mask_is_the_models_own_attention() -> None:
+    layer = attention_layer()
+    query, key, value = (torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8))
+    for implementation in ("sdpa", "eager"):
+        layer.config.plain._attn_implementation = implementation
+        mask = torch.zeros(2, 1, 5, 5)
+        expected = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)(
+            layer, query, key, value, mask, scaling=0.5
+        )
+        for states, others in zip(row_attention(layer, query, key, value, mask, scaling=0.5), expected, strict=True):
+            assert (states is None and others is None) or torch.equal(states, others)
 
 
 def test_the_mask_takes_no_memory_and_is_never_read_as_numbers() -> None:
-    mask = RowsMask.of([5000, 5000], torch.device("cpu"))
+    mask = RowsMask.of(groups_of([0, 1], [0, 0], [5000, 5000]), cached=False, device=torch.device("cpu"))
     assert mask.shape == (1, 1, 10000, 10000)
     assert mask.untyped_storage().nbytes() == 1
-    assert mask.to("cpu").detach().runs == [(2, 5000)]
-    small = RowsMask.of([2, 1], torch.device("cpu"))
-    with pytest.raises(NotImplementedError, match="attn_implementation='eager'"):
+    assert mask.to("cpu").detach().groups is mask.groups and not mask.to("cpu").cached
+    small = RowsMask.of(groups_of([0, 1], [0, 0], [2, 1]), cached=False, device=torch.device("cpu"))
+    with pytest.raises(NotImplementedError, match="not defined for the mask of packed rows"):
         torch.zeros(1, 4, 3, 3) + small
     with pytest.raises(NotImplementedError, match="mask of packed rows"):
         small[:, :, :, :2]
+
+
+def test_the_configuration_of_a_model_stays_its_own() -> None:
+    model = tiny_model(build_tokenizer(), "qwen3")
+    layer = model.model.layers[0].self_attn
+    assert model.config._attn_implementation == "sdpa" and layer.config._attn_implementation == "onegen_rows"
+    assert layer.config.plain is model.config and layer.config.hidden_size == model.config.hidden_size
+    model.set_attn_implementation("eager")
+    assert model.config._attn_implementation == "eager" and layer.config._attn_implementation == "onegen_rows"
+    copied = copy.deepcopy(model)
+    assert copied.model.layers[0].self_attn.config.plain is copied.config is not model.config
+    assert pickle.loads(pickle.dumps(layer.config)).hidden_size == model.config.hidden_size
+    assert copied(torch.tensor([[5, 6]]), output_attentions=True).attentions[0].shape == (1, 4, 2, 2)
 
 
 def test_pack_and_unpack() -> None:

@@ -60,7 +60,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def load(path: Path, name: str) -> tuple[Any, Any]:
-    return OneGenForCausalLM.from_pretrained(path, tokens=name).eval(), load_tokenizer(path)
+    return OneGenForCausalLM.from_pretrained(path, preset=name).eval(), load_tokenizer(path)
 
 
 def authors_text(name: str, document: dict[str, Any]) -> tuple[str, str]:
@@ -85,7 +85,7 @@ def test_embeddings_are_those_of_the_authors_program(checkpoints: dict[str, Path
         reference_embeddings(path, tokenizer, *authors_text(name, document), skipped=1) for document in DOCUMENTS
     ])  # fmt: skip
     assert index.num_rows == len(expected) == (5 if name == "multi-hop-paper" else 3)
-    found = np.stack([index._faiss.reconstruct(row) for row in range(index.num_rows)])
+    found = np.stack([index.backend.index.reconstruct(row) for row in range(index.num_rows)])
     assert np.abs(found - expected.numpy()).max() < 1e-5
 
 
@@ -130,7 +130,7 @@ def test_training_goes_on_from_its_rows(checkpoints: dict[str, Path]) -> None:
 
     path = checkpoints["multi-hop-paper"]
     model, _, _ = load_for_training(
-        ModelConfig(model_name_or_path=str(path), dtype="float32"), FormatArguments(tokens="multi-hop-paper")
+        ModelConfig(model_name_or_path=str(path), dtype="float32"), FormatArguments(preset="multi-hop-paper")
     )
     plain = AutoModelForCausalLM.from_pretrained(path).state_dict()
     assert all(torch.equal(model.state_dict()[key], value) for key, value in plain.items())
@@ -138,13 +138,13 @@ def test_training_goes_on_from_its_rows(checkpoints: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("tokens", [preset("multi-hop-paper"), RetrievalTokens.multi_hop_paper()])
 def test_settings_instead_of_a_name(checkpoints: dict[str, Path], tokens: Any) -> None:
-    model = OneGenForCausalLM.from_pretrained(checkpoints["multi-hop-paper"], tokens=tokens)
+    model = OneGenForCausalLM.from_pretrained(checkpoints["multi-hop-paper"], preset=tokens)
     assert model.onegen_config.tokens == RetrievalTokens.multi_hop_paper()
 
 
 def test_without_tokens_the_presets_are_named(checkpoints: dict[str, Path], llama: Any) -> None:
     path = checkpoints["self-rag-paper"]
-    message = "'onegen' section.*pass `tokens=`: a preset .*'self-rag-paper'.*has the tokens of 'self-rag-paper' and"
+    message = "'onegen' section.*pass `preset=`: one of .*'self-rag-paper'.*has the tokens of 'self-rag-paper' and"
     with pytest.raises(ValueError, match=message):
         OneGenForCausalLM.from_pretrained(path)
     with pytest.raises(TypeError, match="LlamaForCausalLM without retrieval tokens.*" + message):
@@ -153,7 +153,7 @@ def test_without_tokens_the_presets_are_named(checkpoints: dict[str, Path], llam
 
 def test_tokens_that_the_tokenizer_lacks(checkpoints: dict[str, Path], llama: Any) -> None:
     with pytest.raises(ValueError, match=r"lacks the retrieval tokens \['\[RQ\]', '\[RD\]'\]"):
-        pipeline("onegen-rag", model=str(checkpoints["multi-hop-paper"]), tokens="multi-hop", index=llama.index)
+        pipeline("onegen-rag", model=str(checkpoints["multi-hop-paper"]), preset="multi-hop", index=llama.index)
 
 
 class Ask(LogitsProcessor):
@@ -176,7 +176,7 @@ def test_questions_end_to_end(checkpoints: dict[str, Path], name: str, tmp_path:
     path = checkpoints[name]
     model, tokenizer = load(path, name)
     PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False).save(tmp_path)
-    rag = pipeline("onegen-rag", model=str(path), tokens=name, index=str(tmp_path), dtype=torch.float32)
+    rag = pipeline("onegen-rag", model=str(path), preset=name, index=str(tmp_path), dtype=torch.float32)
     prompt = preset(name).prompt_template.format(question="Where?")
     length = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     ask = Ask(tokenizer.convert_tokens_to_ids(QUERY), tokenizer.eos_token_id, length)
@@ -209,7 +209,7 @@ def test_entity_linking_end_to_end(checkpoints: dict[str, Path], prefix: str, tm
     path = checkpoints[f"{name}/{prefix}"]
     model, tokenizer = load(path, name)
     PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False).save(tmp_path)
-    link = pipeline("onegen-entity-linking", model=str(path), tokens=name, index=str(tmp_path), dtype=torch.float32)
+    link = pipeline("onegen-entity-linking", model=str(path), preset=name, index=str(tmp_path), dtype=torch.float32)
     assert link.markup.open is None
     # The prompt is the authors', without an instruction in front.
     assert tokenizer.decode(link.markup.prompt(TEXT, "")).strip().startswith("[INST] You are good at mention")
@@ -242,8 +242,8 @@ def test_any_annotation_with_tags_that_are_text(checkpoints: dict[str, Path], pr
         text = "".join(generator.choice(["Ada", " ", "Moll", "'s", ".", "<", "\u00e9", "\n"]) for _ in range(9))
         rule, ids = CopyRule(markup, text, end), []
         while not rule.done:
-            ids.append(generator.choice(rule.legal()))
-            rule.take(ids[-1])
+            ids.append(generator.choice(rule.allowed_tokens()))
+            rule.advance(ids[-1])
         assert ids == [*markup.annotate(text, rule.spans).ids, end]
         assert all(text[start:stop].strip() == text[start:stop] != "" for start, stop in rule.spans)
         marks = ids.count(markup.query), ids.count(markup.continuation)
@@ -257,7 +257,7 @@ def test_mentions_of_free_rewriting(checkpoints: dict[str, Path], prefix: str) -
     rule = RewriteRule(MentionMarkup(tokenizer, preset(name)), TEXT, [tokenizer.eos_token_id])
     spans = [(0, 8), (21, 29)]
     for token in [*rule.markup.annotate(TEXT, spans).ids, tokenizer.eos_token_id]:
-        rule.take(token)
+        rule.advance(token)
     assert rule.mentions() == [(spans[0], 0), (spans[1], 1)]
 
 
@@ -283,9 +283,9 @@ def test_documents_built_of_the_published_files(checkpoints: dict[str, Path], na
 def test_command_line(checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name, corpus = "multi-hop-paper", tmp_path / "corpus.jsonl"
     corpus.write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))
-    model = ["--model", str(checkpoints[name]), "--tokens", name, "--dtype", "float32"]
+    model = ["--model", str(checkpoints[name]), "--preset", name, "--dtype", "float32"]
     index = str(tmp_path / "index")
-    main(["index", "--corpus", str(corpus), "--output_dir", index, *model, "--device", "cpu"])
+    main(["index", "--passages", str(corpus), "--output-dir", index, *model, "--device", "cpu"])
     main(["ask", "Where?", "--index", index, "--json", "true", "--max_new_tokens", "4", *model])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["question"] == "Where?"
 
@@ -323,7 +323,7 @@ def test_an_embedding_per_sentence(checkpoints: dict[str, Path]) -> None:
     name = "multi-hop-paper"
     model, tokenizer = load(checkpoints[name], name)
     built = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
-    rows = torch.tensor(np.stack([built._faiss.reconstruct(row) for row in range(5)]))
+    rows = torch.tensor(np.stack([built.backend.index.reconstruct(row) for row in range(5)]))
     ids = ["d1#1", "d0#0", "d2#0", "d0#1", "d1#0"]
     index = PassageIndex.from_embeddings(rows[[3, 0, 4, 1, 2]], DOCUMENTS, model, tokenizer, ids=ids)
     assert [index.reference(row) for row in range(5)] == ["d0#0", "d0#1", "d1#0", "d1#1", "d2#0"]
@@ -390,3 +390,15 @@ def test_a_file_without_embeddings(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"junk")
         with pytest.raises(ValueError, match="junk"):
             read_embeddings(tmp_path / name)
+
+
+def test_the_old_name_of_preset_keeps_working(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    path = checkpoints["multi-hop-paper"]
+    with pytest.warns(FutureWarning, match="tokens is now called preset"):
+        model = OneGenForCausalLM.from_pretrained(path, tokens="multi-hop-paper")
+    assert model.onegen_config == preset("multi-hop-paper")
+    tokenizer = load_tokenizer(path)
+    PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False).save(tmp_path)
+    with pytest.warns(FutureWarning, match="tokens is now called preset"):
+        rag = pipeline("onegen-rag", model=str(path), tokens="multi-hop-paper", index=str(tmp_path))
+    assert rag.model.onegen_config == preset("multi-hop-paper")

@@ -62,12 +62,15 @@ class Setup:
         max_hops: int = 5,
         script: Any = None,
         max_rows: int | None = None,
+        retrieval: Any = "adaptive",
         **options: Any,
     ) -> OnePassOutput:
         """One-pass decoding of a batch, with the ordinary arguments of `generate`."""
         script = self.script(hops) if script is None else script
         encoded = self.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-        decoder = OnePassDecoder(self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows)
+        decoder = OnePassDecoder(
+            self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval
+        )
         return self.model.generate(
             **{"max_new_tokens": 14, "do_sample": False, **options},
             input_ids=encoded["input_ids"],

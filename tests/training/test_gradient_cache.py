@@ -200,7 +200,7 @@ def test_rows_that_retrieve_nothing(numbers: list[int], base_tokenizer: Any, tmp
 def test_what_cannot_be_cut_into_chunks_is_refused(base_tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="contrastive_chunk_size=2 cannot be combined with a mixture of experts"):
         make(base_tokenizer, tmp_path, "bpr", architecture="mixtral", contrastive_chunk_size=2)
-    with pytest.raises(ValueError, match="contrastive_chunk_size=0 must be an integer at least 1"):
+    with pytest.raises(ValueError, match="contrastive_chunk_size=0 must be .*at least 1"):
         make(base_tokenizer, tmp_path, "bpr", contrastive_chunk_size=0)
     with pytest.raises(ValueError, match="cannot be combined with DeepSpeed or FSDP"):
         make(base_tokenizer, tmp_path, "bpr", contrastive_chunk_size=2, fsdp="full_shard")

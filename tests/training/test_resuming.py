@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig
 from support.tiny_models import MIXTURES
 from support.training_setup import assert_same_weights, dataset, logged, trainer_for, weights
 
@@ -86,15 +88,74 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
 
 
-def test_the_last_whole_checkpoint(tmp_path: Path) -> None:
+DAMAGE: dict[str, tuple[str, Any]] = {
+    "weights cut short": ("model.safetensors", lambda content: content[:-100]),
+    "weights never flushed": ("model.safetensors", lambda content: bytes(len(content))),
+    "weights missing": ("model.safetensors", None),
+    "optimizer cut short": ("optimizer.pt", lambda content: content[: len(content) // 2]),
+    "optimizer with a hole": ("optimizer.pt", lambda content: content[:3000] + bytes(500) + content[3500:]),
+    "optimizer missing": ("optimizer.pt", None),
+    "scheduler empty": ("scheduler.pt", lambda content: b""),
+    "scheduler missing": ("scheduler.pt", None),
+    "state cut short": ("trainer_state.json", lambda content: content[:-10]),
+    "state missing": ("trainer_state.json", None),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with a checkpoint at each of its three steps."""
+    directory = tmp_path_factory.mktemp("finished")
+    trainer_for(
+        base_tokenizer, directory, max_steps=3, save_strategy="steps", save_steps=1, optim="adamw_torch"
+    ).train()
+    return directory
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(
+    case: str, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    assert last_whole_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-3")
+    name, damage = DAMAGE[case]
+    file = tmp_path / "run" / "checkpoint-3" / name
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    assert last_whole_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-2")
+    assert "checkpoint-3 is incomplete" in caplog.text and "passed over" in caplog.text
+
+
+def test_a_named_checkpoint_that_is_damaged_is_refused(finished: Path, base_tokenizer: Any, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    (checkpoint / "optimizer.pt").unlink()
+    trainer = trainer_for(base_tokenizer, tmp_path / "run", max_steps=3, optim="adamw_torch")
+    with pytest.raises(ValueError, match=r"incomplete \(optimizer.pt is missing\): name another"):
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_folders_that_are_no_checkpoints(finished: Path, tmp_path: Path) -> None:
     assert last_whole_checkpoint(tmp_path / "nowhere") is None
-    for step, text in {2: "{}", 10: "{}", 30: "{"}.items():
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    shutil.copytree(finished / "checkpoint-2", tmp_path / "checkpoint-2")
+    shutil.copytree(finished / "checkpoint-2", tmp_path / "checkpoint-10")
     (tmp_path / "checkpoint-40").mkdir()
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-50").write_text("a file")
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_the_checkpoints_of_an_adapter(base_tokenizer: Any, tmp_path: Path) -> None:
+    trainer_for(
+        base_tokenizer, tmp_path, max_steps=2, save_strategy="steps", save_steps=1,
+        peft_config=LoraConfig(r=2, target_modules=["q_proj"]),
+    ).train()  # fmt: skip
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    weights_file = tmp_path / "checkpoint-2" / "adapter_model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-1])
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
 
 
 def test_nothing_to_go_on_from(base_tokenizer: Any, tmp_path: Path) -> None:

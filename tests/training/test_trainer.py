@@ -27,7 +27,8 @@ from onegen_hf.data.encoding import encode_dataset
 from onegen_hf.data.passages import PassageEncoder
 from onegen_hf.losses import BPRLoss
 from onegen_hf.losses.causal_lm import causal_lm_loss, shifted_targets
-from onegen_hf.training.trainer import no_passages, summarize_evaluation
+from onegen_hf.training.evaluation import summarize_evaluation
+from onegen_hf.training.trainer import no_passages
 
 
 def gradient(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import torch
 from support.sample_corpus import build_tokenizer
 from support.training_setup import assert_same_weights, dataset, logged, trainer_for, weights
 
+pytestmark = pytest.mark.xdist_group("two processes")
+
 # Examples in order, batch per process, settings. Process 0 takes the first batch, process 1 the second, and so on.
 CASES: dict[str, tuple[list[int], int, dict[str, Any]]] = {
     "one step": ([0, 1, 2, 4], 2, {}),

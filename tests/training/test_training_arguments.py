@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,25 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"lambda_ret": -0.1}, "lambda_gen=1.0 and lambda_ret=-0.1 must not be negative, nor both 0"),
-        ({"lambda_gen": -1.0}, "must not be negative"),
-        ({"lambda_gen": 0.0, "lambda_ret": 0.0}, "nor both 0"),
-        (
-            {"contrastive_loss": "triplet"},
-            r"contrastive_loss='triplet' is unknown: choose one of \['bpr', 'info_nce'\]",
-        ),
-        ({"max_length": 1}, "max_length=1 must be at least 2 tokens"),
+        ({"lambda_ret": -0.1}, "lambda_ret=-0.1 must be a finite number at least 0"),
+        ({"lambda_gen": -1.0}, "lambda_gen=-1.0 must be a finite number at least 0"),
+        ({"lambda_ret": math.nan}, "lambda_ret=nan must be a finite number"),
+        ({"lambda_gen": math.inf}, "lambda_gen=inf must be a finite number"),
+        ({"lambda_gen": 0.0, "lambda_ret": 0.0}, "leave nothing to learn"),
+        ({"contrastive_loss": "triplet"}, "contrastive_loss='triplet' is unknown: choose one of 'bpr', 'info_nce'"),
+        ({"contrastive_scale": math.inf}, "contrastive_scale=inf must be a finite number above 0"),
+        ({"contrastive_scale": 0}, "contrastive_scale=0 must be a finite number above 0"),
+        ({"bpr_negatives": "max"}, "bpr_negatives='max' is unknown: choose one of 'mean', 'sum'"),
+        ({"max_length": 1}, "max_length=1 must be an integer at least 2"),
+        ({"num_random_negatives": -1}, "num_random_negatives=-1 must be an integer at least 0"),
+        ({"eval_recall_at": [1, 0]}, r"eval_recall_at\[1\]=0 must be an integer at least 1"),
+        ({"eval_recall_at": []}, r"eval_recall_at=\[\] is empty"),
+        ({"learning_rate": math.nan}, "learning_rate=nan must be a finite number"),
+        ({"learning_rate": -1e-3}, "learning_rate=-0.001 must be a finite number at least 0"),
+        ({"weight_decay": math.inf}, "weight_decay=inf must be a finite number"),
+        ({"adam_epsilon": math.nan}, "adam_epsilon=nan must be a finite number"),
+        ({"max_grad_norm": math.inf}, "max_grad_norm=inf must be a finite number"),
+        ({"num_train_epochs": math.nan}, "num_train_epochs=nan must be a finite number"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 is no part of the joint objective"),
         ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches=True would cut the passages"),
         (
@@ -63,6 +75,22 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 )
 def test_bad_settings(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
+        make(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lambda_ret": "2"}, "lambda_ret='2' must be a finite number at least 0: leave out the quotes"),
+        ({"lambda_ret": True}, "lambda_ret=True must be a finite number"),
+        ({"num_hard_negatives": 1.5}, "num_hard_negatives=1.5 must be an integer"),
+        ({"max_length": "64"}, "max_length='64' must be an integer at least 2: leave out the quotes"),
+        ({"eval_recall_at": 5}, "eval_recall_at=5 must be a list, got int"),
+        ({"overwrite_output_dir": "yes"}, "overwrite_output_dir='yes' must be True or False"),
+    ],
+)
+def test_settings_of_another_type(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=message):
         make(tmp_path, **arguments)
 
 

@@ -1,34 +1,137 @@
-"""FAISS: the one place that imports it, builds an index from a factory string, and searches."""
+"""`FaissBackend`: vectors in a FAISS index, exact or approximate, made from a factory string."""
 
 from __future__ import annotations
 
-import functools
-import importlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from .faiss_installation import check_faiss
+from ...checks import checked, number, text
+from .base import VectorBackend
+from .faiss_installation import faiss_message, import_faiss
+from .faiss_reading import read_faiss
+from .faiss_rearrange import rearrange
 
-MISSING = -1
-"""Row that stands for "nothing found" in the result of an approximate search."""
-CANDIDATES = 128
+GRAPH_CANDIDATES = 128
 """Of an HNSW graph: of 100,000 made-up vectors (benchmarks/README.md) 16 find 0.84 of the best, and 128 find 0.99 in
 0.4 ms a query, a fraction of a token."""
+_TRIAL_VECTORS = 256
+_MAX_PARAMETER = 2**20
+"""Greatest search parameter: FAISS allocates memory in proportion to it."""
 
 
-@functools.cache
-def import_faiss() -> Any:
+class FaissBackend(VectorBackend):
     """
-    The module `faiss`; a mixed or broken installation is reported once.
+    A FAISS index for the inner product.
 
-    Raises:
-        `ImportError`: If FAISS is missing or does not load.
+    Args:
+        factory (`str`, *optional*, defaults to `"Flat"`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32np"`
+            (clusters, compressed), or another string of `faiss.index_factory`. Without `np` (no polysemous training)
+            FAISS spends more than a second per code byte on sorting codes for a filter (`ht`) that is off.
+
     """
-    check_faiss()
-    return importlib.import_module("faiss")
+
+    name = "faiss"
+    file_name = "index.faiss"
+    write_errors = (RuntimeError,)
+
+    @checked(factory=text())
+    def __init__(self, factory: str = "Flat") -> None:
+        self.factory = factory
+        self._index: Any = None
+
+    @classmethod
+    def of(cls, index: Any, factory: str = "Flat") -> FaissBackend:
+        """
+        A backend around a FAISS index.
+
+        Args:
+            index (`faiss.Index`): Over unit vectors, for the inner product.
+            factory (`str`, *optional*, defaults to `"Flat"`): What it was made with.
+        """
+        backend = cls(factory)
+        backend._index = index
+        return backend
+
+    @property
+    def index(self) -> Any:
+        """The `faiss.Index`; `None` before [`build`]."""
+        return self._index
+
+    @property
+    def count(self) -> int:
+        return 0 if self._index is None else int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        return 0 if self._index is None else int(self._index.d)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"factory": self.factory}
+
+    def check(self, dimension: int, count: int) -> None:
+        index = _empty_index(self.factory, dimension)
+        _require_enough(index, self.factory, count)
+        # A trial with few made-up vectors shows what the factory string alone does not: kinds that cannot be trained
+        # or added to.
+        if _learns_rotation(index):
+            return  # a trial would take long, whatever the number of vectors
+        for clustering in _clusterings(index):
+            clustering.niter, clustering.min_points_per_centroid = 1, 1
+        enough = max(_TRIAL_VECTORS, *_needed(index))
+        vectors = np.random.default_rng(0).normal(size=(min(count, enough), dimension)).astype(np.float32)
+        add_only = index.is_trained
+        try:
+            _fill(index, vectors)
+        except RuntimeError as error:
+            if count <= enough or add_only:  # else it may be that only the trial has too few vectors
+                raise _untrainable(self.factory, count, error) from error
+
+    def build(self, embeddings: np.ndarray) -> None:
+        self._index = build_faiss(embeddings, self.factory)
+
+    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return self._index.search(np.ascontiguousarray(queries.cpu().numpy()), k)
+        except RuntimeError as error:
+            raise ValueError(
+                f"FAISS cannot search this index ({faiss_message(error)}): build or download it again"
+            ) from error
+
+    def take(self, rows: np.ndarray, new: np.ndarray) -> FaissBackend:
+        return FaissBackend.of(rearrange(self._index, rows, new), self.factory)
+
+    def write(self, path: Path) -> None:
+        import_faiss().write_index(self._index, str(path))
+
+    @classmethod
+    def read(cls, path: Path, settings: Mapping[str, Any], mmap: bool = True) -> FaissBackend:
+        return cls.of(read_faiss(path, mmap), settings["factory"])
+
+    @property
+    def search_parameters(self) -> dict[str, float]:
+        return read_parameters(self._index)
+
+    def set_search_parameters(self, **parameters: float) -> None:
+        space = import_faiss().ParameterSpace()
+        for name, value in parameters.items():
+            # FAISS takes 0 for "no limit" and "no filter" here, and nowhere else.
+            least = 0 if name.endswith(("max_codes", "ht")) else 1
+            number(least=least, most=_MAX_PARAMETER if name.endswith(("efSearch", "k_factor_rf")) else None)(
+                name, value
+            )
+            try:
+                space.set_index_parameter(self._index, name, value)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{name}={value} is no search parameter of this index ({type(self._index).__name__}): nprobe "
+                    "belongs to an IVF index, efSearch to an HNSW index, and a Flat index has none"
+                ) from error
 
 
 def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
@@ -37,9 +140,7 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
 
     Args:
         embeddings (`np.ndarray` of shape `(n, hidden)`, float32): Of unit length: the inner product is the cosine.
-        factory (`str`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32np"` (clusters, compressed), or another
-            string of `faiss.index_factory`. Without `np` (no polysemous training) FAISS spends more than a second per
-            code byte on sorting codes for a filter (`ht`) that is off.
+        factory (`str`): As for [`FaissBackend`].
 
     Returns:
         `faiss.Index`: An index with clusters probes a sixteenth of them, at least 8, and a graph follows 128
@@ -50,13 +151,59 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
         `ValueError`: If FAISS does not know the string, makes an index of it that does not compare by inner product,
             or needs more embeddings for its training.
     """
+    index = _empty_index(factory, embeddings.shape[1])
+    try:
+        _fill(index, embeddings)
+    except RuntimeError as error:
+        raise _untrainable(factory, len(embeddings), error) from error
+    clusters = try_inverted_lists(index)
+    if clusters is not None:
+        clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))
+    else:
+        with suppress(RuntimeError):  # of an index without a graph
+            import_faiss().ParameterSpace().set_index_parameter(index, "efSearch", GRAPH_CANDIDATES)
+    return index
+
+
+def try_inverted_lists(index: Any) -> Any | None:
+    """The part of a FAISS index that has clusters, or `None`."""
+    try:
+        return import_faiss().extract_index_ivf(index)
+    except RuntimeError:
+        return None
+
+
+def read_parameters(index: Any) -> dict[str, float]:
+    """
+    The search parameters of a FAISS index, those of the indexes that it is made of included.
+
+    Args:
+        index (`faiss.Index`)
+    """
     faiss = import_faiss()
-    number, dimension = embeddings.shape
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return read_parameters(index.index)
+    if isinstance(index, faiss.IndexRefine):
+        return {**read_parameters(index.base_index), "k_factor_rf": index.k_factor}
+    parameters: dict[str, float] = {}
+    if isinstance(index, faiss.IndexHNSW):
+        parameters["efSearch"] = index.hnsw.efSearch
+    if isinstance(index, faiss.IndexIVF):
+        parameters |= {"nprobe": index.nprobe, "max_codes": index.max_codes}
+        parameters |= {f"quantizer_{name}": value for name, value in read_parameters(index.quantizer).items()}
+    if isinstance(index, (faiss.IndexPQ, faiss.IndexIVFPQ)):
+        parameters["ht"] = index.polysemous_ht
+    return parameters
+
+
+def _empty_index(factory: str, dimension: int) -> Any:
+    faiss = import_faiss()
     try:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise ValueError(
-            f"factory={factory!r} is no index of {dimension} dimensions that FAISS knows ({_last_line(error)}). "
+            f"factory={factory!r} is no index of {dimension} dimensions that FAISS knows ({faiss_message(error)}). "
             "Take 'Flat', 'HNSW32' or, for millions of passages, 'IVF4096,PQ64np'; a PQ must divide the dimension."
         ) from error
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
@@ -64,92 +211,50 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
             f"factory={factory!r}: FAISS makes this kind of index for the L2 distance, whatever it is asked for, and "
             "its scores would be no cosines. Take 'HNSW32_SQ8' in place of an HNSW over PQ, or 'IVF4096,PQ64np'."
         )
-    try:
-        if not index.is_trained:
-            index.train(embeddings)
-        index.add(embeddings)
-    except RuntimeError as error:
-        raise ValueError(
-            f"factory={factory!r} can't be trained on {number} embeddings ({_last_line(error)}). Take fewer clusters "
-            "(about 4 times the square root of the corpus), or 'Flat', which needs no training."
-        ) from error
-    clusters = try_inverted_lists(index)
-    if clusters is not None:
-        clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))
-    else:
-        with suppress(RuntimeError):  # of an index without a graph
-            faiss.ParameterSpace().set_index_parameter(index, "efSearch", CANDIDATES)
     return index
 
 
-def try_inverted_lists(index: Any) -> Any | None:
-    """The part of an index that has clusters, or `None`."""
-    try:
-        return import_faiss().extract_index_ivf(index)
-    except RuntimeError:
-        return None
+def _fill(index: Any, embeddings: np.ndarray) -> None:
+    if not index.is_trained:
+        index.train(embeddings)
+    index.add(embeddings)
 
 
-def search_faiss(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """
-    The nearest rows of each query.
-
-    Args:
-        index (`faiss.Index`)
-        queries (`np.ndarray` of shape `(n, hidden)`, float32): Of unit length.
-        k (`int`)
-
-    Returns:
-        `tuple[np.ndarray, np.ndarray]`: Scores (float32) and rows (int64), both `(n, k)`, best first.
-    """
-    if len(queries) == 0:
-        return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
-    return index.search(np.ascontiguousarray(queries), k)
-
-
-def write_faiss(index: Any, path: Path) -> None:
-    """Write an index file."""
-    import_faiss().write_index(index, str(path))
-
-
-def read_faiss(path: Path, mmap: bool) -> Any:
-    """
-    Read an index file.
-
-    Args:
-        path (`Path`)
-        mmap (`bool`): Map the file instead of reading it: loading takes no time, and processes share the memory.
-
-    Raises:
-        `ValueError`: If it is no FAISS index, is damaged, keeps its lists in another file, or does not compare by
-            inner product.
-    """
+def _needed(index: Any) -> tuple[int, int]:
+    """How many vectors the training of clusters and of a product quantizer needs."""
     faiss = import_faiss()
-    # Lists on disk are a path within the file, anywhere on this machine, that FAISS would open to read and to write.
-    # With this flag it refuses them before that, unless its reader is the plain one of files.
-    here = faiss.IO_FLAG_ONDISK_SAME_DIR
-    try:
-        if mmap:
-            # IO_FLAG_MMAP maps only some kinds of index; this one maps them all.
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | here)
-        else:
-            index = faiss.read_index(faiss.BufferedIOReader(faiss.FileIOReader(str(path))), here)
-    except RuntimeError as error:
-        if "ONDISK_SAME_DIR" in str(error):
-            raise ValueError(
-                f"{path} keeps its lists in another file, which can be any file of this machine: don't use this index"
-            ) from error
-        raise ValueError(
-            f"{path} is no readable FAISS index ({_last_line(error)}): build or download it again"
-        ) from error
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ValueError(
-            f"{path} does not compare by inner product (FAISS metric type {index.metric_type}), so its scores are "
-            "no cosines: build it again with another factory than an HNSW over PQ"
-        )
-    return index
+    clusters = try_inverted_lists(index)
+    part = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+    quantizer = getattr(clusters if clusters is not None else part, "pq", None)
+    return (0 if clusters is None else clusters.nlist, 0 if quantizer is None else quantizer.ksub)
 
 
-def _last_line(error: BaseException) -> str:
-    """What FAISS says, without the C++ signature before it."""
-    return str(error).strip().splitlines()[-1].split(": ", 1)[-1]
+def _clusterings(index: Any) -> list[Any]:
+    """The settings of the clusterings that train an index."""
+    faiss = import_faiss()
+    owners = [index, try_inverted_lists(index)]
+    if isinstance(index, faiss.IndexPreTransform):
+        owners.append(faiss.downcast_index(index.index))
+    owners += [owner.pq for owner in owners if hasattr(owner, "pq")]
+    return [owner.cp for owner in owners if hasattr(owner, "cp")]
+
+
+def _learns_rotation(index: Any) -> bool:
+    faiss = import_faiss()
+    if not isinstance(index, faiss.IndexPreTransform):
+        return False
+    transforms = (faiss.downcast_VectorTransform(index.chain.at(place)) for place in range(index.chain.size()))
+    return any(isinstance(transform, faiss.OPQMatrix) for transform in transforms)
+
+
+def _require_enough(index: Any, factory: str, count: int) -> None:
+    needed = max(_needed(index))
+    if count < needed:
+        raise _untrainable(factory, count, RuntimeError(f"it needs at least {needed}"))
+
+
+def _untrainable(factory: str, count: int, error: RuntimeError) -> ValueError:
+    return ValueError(
+        f"factory={factory!r} can't be trained on {count} embeddings ({faiss_message(error)}). Take fewer clusters "
+        "(about 4 times the square root of the corpus), or 'Flat', which needs no training."
+    )

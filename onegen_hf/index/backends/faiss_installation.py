@@ -1,17 +1,35 @@
-"""Which build of FAISS is installed, and the errors that name the commands that mend it."""
+"""The one place that imports FAISS: which build is installed, and the errors that name the commands that mend it."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 from ...importing.extras import is_package_available
 
 FAISS_CPU_DISTRIBUTIONS = ("faiss-cpu",)
 FAISS_GPU_DISTRIBUTIONS = ("faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cuvs", "faiss-gpu-cu13-cuvs")
+
+
+@functools.cache
+def import_faiss() -> Any:
+    """
+    The module `faiss`; a mixed or broken installation is reported once.
+
+    Raises:
+        `ImportError`: If FAISS is missing or does not load.
+    """
+    check_faiss()
+    return importlib.import_module("faiss")
+
+
+def faiss_message(error: BaseException) -> str:
+    """What FAISS says in an error, without the C++ signature before it."""
+    return str(error).strip().splitlines()[-1].split(": ", 1)[-1]
 
 
 def installed_distributions(names: tuple[str, ...]) -> list[str]:

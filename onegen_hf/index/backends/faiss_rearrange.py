@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .faiss import MISSING, import_faiss
+from .base import MISSING
+from .faiss_installation import import_faiss
 
 
 def rearrange(index: Any, source: np.ndarray, embeddings: np.ndarray) -> Any:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from .characters import printable
+from ...terminal.characters import printable_in_terminal
 
 _LINKED, _NIL, _FAINT, _RESET = "\x1b[1;32m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 
@@ -27,23 +27,23 @@ def format_mentions(text: str, mentions: Sequence[Mapping[str, Any]], color: boo
     """
     pieces, position = [], 0
     for mention in mentions:
-        pieces += [printable(text[position : mention["start"]]), _marked(mention, color)]
+        pieces += [printable_in_terminal(text[position : mention["start"]]), _marked(mention, color)]
         position = mention["end"]
-    lines = ["".join([*pieces, printable(text[position:])])]
+    lines = ["".join([*pieces, printable_in_terminal(text[position:])])]
     for mention in mentions:
         columns = [f"{mention['start']}-{mention['end']}", mention["mention"]]
         if "score" in mention:
             columns += [f"{mention['score']:.3f}", _entity(mention)]
-        lines.append(f"  {printable('  '.join(columns))}")
+        lines.append(f"  {printable_in_terminal('  '.join(columns))}")
         others = [one for one in mention.get("candidates", ()) if one["entity_id"] != mention["entity_id"]]
         if others:
             names = ", ".join(f"{_entity(one)} {one['score']:.3f}" for one in others)
-            lines.append(_painted(f"    or {printable(names)}", _FAINT, color))
+            lines.append(_painted(f"    or {printable_in_terminal(names)}", _FAINT, color))
     return "\n".join(lines if mentions else [*lines, "  no mention"])
 
 
 def _marked(mention: Mapping[str, Any], color: bool) -> str:
-    text = printable(mention["mention"])
+    text = printable_in_terminal(mention["mention"])
     if not color:
         return f"[{text}]"
     shade = _NIL if mention.get("entity_id") == "NIL" else _LINKED

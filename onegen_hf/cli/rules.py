@@ -1,0 +1,82 @@
+"""Rules for options that name a device, a dtype or a threshold, checked before torch is imported."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import Any
+
+from ..checks import Rule, number, text
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""What accelerate takes instead of a device, to spread a model over several."""
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu|mlu|musa)(:\d+)?")
+
+
+def device() -> Rule:
+    """The name of a device, or a way to spread a model over several."""
+
+    def rule(name: str, value: Any) -> str:
+        if not isinstance(value, str) or (value not in DEVICE_MAPS and not _DEVICE.fullmatch(value)):
+            raise ValueError(f"{name}={value!r} is unknown: choose auto, cpu, cuda, cuda:0, mps, ...")
+        return value
+
+    return rule
+
+
+def dtype() -> Rule:
+    """The name of a floating-point type that a model can be loaded in."""
+
+    def rule(name: str, value: Any) -> str:
+        if value not in DTYPES:
+            hint = ". For integer products on a CPU use --int8" if value == "int8" else ""
+            raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(DTYPES)}{hint}")
+        return str(value)
+
+    return rule
+
+
+def source() -> Rule:
+    """A local directory that exists, a Hub repository, or a URL."""
+
+    def rule(name: str, value: Any) -> str:
+        value = text()(name, value)
+        is_path = os.path.isabs(value) or value.startswith(("./", "../", "~")) or value.count("/") > 1
+        if is_path and "://" not in value and not os.path.exists(value):
+            raise FileNotFoundError(f"{name}={value!r}: no such directory, and not the name of a Hub repository")
+        return value
+
+    return rule
+
+
+def threshold() -> Rule:
+    """A finite number, or `-inf` for no threshold."""
+
+    def rule(name: str, value: Any) -> float:
+        return -math.inf if value == -math.inf else number()(name, value)
+
+    return rule
+
+
+def require_device(name: str) -> None:
+    """
+    Check that this machine has a device.
+
+    Args:
+        name (`str`): As in the option `--device`.
+
+    Raises:
+        `ValueError`: If it doesn't.
+    """
+    kind, _, place = name.partition(":")
+    if kind == "cpu" or name in DEVICE_MAPS:
+        return
+    import torch
+
+    available = torch.accelerator.is_available() and torch.accelerator.current_accelerator().type  # type: ignore
+    count = torch.accelerator.device_count() if available == kind else 0
+    if int(place or 0) >= count:
+        which = f"{count} of {kind}" if count else f"cpu and {available}" if available else "cpu only"
+        raise ValueError(f"device={name!r}: this machine has {which}. Leave out --device, or choose one that it has")

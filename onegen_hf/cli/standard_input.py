@@ -1,0 +1,59 @@
+"""Text from standard input: UTF-8 with or without a byte order mark, and an error that names the line if it isn't."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterator
+
+
+def lines_of_standard_input(prompt: str = "") -> Iterator[str]:
+    """
+    The lines of standard input as they arrive, without their line breaks.
+
+    Args:
+        prompt (`str`, *optional*): Printed to standard error before each line, on a terminal.
+
+    Raises:
+        `ValueError`: If a line is not UTF-8.
+    """
+    number = 0
+    while True:
+        if prompt and sys.stdin.isatty():
+            print(prompt, end="", file=sys.stderr, flush=True)
+        line = _read_line()
+        if not line:
+            return
+        number += 1
+        yield _decode(line, f"line {number} of standard input", first=number == 1).rstrip("\r\n")
+
+
+def whole_standard_input() -> str:
+    """
+    All of standard input as one text.
+
+    Raises:
+        `ValueError`: If it is not UTF-8.
+    """
+    buffer = getattr(sys.stdin, "buffer", None)
+    return _decode(sys.stdin.read() if buffer is None else buffer.read(), "standard input", first=True)
+
+
+def _read_line() -> str | bytes:
+    # A terminal has an encoding of its own; a stream without a buffer holds text already.
+    buffer = None if sys.stdin.isatty() else getattr(sys.stdin, "buffer", None)
+    return sys.stdin.readline() if buffer is None else buffer.readline()
+
+
+def _decode(data: str | bytes, where: str, first: bool) -> str:
+    if isinstance(data, bytes):
+        if first and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("standard input is UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`")
+        try:
+            data = data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{where} is not UTF-8 (byte {data[error.start]:#04x} at position {error.start}): convert it, such as "
+                "with `iconv -f LATIN1 -t UTF-8`"
+            ) from None
+    return data.removeprefix("\ufeff") if first else data

@@ -1,0 +1,54 @@
+"""`prompt_ids`: a question, or a chat, as the token ids in front of the model's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from ..configuration import OneGenConfig
+from .chat_rendering import Segment, render_messages, render_question
+from .messages import Message
+from .text_tokenizer import TextTokenizer
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, question: str | Sequence[Message]
+) -> list[int]:
+    """
+    Token ids in front of the assistant's answer, exactly as in training. No text of the question becomes a control
+    token; the ids of a question that names none are those of the rendered prompt, tokenized as a whole.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
+        config ([`OneGenConfig`])
+        question (`str` or `Sequence[Mapping]`): A question, or a chat (messages with `role` and `content`, such as a
+            system turn and several turns of user and assistant) that ends with a turn of the user.
+
+    Raises:
+        `TypeError` or `ValueError`: If there is no question, a message is malformed, or the chat template refuses the
+            conversation.
+
+    Example:
+
+    ```python
+    >>> prompt_ids(tokenizer, model.onegen_config, "Who made Tin Boat?")
+    >>> prompt_ids(tokenizer, model.onegen_config, [{"role": "system", "content": "Be brief."}, ...])
+    ```
+    """
+    if isinstance(question, str) and not question.strip():
+        raise ValueError(f"question={question!r} is empty: give some text")
+    return segment_ids(tokenizer, config, render_question(question, tokenizer, config))
+
+
+def messages_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, messages: Sequence[Message]) -> list[int]:
+    """
+    The same for messages that are whole prompts already, as those of a dataset are: they go into the chat template as
+    they are, without `prompt_template`.
+    """
+    return segment_ids(tokenizer, config, render_messages(messages, tokenizer, config))
+
+
+def segment_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, segment: Segment) -> list[int]:
+    """Ids of a rendered segment, whose texts of messages hold no control token."""
+    return TextTokenizer.of(tokenizer, config.tokens).mixed_ids(segment.text, segment.spans)

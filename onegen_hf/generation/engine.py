@@ -1,0 +1,63 @@
+"""`Engine`: prompts in, decoded rows out; what pipelines, evaluation and servers alike call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data.padding import pad_ids
+from .decoder import OnePassDecoder
+from .state import RowState
+
+
+class Engine(Protocol):
+    """Whatever decodes prompts in one pass."""
+
+    def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
+        """
+        Decode prompts together.
+
+        Args:
+            prompts (`Sequence[Sequence[int]]`): Token ids, at least one each.
+            decoder ([`OnePassDecoder`]): What is searched, and when.
+            options: As for `generate`: `max_new_tokens`, `do_sample`, `streamer`, ...
+
+        Returns:
+            `list[RowState]`: One per prompt, in order; with `num_return_sequences` so many for each.
+        """
+
+
+class TransformersEngine:
+    """
+    The engine over transformers' `generate`.
+
+    Args:
+        model ([`OneGenForCausalLM`])
+        tokenizer (`PreTrainedTokenizerBase`): With a padding token.
+    """
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
+        """See [`Engine.answer`]."""
+        pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
+        input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
+        own = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
+        if (config := options.get("generation_config")) is not None:
+            # `generate` deprecates settings beside a configuration.
+            options["generation_config"] = config = copy.deepcopy(config)
+            config.update(**own)
+        else:
+            options |= own
+        output = self.model.generate(
+            input_ids=input_ids.to(self.model.device),
+            attention_mask=attention_mask.to(self.model.device),
+            custom_generate=decoder,
+            **options,
+        )
+        return list(output.rows)

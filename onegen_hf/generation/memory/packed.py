@@ -1,0 +1,109 @@
+"""`PackedMemory`: rows of any lengths, read together in one forward without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from ...modeling.positions import context_length
+from ...modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask, groups_of
+from .base import StepOutput, check_room
+from .cache import RaggedCache
+
+
+def packs_by_its_layers(model: Any) -> bool:
+    """
+    Whether a model's layers are of the kinds that [`PackedMemory`] knows: plain and sliding-window attention with sdpa
+    or eager. Whether it is right for this very model is another question, see [`reading_of`].
+    """
+    config = model.config.get_text_config()
+    kinds = {type(layer) for layer in DynamicCache(config=config).layers}
+    plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
+    named = set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
+    backend = config._attn_implementation in IMPLEMENTATIONS and getattr(model, "_supports_attention_backend", False)
+    return bool(plain and named and backend)
+
+
+class PackedMemory:
+    """All rows in one [`RaggedCache`]; what several rows add goes through the model in one forward without padding."""
+
+    can_rollback = True
+
+    def __init__(self, model: Any, rows: list[int]) -> None:
+        self.model = model
+        self.context = context_length(model)
+        self.slot_of = {row: slot for slot, row in enumerate(rows)}
+        self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
+
+    def append(
+        self,
+        rows: list[int],
+        chunks: list[list[int]],
+        positions: Sequence[Sequence[int]] | None = None,
+        drafts: Sequence[int] | None = None,
+    ) -> StepOutput:
+        order = sorted(range(len(rows)), key=lambda place: self.slot_of[rows[place]])
+        slots = [self.slot_of[rows[place]] for place in order]
+        sizes = [len(chunks[place]) for place in order]
+        groups = groups_of(slots, [self.cache.lengths[slot] for slot in slots], sizes)
+        input_ids = [token for place in order for token in chunks[place]]
+        position_ids = self.cache.extend(slots, sizes)
+        check_room(self.cache.lengths, self.context)
+        # Each copy to an accelerator waits for it, so these two go together.
+        inputs = torch.tensor([input_ids, position_ids], device=self.cache.device)
+        wanted, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
+        in_order = order == list(range(len(rows)))
+        if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(wanted):
+            return self._step(groups, inputs)
+        begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
+        lasts = [begins[place] + len(chunk) for place, chunk in enumerate(chunks)]
+        ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
+        drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
+        others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
+        kept = torch.tensor([ends + drafted_at], device=self.cache.device)
+        output = self._forward(groups, inputs.unsqueeze(1), [ends + others], kept)
+        hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
+        logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
+        return StepOutput(
+            logits, hidden, list(states.split([len(own) for own in wanted])), list(after_drafts.split(list(drafted)))
+        )
+
+    def _step(self, groups: list[RowGroup], inputs: Tensor) -> StepOutput:
+        """A token of each row, all of which lie side by side: nothing is packed, nothing picked out."""
+        output = self._forward(groups, inputs.unsqueeze(2), [[0]] * inputs.shape[1], 0)
+        hidden, logits = output.retrieval_embeddings[:, 0], output.logits[:, 0].float()
+        return StepOutput(logits, hidden, [hidden[:0]] * len(hidden), [logits[:0]] * len(logits))
+
+    def _forward(
+        self, groups: list[RowGroup], inputs: Tensor, retrieval_positions: list[list[int]], kept: Tensor | int
+    ) -> Any:
+        """`inputs` are token ids and their positions, each of the shape that the model takes."""
+        return self.model(
+            input_ids=inputs[0],
+            position_ids=inputs[1],
+            attention_mask=RowsMask.of(groups, cached=True, device=self.cache.device),
+            cache=self.cache,
+            use_cache=True,
+            logits_to_keep=kept,
+            retrieval_positions=torch.tensor(retrieval_positions),
+        )
+
+    def rollback(self, row: int, tokens: int) -> None:
+        self.cache.lengths[self.slot_of[row]] -= tokens
+
+    def retain(self, rows: list[int]) -> None:
+        new = [row for row in rows if row not in self.slot_of]
+        free = sorted(slot for row, slot in self.slot_of.items() if row not in rows)
+        slot_of = {row: slot for row, slot in self.slot_of.items() if row in rows}
+        slot_of |= zip(new, free, strict=False)
+        self.cache.clear(free[: len(new)])
+        if len(free) > len(new):
+            self.cache.keep([slot_of[row] for row in rows])
+            slot_of = {row: slot for slot, row in enumerate(rows)}
+        self.slot_of = slot_of

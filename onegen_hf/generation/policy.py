@@ -1,0 +1,184 @@
+"""`RetrievalPolicy`: when a row retrieves, and how much of what it finds is inserted."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from enum import Enum
+from typing import ClassVar
+
+from ..checks import choice, integer, number, optional
+from .state import RowState
+
+MINIMAL_ROOM = 16
+"""Free positions below which a row stops retrieving: the paragraph tags, a few words, and a token to go on with."""
+ANSWER_RESERVE = 48
+"""Positions that an inserted passage leaves free for the answer, where the context allows it."""
+
+
+class Decision(Enum):
+    """What a row may do with the query token at its next token."""
+
+    FREE = "free"
+    """The model decides."""
+    FORCED = "forced"
+    """The next token is the query token."""
+    BANNED = "banned"
+    """The next token is any other one."""
+
+
+class RetrievalPolicy(ABC):
+    """
+    Decides for each row, before each token, whether the query token is forced, allowed or banned.
+
+    The base class lets the model decide until a row has taken all its hops or its context is nearly full. Subclasses
+    decide otherwise in [`~RetrievalPolicy.decide`] and [`~RetrievalPolicy.replaces`].
+
+    Args:
+        max_hops (`int`, *optional*, defaults to 5): Retrievals in one row.
+    """
+
+    name: ClassVar[str]
+    uses_probability: bool = False
+    """Whether [`~RetrievalPolicy.decide`] reads the probability of the query token."""
+
+    def __init__(self, max_hops: int = 5) -> None:
+        self.max_hops = integer(least=0)("max_hops", max_hops)
+
+    def next_token(self, row: RowState, room: int | None, probability: float | None = None) -> Decision:
+        """
+        What a row may do at its next token. Once it can't retrieve any more, `row.retrieval_stopped` says why.
+
+        Args:
+            row ([`RowState`])
+            room (`int`, *optional*): Free positions of the context; `None` where it has no limit.
+            probability (`float`, *optional*): Of the query token against all others, by the model's own logits, where
+                the policy uses it.
+        """
+        if row.retrieval_stopped is None and room is not None and room < MINIMAL_ROOM:
+            row.retrieval_stopped = "context_full"
+        if row.retrieval_stopped is None and len(row.retrievals) >= self.max_hops:
+            row.retrieval_stopped = "max_hops"
+        return Decision.BANNED if row.retrieval_stopped is not None else self.decide(row, probability)
+
+    def decide(self, row: RowState, probability: float | None) -> Decision:
+        """The decision for a row that may still retrieve; see [`~RetrievalPolicy.next_token`]."""
+        return Decision.FREE
+
+    def replaces(self, row: RowState, token: int, ends_line: Callable[[int], bool]) -> bool:
+        """
+        Whether the query token takes the place of a token that a row has chosen.
+
+        Args:
+            row ([`RowState`]): Before the token is written; it may still retrieve.
+            token (`int`)
+            ends_line (`Callable`): Tells of a token whether it ends a line, or the text.
+        """
+        return False
+
+    def fit(self, row: RowState, tokens: list[int], room: int | None, close: int) -> list[int]:
+        """
+        Shorten inserted text so that the answer still fits into the context.
+
+        Args:
+            row ([`RowState`])
+            tokens (`list[int]`): The passages found, with the tags around them.
+            room (`int`, *optional*): Free positions of the context.
+            close (`int`): The closing tag, which stays at the end.
+        """
+        if room is None or len(tokens) + ANSWER_RESERVE <= room:
+            return tokens
+        row.retrieval_stopped = "context_full"
+        length = max(room - ANSWER_RESERVE, min(room // 2, len(tokens)), 2)
+        return tokens if len(tokens) <= length else [*tokens[: length - 1], close]
+
+
+class AdaptiveRetrieval(RetrievalPolicy):
+    """
+    The model decides (paper section 3.4).
+
+    Args:
+        max_hops (`int`, *optional*, defaults to 5)
+        threshold (`float`, *optional*): Retrieve exactly where the probability of the query token against all other
+            tokens exceeds this number between 0 and 1, whatever the model would choose; Self-RAG (arXiv 2310.11511,
+            section 3.3) calls this adaptive retrieval. By default the query token is a token like any other.
+    """
+
+    name = "adaptive"
+
+    def __init__(self, max_hops: int = 5, threshold: float | None = None) -> None:
+        super().__init__(max_hops)
+        self.threshold = optional(number(least=0, most=1))("threshold", threshold)
+        self.uses_probability = threshold is not None
+
+    def decide(self, row: RowState, probability: float | None) -> Decision:
+        """Forced above the threshold and banned below it; free without one."""
+        if self.threshold is None or probability is None:
+            return Decision.FREE
+        return Decision.FORCED if probability > self.threshold else Decision.BANNED
+
+
+class AlwaysRetrieval(RetrievalPolicy):
+    """
+    Every row retrieves: where the model has not asked by the end of its first line, the query token takes the place of
+    the line's end. Afterwards the model decides.
+
+    Args:
+        max_hops (`int`, *optional*, defaults to 5): At least 1.
+    """
+
+    name = "always"
+
+    def __init__(self, max_hops: int = 5) -> None:
+        super().__init__(integer(least=1)("max_hops", max_hops))
+
+    def replaces(self, row: RowState, token: int, ends_line: Callable[[int], bool]) -> bool:
+        """At the end of the first line of a row that has not retrieved."""
+        return not row.retrievals and ends_line(token)
+
+
+class NeverRetrieval(RetrievalPolicy):
+    """
+    No row retrieves: what the model knows by itself.
+
+    Args:
+        max_hops (`int`, *optional*): Not used.
+    """
+
+    name = "never"
+
+    def next_token(self, row: RowState, room: int | None, probability: float | None = None) -> Decision:
+        """Always banned."""
+        row.retrieval_stopped = "never"
+        return Decision.BANNED
+
+
+POLICIES: dict[str, type[RetrievalPolicy]] = {
+    policy.name: policy for policy in (AdaptiveRetrieval, AlwaysRetrieval, NeverRetrieval)
+}
+"""Name of a retrieval mode → class."""
+
+
+def make_policy(
+    retrieval: str | RetrievalPolicy = "adaptive", max_hops: int = 5, threshold: float | None = None
+) -> RetrievalPolicy:
+    """
+    The policy of a retrieval mode.
+
+    Args:
+        retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"always"`, `"adaptive"` or
+            `"never"`; a policy is taken as it is.
+        max_hops (`int`, *optional*, defaults to 5)
+        threshold (`float`, *optional*): See [`AdaptiveRetrieval`].
+
+    Raises:
+        `ValueError`: For an unknown mode, or a threshold for another mode than `"adaptive"`.
+    """
+    if isinstance(retrieval, RetrievalPolicy):
+        return retrieval
+    choice(POLICIES)("retrieval", retrieval)
+    if retrieval == AdaptiveRetrieval.name:
+        return AdaptiveRetrieval(max_hops, threshold)
+    if threshold is not None:
+        raise ValueError(f'threshold={threshold} is for retrieval="adaptive", not for {retrieval!r}: leave it out')
+    return POLICIES[retrieval](max_hops)

@@ -1,0 +1,245 @@
+"""
+Attention for one forward over the tokens of many rows, packed without padding.
+
+All that a decoder does token by token (projections, feed-forward layers, norms, experts) then sees real tokens only,
+whatever mixture of prompts, passages and single tokens the rows add. What keeps the rows apart travels with the call,
+as its attention mask: neither the model nor its configuration changes while it runs, so any number of threads may
+share it, and layers that gradient checkpointing runs again see the same rows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "onegen_rows"
+IMPLEMENTATIONS = ("sdpa", "eager")
+"""What a model may use itself: row attention calls it for each group of rows."""
+
+
+@dataclass
+class RowGroup:
+    """
+    Neighbouring rows that add equally many tokens, so that one call attends for all of them.
+
+    Args:
+        first (`int`): Their first slot in the cache.
+        starts (`list[int]`): Tokens that each of them holds already.
+        size (`int`): Tokens that each of them adds.
+    """
+
+    first: int
+    starts: list[int]
+    size: int
+    masks: dict[Any, Tensor | None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many they are."""
+        return len(self.starts)
+
+    @cached_property
+    def visible(self) -> int:
+        """Positions that the longest of them holds after this forward."""
+        return max(self.starts) + self.size
+
+    def mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor | None:
+        """
+        Which keys each token sees, made once per forward and kind of layer.
+
+        Args:
+            window (`int`, *optional*): Of sliding-window layers.
+            additive (`torch.dtype`, *optional*): For a mask to add to the scores; a bool one by default.
+            device (`torch.device`)
+
+        Returns:
+            `Tensor` of shape `(rows, 1, size, visible)`, or `None` where attention needs none: causal from the first
+            position on, or a single token that sees all.
+        """
+        key = (window, additive, device)
+        if key not in self.masks:
+            self.masks[key] = self._mask(window, additive, device)
+        return self.masks[key]
+
+    def _mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor | None:
+        within_window = window is None or self.visible <= window
+        sees_all = self.size == 1 and len(set(self.starts)) == 1
+        if additive is None and within_window and (sees_all or not any(self.starts)):
+            return None
+        columns = torch.arange(self.visible, device=device)
+        # (rows, size): the position of each new token
+        positions = torch.tensor(self.starts, device=device).unsqueeze(1) + columns[: self.size]
+        # (rows, size, visible)
+        allowed = columns <= positions.unsqueeze(2)
+        if not within_window:
+            assert window is not None
+            allowed &= columns > positions.unsqueeze(2) - window
+        allowed = allowed.unsqueeze(1)
+        if additive is None:
+            return allowed
+        return torch.zeros(allowed.shape, dtype=additive, device=device).masked_fill(
+            ~allowed, torch.finfo(additive).min
+        )
+
+
+def groups_of(slots: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[RowGroup]:
+    """
+    Group rows given in ascending order of their slots.
+
+    Args:
+        slots (`Sequence[int]`): Of the rows that take part.
+        starts (`Sequence[int]`): Tokens that they hold already.
+        sizes (`Sequence[int]`): Tokens that they add.
+    """
+    groups: list[RowGroup] = []
+    for slot, start, size in zip(slots, starts, sizes, strict=True):
+        last = groups[-1] if groups else None
+        if last is not None and last.size == size and last.first + last.rows == slot:
+            last.starts.append(start)
+        else:
+            groups.append(RowGroup(slot, [start], size))
+    return groups
+
+
+class RowsMask(torch.Tensor):
+    """
+    Stands for the attention mask of packed rows, and is never filled in.
+
+    Every decoder of transformers hands a mask of four axes on to its attention layers as it is.
+
+    Attributes:
+        groups (`list[RowGroup]`): The rows, in the order of their tokens.
+        cached (`bool`): Whether keys and values are those of a cache, of shape `(slots, heads, capacity, head_dim)`,
+            or those of the packed tokens themselves, of shape `(1, heads, tokens, head_dim)`.
+    """
+
+    groups: list[RowGroup]
+    cached: bool
+
+    @classmethod
+    def of(cls, groups: list[RowGroup], cached: bool, device: torch.device) -> RowsMask:
+        """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
+        tokens = sum(group.rows * group.size for group in groups)
+        mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
+        mask.groups, mask.cached = groups, cached
+        return mask
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = super().__torch_function__(func, types, args, dict(kwargs or {}))
+        if isinstance(result, cls):
+            source = next(argument for argument in args if isinstance(argument, cls))
+            if result.shape != source.shape:
+                raise NotImplementedError(
+                    f"{getattr(func, '__name__', func)} is not defined for the mask of packed rows"
+                )
+            result.groups, result.cached = source.groups, source.cached
+        return result
+
+
+def row_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """
+    The model's own attention, and with a [`RowsMask`] the same for each group of rows.
+
+    Args:
+        module (`nn.Module`): The attention layer.
+        query (`Tensor`): Of shape `(1, heads, tokens, head_dim)`, or `(rows, heads, 1, head_dim)` where neighbouring
+            rows add a token each: most steps of decoding, which need no reordering then.
+        key, value (`Tensor`): See [`RowsMask`].
+        attention_mask ([`RowsMask`] or `Tensor`, *optional*)
+        kwargs: As the layer gives them, `sliding_window` among them.
+
+    Returns:
+        `tuple`: States of shape `(1, tokens, heads, head_dim)` or `(rows, 1, heads, head_dim)`; the weights, where no
+        rows are packed and the model's own attention returns them.
+    """
+    implementation = module.config.plain._attn_implementation  # type: ignore[union-attr]
+    # Eager attention is a function of each model's own file, not of the registry.
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+    if not isinstance(attention_mask, RowsMask):
+        return attend(module, query, key, value, attention_mask, **kwargs)
+    additive = query.dtype if implementation == "eager" else None
+    window = kwargs.get("sliding_window")
+    parts, start = [], 0
+    for group in attention_mask.groups:
+        tokens = group.rows * group.size
+        mask = group.mask(window, additive, query.device)
+        if query.shape[0] > 1:
+            queries = query if group.rows == query.shape[0] else query.narrow(0, start, group.rows)
+        else:
+            queries = rows_apart(query if tokens == query.shape[2] else query.narrow(2, start, tokens), group.rows)
+        if attention_mask.cached:
+            keys, values = (part_of(s, group.first, group.rows, 0, group.visible) for s in (key, value))
+        else:
+            keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
+        # (rows, size, heads, head_dim)
+        states = attend(module, queries, keys, values, mask, **kwargs)[0]
+        parts.append(states if query.shape[0] > 1 else states.reshape(1, tokens, *states.shape[2:]))
+        start += tokens
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if query.shape[0] > 1 else 1), None
+
+
+def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:
+    """A view of `(slots, heads, capacity, head_dim)`: some neighbouring slots and positions."""
+    part = storage.narrow(2, start, size)
+    return part if rows == storage.shape[0] else part.narrow(0, first, rows)
+
+
+def rows_apart(states: Tensor, rows: int) -> Tensor:
+    """Split `(1, heads, tokens, head_dim)`, row after row, into `(rows, heads, tokens / rows, head_dim)`."""
+    if rows == 1:
+        return states
+    return states[0].unflatten(1, (rows, -1)).transpose(0, 1)
+
+
+class LayerConfig:
+    """
+    The configuration as attention layers see it: the model's own, save that attention is [`row_attention`] where that
+    can call the model's implementation. It follows later changes, such as those of `set_attn_implementation`.
+
+    Args:
+        plain (`PreTrainedConfig`): That of the model.
+    """
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+
+    @property
+    def _attn_implementation(self) -> str:
+        implementation = self.plain._attn_implementation
+        return NAME if implementation in IMPLEMENTATIONS else implementation
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "plain":  # asked for by copy and pickle before there is anything to ask
+            raise AttributeError(name)
+        return getattr(self.plain, name)
+
+
+def install_row_attention(layers: Iterable[nn.Module]) -> None:
+    """
+    Let attention layers take a [`RowsMask`]; with any other mask they do what they did.
+
+    Args:
+        layers (`Iterable[nn.Module]`): All modules of a decoder.
+    """
+    for layer in layers:
+        config = getattr(layer, "config", None)
+        # Attention layers keep the configuration to look their implementation up.
+        if hasattr(layer, "layer_idx") and hasattr(config, "_attn_implementation"):
+            layer.config = LayerConfig(config.plain if isinstance(config, LayerConfig) else config)  # type: ignore
+
+
+AttentionInterface.register(NAME, row_attention)

@@ -1,0 +1,1 @@
+"""What every command line needs: options read from arguments and files, and text that is safe to print."""

@@ -1,0 +1,183 @@
+"""A command that fails says why in one line, before torch is imported if the arguments are to blame."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import pytest
+
+from onegen_hf.cli import main as command_line
+from onegen_hf.cli.errors import INTERRUPTED, describe, errors_in_one_line, warnings_in_one_line
+from onegen_hf.cli.main import COMMANDS, main
+
+HEAVY = ["train", "build"]
+LIGHT = [name for name in COMMANDS if name not in HEAVY]
+# Runs a command and reports on what it has imported, as the last line of standard output.
+PROBE = """
+import json, sys, time
+from onegen_hf.cli.main import main
+try:
+    main(sys.argv[1:])
+    code = 0
+except SystemExit as stopped:
+    code = stopped.code if isinstance(stopped.code, int) else 1
+    if isinstance(stopped.code, str):
+        print(stopped.code, file=sys.stderr)
+heavy = [name for name in ("torch", "transformers", "datasets", "faiss") if name in sys.modules]
+print(json.dumps({"code": code, "heavy": heavy, "seconds": time.process_time()}))
+"""
+
+
+def probe(*arguments: str) -> tuple[dict[str, Any], str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in LIGHT)])
+def test_help_is_light(arguments: list[str]) -> None:
+    report, _ = probe(*arguments)
+    assert report["code"] == 0 and report["heavy"] == []
+    assert report["seconds"] < 1.5  # about 0.3 on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", "Who?", "--dtype", "float99"], "dtype='float99' is unknown: choose one of auto, float32"),
+        (["ask", "Who?", "--dtype", "int8"], "dtype='int8' is unknown.* use --int8"),
+        (["ask", "Who?", "--device", "foo"], "device='foo' is unknown: choose auto, cpu, cuda"),
+        (["ask", "Who?", "--top-k", "0"], "top_k=0 must be an integer at least 1"),
+        (["ask", "Who?", "--preset", "multihop"], "argument --preset: invalid choice: 'multihop'"),
+        (["link", "a", "--nil-threshold", "nan"], "nil_threshold=nan must be a finite number"),
+        (["index", "--passages", "a.jsonl"], "arguments are required: --output-dir"),
+        (["index", "--passages", "a", "--output-dir", "b", "--dtype", "float99"], "dtype='float99' is unknown"),
+        (["evaluate", "--dataset", "a", "--output-dir", "b", "--limit", "0"], "limit=0 must be an integer at least"),
+        (["evaluate", "--dataset", "a", "--output-dir", "b", "--fit-threshold"], "for task=entity-linking only"),
+        (["evaluate", "--dataset", "a", "--output-dir", "b", "--confidence-level", "nan"], "confidence_level=nan"),
+        (["demo", "--max-hops", "five"], "argument --max-hops: invalid int value: 'five'"),
+        (["push", "model", "folder", "not a repo!!", "--dry-run"], "repository 'not a repo!!' is not a valid name"),
+        (["ask", "--config", "no-such-file.yaml"], "no-such-file.yaml: No such file or directory"),
+        (["ask", "Who?", "--model", "/no/such/model"], "model='/no/such/model': no such directory, and not"),
+        (["link", "a", "--index", "./no-such-index"], "index='./no-such-index': no such directory, and not"),
+        (["as"], "unknown command 'as': choose one of demo, ask"),
+    ],
+)
+def test_faulty_arguments_are_answered_before_torch_is_imported(arguments: list[str], message: str) -> None:
+    report, shown = probe(*arguments)
+    assert report["code"] in (1, 2) and "torch" not in report["heavy"]
+    assert shown.count("\n") == 1
+    assert re.search(message, shown)
+
+
+class Stranger(Exception):
+    """An error of some library."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("k=0 must be\n  at least 1"), "k=0 must be at least 1"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.yaml"), "a.yaml: No such file or directory"),
+        (OSError(errno.ENOSPC, "No space left on device", "b.faiss"), "the disk is full: free some space"),
+        (RuntimeError("Error in write: No space left on device"), "the disk is full"),
+        (Stranger("what\x1b[2J happened"), "Stranger: what\ufffd[2J happened (--debug shows the traceback)"),
+        (StopIteration(), "StopIteration (--debug shows the traceback)"),
+        (KeyError("x"), "KeyError: 'x' (--debug shows the traceback)"),
+        (MemoryError(), "MemoryError (--debug"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_one_line_for_every_error(error: Exception, message: str) -> None:
+    with pytest.raises(SystemExit) as stopped, errors_in_one_line("onegen-hf ask"):
+        raise error
+    assert str(stopped.value.code).startswith(f"onegen-hf ask: {message}")
+    assert "\n" not in str(stopped.value.code)
+    with pytest.raises(type(error)), errors_in_one_line("onegen-hf ask", debug=True):
+        raise error
+
+
+def test_a_full_disk_behind_another_error() -> None:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise Stranger("could not save") from error
+    except Stranger as error:
+        assert describe(error).startswith("the disk is full")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "fail"], ["fail", "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(command_line.COMMANDS, "fail", ("json", ""))  # `json` has no function `main`
+    with pytest.raises(SystemExit, match="^onegen-hf fail: AttributeError"):
+        main(["fail"])
+    with pytest.raises(AttributeError):
+        main(arguments)
+    monkeypatch.setenv("ONEGEN_DEBUG", "1")
+    with pytest.raises(AttributeError):
+        main(["fail"])
+
+
+def test_debug_of_the_training_arguments_is_left_to_them() -> None:
+    assert command_line._without_debug(["train", "--debug", "underflow_overflow"])[0] == [
+        "train", "--debug", "underflow_overflow"
+    ]  # fmt: skip
+    assert command_line._without_debug(["train", "--debug", "--use_cpu"]) == (["train", "--use_cpu"], True)
+    assert command_line._without_debug(["ask", "--debug", "Who?"]) == (["ask", "Who?"], True)
+    assert command_line._without_debug(["ask", "--", "--debug"]) == (["ask", "--", "--debug"], False)
+
+
+def test_warnings_in_one_line() -> None:
+    before = warnings.formatwarning
+    with warnings_in_one_line("onegen-hf ask"):
+        line = warnings.formatwarning("--k is\nnow called --top-k", FutureWarning, "ask.py", 3)
+    assert line == "onegen-hf ask: FutureWarning: --k is now called --top-k\n"
+    assert warnings.formatwarning is before
+
+
+def start(name: str, work: str) -> subprocess.Popen[str]:
+    """`onegen-hf NAME` in a process of its own, with an expression in place of its work."""
+    code = "\n".join(
+        [
+            "import sys, time, types",
+            "from onegen_hf.cli import main",
+            "module = types.ModuleType('work')",
+            f"module.main = lambda arguments: {work}",
+            "sys.modules['work'] = module",
+            f"main.COMMANDS['{name}'] = ('work', '')",
+            f"main.main(['{name}'])",
+        ]
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c() -> None:
+    process = start("index", "(print('started', flush=True), time.sleep(60))")
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED
+    assert shown == "onegen-hf index: interrupted: run the same command again to continue\n"
+
+
+def test_a_reader_that_stops_reading() -> None:
+    process = start("ask", "[print('x' * 1000) for _ in range(10000)]")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=30) == 1
