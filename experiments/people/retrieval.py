@@ -77,8 +77,9 @@ def recall_of_families(
         corpus = documents.select([row for row, name in enumerate(documents["family"]) if name == family])
         if max_passages is not None:
             gold = {reference for lists in asked["positives"] for references in lists for reference in references}
-            ranked = sorted(range(len(corpus)), key=lambda row, ids=corpus["id"]: ids[row] not in gold)
-            corpus = corpus.select(ranked[: max(max_passages, len(gold))])
+            is_gold = [identifier in gold for identifier in corpus["id"]]
+            gold_first = sorted(range(len(corpus)), key=is_gold.__getitem__, reverse=True)
+            corpus = corpus.select(gold_first[: max(max_passages, len(gold))])
         store = DocumentStore(corpus)
         rows = [encoder.row(passage) for passage in store]
         passages = embed_all(

@@ -228,8 +228,8 @@ class OneGenTrainer(Trainer):
             inputs |= no_passages(inputs["input_ids"])
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
         counts = {"num_items_in_batch": num_items_in_batch, "num_anchors_in_batch": self._anchors_in_batch}
-        if training and self.args.contrastive_chunk_size is not None:
-            outputs = self._in_chunks(model, inputs, counts)
+        if training and (chunk_size := self.args.contrastive_chunk_size) is not None:
+            outputs = self._in_chunks(chunk_size, model, inputs, counts)
         else:
             outputs = model(**inputs, **(counts if training else {}))
         loss = outputs.loss
@@ -240,9 +240,11 @@ class OneGenTrainer(Trainer):
             self._add_totals(outputs, inputs)
         return (loss, outputs) if return_outputs else loss
 
-    def _in_chunks(self, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]) -> OneGenOutput:
+    def _in_chunks(
+        self, chunk_size: int, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]
+    ) -> OneGenOutput:
         cache = GradientCache(
-            self.args.contrastive_chunk_size,
+            chunk_size,
             backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes),
             no_sync=lambda: self.accelerator.no_sync(model),
         )
