@@ -20,7 +20,12 @@ class Hop(NamedTuple):
 
 
 def render_answer(
-    hops: Sequence[Hop], passages: Sequence[Document], comparison: str | None, answer: str, query_token: str
+    hops: Sequence[Hop],
+    passages: Sequence[Document],
+    comparison: str | None,
+    answer: str | None,
+    query_token: str,
+    write_query: bool = True,
 ) -> str:
     """
     Write the assistant's turn: every hop with its passage, the comparison if there is one, the answer.
@@ -32,10 +37,13 @@ def render_answer(
             The passage of each hop.
         comparison (`str`, *optional*):
             The line or lines that come before the answer.
-        answer (`str`):
-            The final answer.
+        answer (`str`, *optional*):
+            The final answer; without one nothing follows the last hop.
         query_token (`str`):
             The token that asks for a retrieval.
+        write_query (`bool`, *optional*, defaults to `True`):
+            Write the sub-question in front of the query token. Without it the query is the state right after what was
+            read so far: the question, and then the passage and answer of the hop before.
 
     Returns:
         `str`: The content of the assistant message.
@@ -51,8 +59,10 @@ def render_answer(
             raise RecordError("reserved_text", f"a text of hop {len(lines)} contains one of {marks}; remove it there.")
         # Stripped, as the decoder inserts a passage that has no title.
         paragraph = PARAGRAPH_START + f"{passage.title}\n{passage.text}".strip() + PARAGRAPH_END
-        lines.append(f"{hop.sub_question}{query_token}{paragraph}" + (f" {hop.answer}" if hop.answer else ""))
+        asked = hop.sub_question if write_query else ""
+        lines.append(f"{asked}{query_token}{paragraph}" + (f" {hop.answer}" if hop.answer else ""))
     if comparison:
         lines.append(comparison)
-    lines.append(f"Answer: {answer}")
+    if answer is not None:
+        lines.append(f"Answer: {answer}")
     return "\n".join(lines)

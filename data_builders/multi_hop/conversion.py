@@ -127,6 +127,7 @@ def make_example(
     query_token: str = DEFAULT_QUERY_TOKEN,
     neighbours: Neighbours | None = None,
     write_order: bool = False,
+    write_query: bool = True,
     meta: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
@@ -151,6 +152,8 @@ def make_example(
             out.
         write_order (`bool`, *optional*, defaults to `False`):
             Write the lines of [`order_lines`] below a comparison.
+        write_query (`bool`, *optional*, defaults to `True`):
+            Write the sub-questions, see [`render_answer`].
         meta (`Mapping[str, Any]`, *optional*):
             What else goes into `meta`.
 
@@ -176,7 +179,10 @@ def make_example(
         "id": example_id,
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": render_answer(hops, passages, lines, answers[0], query_token)},
+            {
+                "role": "assistant",
+                "content": render_answer(hops, passages, lines, answers[0], query_token, write_query),
+            },
         ],
         "positives": [[passage.id] for passage in passages],
         "negatives": negatives,

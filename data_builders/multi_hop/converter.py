@@ -52,6 +52,11 @@ class MultiHopConverter(Converter):
         write_order (`bool`, *optional*, defaults to `False`):
             Below a comparison of dates also write which of the two is later, which is earlier, and the one of these
             lines that is asked for, from which a small model can copy the answer.
+        write_query (`bool`, *optional*, defaults to `True`):
+            Write a sub-question in front of every query token. Without it the query is the state after the question,
+            and then after the passage and the answer of the hop before.
+        id_prefix (`str`, *optional*, defaults to `""`):
+            Stands in front of the ids of a corpus file, so that several corpora can be trained on together.
         decompositions (`str`, *optional*):
             A file of decompositions by question id, see [`SideFile`].
         entity_aliases (`str`, *optional*):
@@ -73,6 +78,8 @@ class MultiHopConverter(Converter):
 
     num_title_negatives: int = 0
     write_order: bool = False
+    write_query: bool = True
+    id_prefix: str = ""
     decompositions: str | None = None
     entity_aliases: str | None = None
     llm_url: str | None = None
@@ -112,7 +119,7 @@ class MultiHopConverter(Converter):
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """Put one record of a corpus file into `store`; contexts are then looked up and add nothing."""
-        super().add_corpus_record(record, store)
+        super().add_corpus_record(self.prefixed(record), store)
         self._has_corpus = True
 
     def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:
@@ -180,6 +187,7 @@ class MultiHopConverter(Converter):
             query_token=self.query_token,
             neighbours=self._neighbours,
             write_order=self.write_order,
+            write_query=self.write_query,
             meta=_kept(record, read.decomposition.failure),
         )
 

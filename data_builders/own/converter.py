@@ -56,6 +56,13 @@ class OwnConverter(Converter):
         passages_column (`str`, *optional*):
             The column with the id or ids of its passages.
 
+        write_query (`bool`, *optional*, defaults to `True`):
+            Write the question again in front of the query token. Without it the query is the state right after the
+            question.
+        id_prefix (`str`, *optional*, defaults to `""`):
+            Stands in front of the ids of the passages, so that several corpora can be trained on together. Examples
+            name a document without it.
+
     Raises:
         `ValueError`: If `max_chars` is not positive.
     """
@@ -67,6 +74,8 @@ class OwnConverter(Converter):
     question_column: str | None = None
     answer_column: str | None = None
     passages_column: str | None = None
+    write_query: bool = True
+    id_prefix: str = ""
 
     name: ClassVar[str] = "own"
     title: ClassVar[str] = "Documents, questions and answers for OneGen"
@@ -107,7 +116,8 @@ class OwnConverter(Converter):
         if base in self._passages:
             base = next(name for number in count(2) if (name := f"{base} ({number})") not in self._passages)
         passages = chunk_text(text, self.max_chars)
-        ids = [base] if len(passages) == 1 else [f"{base}/{number}" for number in range(1, len(passages) + 1)]
+        first = f"{self.id_prefix}{base}"
+        ids = [first] if len(passages) == 1 else [f"{first}/{number}" for number in range(1, len(passages) + 1)]
         for passage_id, passage in zip(ids, passages, strict=True):
             store.put(Document(passage_id, title, (passage,)))
         self._passages[base] = ids
@@ -143,10 +153,11 @@ class OwnConverter(Converter):
         if positives:
             passage = store[positives[0]]
             content = render_answer(
-                [Hop(question, None, passage.title)], [passage], None, answers[0], self.query_token
+                [Hop(question, None, passage.title)], [passage], None, answers[0], self.query_token, self.write_query
             )
         else:
-            content = f"{question}{self.query_token}\nAnswer: {answers[0]}"
+            asked = question if self.write_query else ""
+            content = f"{asked}{self.query_token}\nAnswer: {answers[0]}"
         own_id = find_value(record, "id", None) if self.passages_column != "id" else None
         return {
             "id": default_id if own_id is None or str(own_id) in named else str(own_id),
@@ -159,8 +170,8 @@ class OwnConverter(Converter):
         }
 
     def _resolve(self, name: str, answers: list[str], store: DocumentStore) -> list[str]:
-        if name in store:
-            return [name]
+        if f"{self.id_prefix}{name}" in store:
+            return [f"{self.id_prefix}{name}"]
         ids = self._passages.get(name)
         if ids is None:
             raise RecordError(

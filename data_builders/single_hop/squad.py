@@ -40,7 +40,24 @@ class SquadConverter(Converter):
       is not in the text as it is written.
     - A question marked as impossible, or with an empty list of answers, is dropped as `unanswerable`.
     - The record offers no hard negatives; mine them (`data_builders.hard_negatives`).
+
+    Args:
+        query_token (`str`, *optional*, defaults to `"[RQ]"`):
+            The token that asks for a retrieval.
+        num_negatives (`int`, *optional*, defaults to 5):
+            Not used: the records offer no negatives.
+        write_query (`bool`, *optional*, defaults to `True`):
+            Write the question again in front of the query token. Without it an example reads `[RQ]<paragraph>title`
+            newline `context</paragraph>` newline `Answer: answer`: the state right after the question is the query.
+        retrieval_only (`bool`, *optional*, defaults to `False`):
+            Make pairs of a question and its passage: nothing follows the query token, and no answers are needed.
+        id_prefix (`str`, *optional*, defaults to `""`):
+            Stands in front of the ids of the corpus, so that several corpora can be trained on together.
     """
+
+    write_query: bool = True
+    retrieval_only: bool = False
+    id_prefix: str = ""
 
     name: ClassVar[str] = "squad"
     title: ClassVar[str] = "SQuAD-style questions for OneGen"
@@ -56,7 +73,7 @@ class SquadConverter(Converter):
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """Put a corpus record `{id, title, text}` into `store`, cut into sentences unless it has `sentences`."""
-        fields = {**record, "title": _title(record)}
+        fields = {**self.prefixed(record), "title": _title(record)}
         if "sentences" not in record:
             fields["sentences"] = _sentences(text_field(record, "text" if "text" in record else "context"))
         if record.get("id") is None:
@@ -67,19 +84,19 @@ class SquadConverter(Converter):
     def example(self, record: Mapping[str, Any], store: DocumentStore, default_id: str) -> dict[str, Any]:
         """Turn one question into an example, see [`~Converter.example`]."""
         question = text_field(record, "question").strip()
-        answers = read_answers(record)
+        answers = [] if self.retrieval_only else read_answers(record)
         passage = self._passage(record, store)
-        if not answers:
+        if not answers and not self.retrieval_only:
             raise Dropped("unanswerable")
-        answer = answers[0].text
-        hop = Hop(question, answer, passage.title)
-        meta = {"answer_sentence": answer_sentence(passage, record.get("context"), answers[0])}
+        meta = {}
+        if answers:
+            meta["answer_sentence"] = answer_sentence(passage, record.get("context"), answers[0])
         own_id = record.get("id", record.get("qid"))
         return {
             "id": str(default_id if own_id is None else own_id),
             "messages": [
                 {"role": "user", "content": question},
-                {"role": "assistant", "content": render_answer([hop], [passage], None, answer, self.query_token)},
+                {"role": "assistant", "content": self._turn(question, answers, passage)},
             ],
             "positives": [[passage.id]],
             "negatives": [[]],
@@ -88,15 +105,25 @@ class SquadConverter(Converter):
             "meta": json.dumps(meta, sort_keys=True),
         }
 
+    def _turn(self, question: str, answers: list[Answer], passage: Document) -> str:
+        if not answers:
+            return (question if self.write_query else "") + self.query_token
+        answer = answers[0].text
+        # With a question that is not repeated, neither is the answer.
+        hop = Hop(question, answer if self.write_query else None, passage.title)
+        return render_answer([hop], [passage], None, answer, self.query_token, self.write_query)
+
     def _passage(self, record: Mapping[str, Any], store: DocumentStore) -> Document:
         passage_id = record.get("passage_id")
         if passage_id is None:
             return find_passage(store, _title(record), _sentences(text_field(record, "context")))
-        if str(passage_id) not in store:
+        passage_id = f"{self.id_prefix}{passage_id}"
+        if passage_id not in store:
             raise RecordError(
-                "unknown_passage", f"`passage_id` {passage_id!r} is not in the corpus; give its file as documents."
+                "unknown_passage",
+                f"`passage_id` {record['passage_id']!r} is not in the corpus; give its file as documents.",
             )
-        return store[str(passage_id)]
+        return store[passage_id]
 
 
 def read_answers(record: Mapping[str, Any]) -> list[Answer]:

@@ -3,7 +3,7 @@
 from .bpr import BPRLoss
 from .causal_lm import causal_lm_loss
 from .contrastive import ContrastiveLoss
-from .gather import Candidates, gather_candidates
+from .gather import Anchors, Candidates, gather_candidates, gather_other_anchors
 from .info_nce import InfoNCELoss
 from .options import loss_options
 
@@ -12,11 +12,13 @@ CONTRASTIVE_LOSSES: dict[str, type[ContrastiveLoss]] = {"bpr": BPRLoss, "info_nc
 
 __all__ = [
     "CONTRASTIVE_LOSSES",
+    "Anchors",
     "BPRLoss",
     "Candidates",
     "ContrastiveLoss",
     "InfoNCELoss",
     "causal_lm_loss",
     "gather_candidates",
+    "gather_other_anchors",
     "loss_options",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -49,10 +50,11 @@ class BPRLoss(ContrastiveLoss):
         self.negatives = choice(("mean", "sum"))("negatives", negatives)
 
     def per_anchor(self, scores: Tensor, targets: Tensor) -> Tensor:
-        # (anchors, candidates as positive, candidates as negative)
-        differences = scores.unsqueeze(2) - scores.unsqueeze(1)
-        pairs = (targets == POSITIVE).unsqueeze(2) & (targets == NEGATIVE).unsqueeze(1)
-        total = softplus(-differences).masked_fill(~pairs, 0.0).sum(dim=(1, 2))
+        # One row per pair of an anchor and a positive, so that memory grows with the pairs and not with their square.
+        anchors, positives = (targets == POSITIVE).nonzero(as_tuple=True)
+        differences = scores[anchors, positives].unsqueeze(1) - scores[anchors]  # (pairs, candidates)
+        losses = softplus(-differences).masked_fill(targets[anchors] != NEGATIVE, 0.0).sum(dim=1)
+        total = torch.zeros_like(scores[:, 0]).index_add(0, anchors, losses)
         divisor = (targets == POSITIVE).sum(dim=1)
         if self.negatives == "mean":
             divisor = divisor * (targets == NEGATIVE).sum(dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..checks import number
 from ..data.targets import IGNORED, NEGATIVE, POSITIVE
 from ..similarity import similarity_matrix
+from .gather import Anchors
 
 
 class ContrastiveLoss(nn.Module, ABC):
@@ -27,9 +28,14 @@ class ContrastiveLoss(nn.Module, ABC):
           -1 a candidate that this anchor ignores. So a positive can never be its own anchor's negative.
         - `num_anchors` (`int` or 0-d `Tensor`, *optional*): divisor of the sum over anchors, for gradient accumulation
           and several processes; by default the number of anchors that have a positive.
+        - `others` ([`Anchors`], *optional*): anchors of other processes, which are compared with the candidates where
+          the loss does so, and whose own losses are not summed here.
 
     Returns a 0-d float32 tensor; 0 (with a gradient of 0) when no anchor has both a positive and a negative.
     """
+
+    compares_anchors: bool = False
+    """Whether the anchors of a candidate compete with each other, so that those of all processes are needed."""
 
     def __init__(self, scale: float = 20.0) -> None:
         super().__init__()
@@ -47,7 +53,12 @@ class ContrastiveLoss(nn.Module, ABC):
         """
 
     def forward(
-        self, anchors: Tensor, candidates: Tensor, targets: Tensor, num_anchors: int | Tensor | None = None
+        self,
+        anchors: Tensor,
+        candidates: Tensor,
+        targets: Tensor,
+        num_anchors: int | Tensor | None = None,
+        others: Anchors | None = None,
     ) -> Tensor:
         if targets.shape != (anchors.shape[0], candidates.shape[0]):
             raise ValueError(
@@ -56,9 +67,14 @@ class ContrastiveLoss(nn.Module, ABC):
             )
         usable = usable_anchors(targets)
         if not bool(usable.any()):
-            return 0.0 * (anchors.float().sum() + candidates.float().sum())
-        scores = self.scale * similarity_matrix(anchors[usable], candidates)
-        losses = self.per_anchor(scores, targets[usable])
+            unused = [anchors, candidates, *([] if others is None else [others.embeddings])]
+            return 0.0 * torch.stack([embeddings.float().sum() for embeddings in unused]).sum()
+        compared, verdicts = anchors[usable], targets[usable]
+        own = compared.shape[0]
+        if others is not None:
+            compared, verdicts = torch.cat([compared, others.embeddings]), torch.cat([verdicts, others.targets])
+        scores = self.scale * similarity_matrix(compared, candidates)
+        losses = self.per_anchor(scores, verdicts)[:own]
         return losses.sum() / (count_anchors(targets) if num_anchors is None else num_anchors)
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather as all_gather_with_gradient
-from torch.nn.functional import pad
 
 from ..data.targets import IGNORED, NEGATIVE
 
@@ -21,6 +20,20 @@ class Candidates:
     Attributes:
         embeddings (`Tensor` of shape `(n_candidates, hidden)`)
         targets (`Tensor` of shape `(n_anchors, n_candidates)`): As [`ContrastiveLoss`] wants them.
+    """
+
+    embeddings: Tensor
+    targets: Tensor
+
+
+@dataclass
+class Anchors:
+    """
+    The anchors of other processes.
+
+    Attributes:
+        embeddings (`Tensor` of shape `(n_anchors, hidden)`)
+        targets (`Tensor` of shape `(n_anchors, n_candidates)`): Over the candidates of all processes.
     """
 
     embeddings: Tensor
@@ -40,21 +53,11 @@ def gather_candidates(embeddings: Tensor, keys: Tensor, targets: Tensor) -> Cand
         keys (`Tensor` of shape `(n_candidates,)`, int64): Equal for equal passages, on every process.
         targets (`Tensor` of shape `(n_anchors, n_candidates)`): Over this process's candidates.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several_processes():
         return Candidates(embeddings, targets)
-    rows = torch.tensor([embeddings.shape[0]], device=embeddings.device)
-    sizes = [torch.empty_like(rows) for _ in range(dist.get_world_size())]  # (1,) per process
-    dist.all_gather(sizes, rows)
-    longest = int(max(sizes))
-    # all_gather takes tensors of one shape: pad to the longest process, and cut afterwards.
-    padded_embeddings = pad(embeddings, (0, 0, 0, longest - embeddings.shape[0]))  # (longest, hidden)
-    padded_keys = pad(keys, (0, longest - keys.shape[0]))  # (longest,)
-    all_keys = [torch.empty_like(padded_keys) for _ in sizes]
-    dist.all_gather(all_keys, padded_keys.contiguous())
-    gathered = all_gather_with_gradient(padded_embeddings.contiguous())  # (longest, hidden) per process
     # (n_all, hidden) and (n_all,), where n_all counts the candidates of every process
-    embeddings = torch.cat([part[: int(size)] for part, size in zip(gathered, sizes, strict=True)])
-    keys_of_all = torch.cat([part[: int(size)] for part, size in zip(all_keys, sizes, strict=True)])
+    embeddings = torch.cat(_gather_rows(embeddings, with_gradient=True))
+    keys_of_all = torch.cat(_gather_rows(keys))
 
     if not keys_of_all.shape[0]:
         return Candidates(embeddings, targets)
@@ -70,3 +73,44 @@ def gather_candidates(embeddings: Tensor, keys: Tensor, targets: Tensor) -> Cand
         joined = torch.where(known.any(dim=0), targets[:, known.int().argmax(dim=0)], joined)
     joined = joined.masked_fill(~first_copy, IGNORED)
     return Candidates(embeddings, joined)
+
+
+def gather_other_anchors(embeddings: Tensor, targets: Tensor) -> Anchors | None:
+    """
+    The anchors of the other processes, for a loss that compares a passage with all anchors.
+
+    Args:
+        embeddings (`Tensor` of shape `(n_anchors, hidden)`): Of this process.
+        targets (`Tensor` of shape `(n_anchors, n_candidates)`): From [`gather_candidates`], whose candidates are the
+            same on every process.
+
+    Returns:
+        [`Anchors`], with gradients; `None` without `torch.distributed`.
+    """
+    if not _several_processes():
+        return None
+    rank = dist.get_rank()
+    all_embeddings = _gather_rows(embeddings, with_gradient=True)
+    all_targets = _gather_rows(targets)
+    # The own ones take part in the exchange and its backward, and are left out here.
+    all_embeddings[rank], all_targets[rank] = all_embeddings[rank][:0], all_targets[rank][:0]
+    return Anchors(torch.cat(all_embeddings), torch.cat(all_targets))
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _gather_rows(values: Tensor, with_gradient: bool = False) -> list[Tensor]:
+    """The rows of every process, in the order of their ranks; processes may hold different numbers of them."""
+    rows = torch.tensor([values.shape[0]], device=values.device)
+    sizes = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, rows)
+    longest = int(max(sizes))
+    padded = torch.cat([values, values.new_zeros((longest - values.shape[0], *values.shape[1:]))]).contiguous()
+    if with_gradient:
+        gathered = list(all_gather_with_gradient(padded))
+    else:
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+    return [part[: int(size)] for part, size in zip(gathered, sizes, strict=True)]

@@ -14,7 +14,7 @@ from ..checks import checked, choice, number
 from ..configuration import OneGenConfig
 from ..data.padding import pad_positions
 from ..hub.origin import Origin
-from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates
+from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates, gather_other_anchors
 from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
 from .outputs import CACHE, OneGenOutput
@@ -147,7 +147,7 @@ class OneGenMixin:
         if labels is not None:
             logits_to_keep = predicting_positions(labels)
             backbone_inputs["use_cache"] = bool(use_cache)
-        if self._has_router and self.training:
+        if self.has_router and self.training:
             backbone_inputs["output_router_logits"] = True
         output, hidden = self._decode(**backbone_inputs, logits_to_keep=logits_to_keep)
         router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
@@ -175,7 +175,7 @@ class OneGenMixin:
                 if retrieval_positions.dtype != torch.bool:
                     anchors = anchors[retrieval_positions >= 0]
                 passages = found["passage_embeddings"]
-                found |= self._contrast(anchors, passages, retrieval_targets, passage_keys, num_anchors_in_batch)
+                found |= self.contrast(anchors, passages, retrieval_targets, passage_keys, num_anchors_in_batch)
         found |= self._join(found, router_losses)
         return OneGenOutput(
             logits=output.logits,
@@ -210,7 +210,7 @@ class OneGenMixin:
         nothing = torch.zeros_like(input_ids, dtype=torch.bool)
         lengths = attention_mask.sum(dim=1).tolist()
         # A router's loss is made of whole rows.
-        whole = packs_rows(self, input_ids.shape[1]) and not (self._has_router and self.training)
+        whole = packs_rows(self, input_ids.shape[1]) and not (self.has_router and self.training)
         groups = [(0, len(lengths), input_ids.shape[1])] if whole else _groups_of_similar_length(lengths)
         for start, stop, length in groups:
             mask = attention_mask[start:stop, :length]
@@ -219,7 +219,7 @@ class OneGenMixin:
                 attention_mask=mask,
                 use_cache=False,
                 logits_to_keep=nothing[start:stop, :length],
-                **({"output_router_logits": True} if self._has_router and self.training else {}),
+                **({"output_router_logits": True} if self.has_router and self.training else {}),
             )
             if router_losses is not None and getattr(output, "aux_loss", None) is not None:
                 router_losses.append(output.aux_loss)
@@ -243,21 +243,37 @@ class OneGenMixin:
         finally:
             _capture.wanted, _capture.hidden = False, None
 
-    def _contrast(
+    def contrast(
         self,
         anchors: Tensor,
         passages: Tensor,
         targets: Tensor,
-        keys: Tensor | None,
-        num_anchors: int | Tensor | None,
+        keys: Tensor | None = None,
+        num_anchors: int | Tensor | None = None,
     ) -> dict[str, Tensor]:
+        """
+        The contrastive loss over embeddings, with the passages of all processes.
+
+        Args:
+            anchors (`Tensor` of shape `(n_anchors, hidden)`)
+            passages (`Tensor` of shape `(n_passages, hidden)`)
+            targets (`Tensor` of shape `(n_anchors, n_passages)`): As `retrieval_targets` of the forward.
+            keys (`Tensor` of shape `(n_passages,)`, *optional*): As `passage_keys`.
+            num_anchors (`int` or 0-d `Tensor`, *optional*): As `num_anchors_in_batch`.
+
+        Returns:
+            `dict[str, Tensor]`: `loss_ret` and `retrieval_accuracy`.
+        """
         if self.contrastive_loss is None:
             self.set_loss()
         assert self.contrastive_loss is not None
         if keys is None:
             keys = torch.arange(passages.shape[0], device=anchors.device)
         candidates = gather_candidates(passages, keys, targets)
-        loss = self.contrastive_loss(anchors, candidates.embeddings, candidates.targets, num_anchors)
+        others = None
+        if self.contrastive_loss.compares_anchors:
+            others = gather_other_anchors(anchors, candidates.targets)
+        loss = self.contrastive_loss(anchors, candidates.embeddings, candidates.targets, num_anchors, others)
         accuracy = in_batch_accuracy(anchors.detach(), candidates.embeddings.detach(), candidates.targets)
         return {"loss_ret": loss, "retrieval_accuracy": accuracy}
 
@@ -276,7 +292,8 @@ class OneGenMixin:
         return joined
 
     @property
-    def _has_router(self) -> bool:
+    def has_router(self) -> bool:
+        """Whether the backbone is a mixture of experts, whose router has a loss of its own."""
         config = self.config.get_text_config()  # type: ignore[attr-defined]
         return hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
 

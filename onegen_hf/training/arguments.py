@@ -23,7 +23,12 @@ class OneGenTrainingArguments(TrainingArguments):
         lambda_ret (`float`, *optional*, defaults to 1.0): λr, weight of the contrastive loss.
         contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
         contrastive_scale (`float`, *optional*): Factor on the cosine; by default the checkpoint's (20).
+        contrastive_chunk_size (`int`, *optional*): Run a batch through the model in chunks, each with the tokens of
+            this many of its longest rows. The gradient stays that of the whole batch, with all its negatives, and
+            memory that of a chunk, at the price of one more forward (see [`GradientCache`]). `None` runs the batch in
+            one piece.
         bpr_negatives (`str`, *optional*, defaults to `"mean"`): How BPR reduces over an anchor's negatives.
+        info_nce_symmetric (`bool`, *optional*, defaults to `False`): InfoNCE also from passages to query tokens.
 
     > Parameters that control the data
 
@@ -57,6 +62,11 @@ class OneGenTrainingArguments(TrainingArguments):
     bpr_negatives: str = field(
         default="mean", metadata={"help": "BPR's reduction over negatives.", "choices": ["mean", "sum"]}
     )
+    info_nce_symmetric: bool = field(default=False, metadata={"help": "InfoNCE also from passages to query tokens."})
+    contrastive_chunk_size: int | None = field(
+        default=None,
+        metadata={"help": "Run a batch in chunks of this many rows; its gradient stays the same."},
+    )
     num_hard_negatives: int = field(default=1, metadata={"help": "Hard negatives per query token."})
     num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})
     max_length: int | None = field(default=1024, metadata={"help": "Longest generation row in tokens."})
@@ -82,6 +92,8 @@ class OneGenTrainingArguments(TrainingArguments):
             num_hard_negatives=integer(least=0),
             num_random_negatives=integer(least=0),
             max_length=optional(integer(least=2)),
+            info_nce_symmetric=flag(),
+            contrastive_chunk_size=optional(integer(least=1)),
             eval_recall_at=list_of(integer(least=1)),
             overwrite_output_dir=flag(),
             learning_rate=number(least=0),
@@ -94,6 +106,11 @@ class OneGenTrainingArguments(TrainingArguments):
                 number()(name, value)  # of the parent's, none may be NaN or infinite
         if self.lambda_gen + self.lambda_ret == 0:
             raise ValueError("lambda_gen=0.0 and lambda_ret=0.0 leave nothing to learn: set one of them above 0")
+        if self.contrastive_chunk_size is not None and (self.deepspeed or self.fsdp):
+            raise ValueError(
+                f"contrastive_chunk_size={self.contrastive_chunk_size} cannot be combined with DeepSpeed or FSDP, "
+                "whose processes must run equally many forwards: leave it out, or train an adapter with DDP"
+            )
         if self.label_smoothing_factor:
             raise ValueError(
                 f"label_smoothing_factor={self.label_smoothing_factor} is no part of the joint objective: leave it out"

@@ -27,12 +27,14 @@ from ..losses.contrastive import count_anchors
 from ..modeling.adapters import save_adapter
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.mergeable import check_mergeable
+from ..modeling.outputs import OneGenOutput
 from .adapter import add_adapter
 from .arguments import OneGenTrainingArguments
 from .checkpoint_push import push_checkpoint
 from .earlier_run import ARGUMENTS_FILE, checkpoint_to_resume
 from .evaluation import summarize_evaluation
 from .finite import check_finite_loss, check_finite_weights
+from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .resuming import restore_renamed_weights
 
@@ -140,6 +142,11 @@ class OneGenTrainer(Trainer):
             raise ValueError("processing_class is missing: pass the tokenizer that holds the retrieval tokens")
         base.check_tokenizer(self.processing_class)
         base.set_loss(**self.args.loss_options())
+        if self.args.contrastive_chunk_size is not None and base.has_router:
+            raise ValueError(
+                f"contrastive_chunk_size={self.args.contrastive_chunk_size} cannot be combined with a mixture of "
+                "experts, whose router's loss is not a sum over chunks: leave it out"
+            )
         if self._peft_config is not None:
             return add_adapter(model, self.processing_class, self._peft_config)
         if isinstance(model, PeftModel):
@@ -222,7 +229,10 @@ class OneGenTrainer(Trainer):
             inputs |= no_passages(inputs["input_ids"])
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
         counts = {"num_items_in_batch": num_items_in_batch, "num_anchors_in_batch": self._anchors_in_batch}
-        outputs = model(**inputs, **(counts if training else {}))
+        if training and (chunk_size := self.args.contrastive_chunk_size) is not None:
+            outputs = self._in_chunks(chunk_size, model, inputs, counts)
+        else:
+            outputs = model(**inputs, **(counts if training else {}))
         loss = outputs.loss
         if training:
             # DDP averages gradients over processes, while the divisors already count all processes.
@@ -230,6 +240,16 @@ class OneGenTrainer(Trainer):
             loss = (loss - router) * self.accelerator.num_processes + router / self.current_gradient_accumulation_steps
             self._add_totals(outputs, inputs)
         return (loss, outputs) if return_outputs else loss
+
+    def _in_chunks(
+        self, chunk_size: int, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]
+    ) -> OneGenOutput:
+        cache = GradientCache(
+            chunk_size,
+            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes),
+            no_sync=lambda: self.accelerator.no_sync(model),
+        )
+        return cache(model, _joint_model(self.accelerator.unwrap_model(model)), inputs, **counts)
 
     def _add_totals(self, outputs: Any, inputs: dict[str, Any]) -> None:
         if not self._totals:

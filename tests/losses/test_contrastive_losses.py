@@ -19,7 +19,8 @@ ANCHORS = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
 CANDIDATES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [3.0, 4.0]])
 TARGETS = torch.tensor([[1, 0, 0, -1], [0, 1, -1, 1]], dtype=torch.int8)
 
-LOSSES = {"bpr_mean": BPRLoss(3.0), "bpr_sum": BPRLoss(3.0, "sum"), "info_nce": InfoNCELoss(3.0)}
+LOSSES = {"bpr_mean": BPRLoss(3.0), "bpr_sum": BPRLoss(3.0, "sum"), "info_nce": InfoNCELoss(3.0),
+          "info_nce_symmetric": InfoNCELoss(3.0, symmetric=True)}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,10 @@ LOSSES = {"bpr_mean": BPRLoss(3.0), "bpr_sum": BPRLoss(3.0, "sum"), "info_nce": 
         (BPRLoss(scale=1.0, negatives="sum"), (0.4401897 + 0.3421812) / 2),
         # Anchor 0: ln(1 + e⁻¹ + e⁻²) = ln 1.5032147 = 0.4076060; anchor 1 as above.
         (InfoNCELoss(scale=1.0), (0.4076060 + 0.3421812) / 2),
+        # Other direction: candidate 0 against anchor 1: 0.3132617; candidate 1 against anchor 0: the same; candidate
+        # 3 is ignored by anchor 0, so it is no one's negative: 0. Anchor 0: ½ (0.4076060 + 0.3132617); anchor 1: ½ of
+        # ½ (0.3132617 + 0.3132617) + ½ (0.3711007 + 0).
+        (InfoNCELoss(scale=1.0, symmetric=True), (0.3604339 + 0.2494060) / 2),
     ],
 )
 def test_by_hand(loss: Any, expected: float) -> None:
@@ -66,13 +71,21 @@ def plain_loss(name: str, scale: float, anchors: Any, candidates: Any, targets: 
     total = 0.0
     for anchor, row in zip(anchors, targets, strict=True):
         scores = [scale * cosine(anchor, candidate) for candidate in candidates]
-        positives = [s for s, t in zip(scores, row, strict=True) if t == 1]
+        positives = [(column, scores[column]) for column, target in enumerate(row) if target == 1]
         negatives = [s for s, t in zip(scores, row, strict=True) if t == 0]
         if not negatives:
             continue
-        for p in positives:
-            if name == "info_nce":
+        for column, p in positives:
+            if name.startswith("info_nce"):
                 part = -math.log(math.exp(p) / (math.exp(p) + sum(math.exp(n) for n in negatives)))
+                if name == "info_nce_symmetric":
+                    rivals = [
+                        scale * cosine(other, candidates[column])
+                        for other, verdicts in zip(anchors, targets, strict=True)
+                        if verdicts[column] == 0
+                    ]
+                    part += -math.log(math.exp(p) / (math.exp(p) + sum(map(math.exp, rivals))))
+                    part /= 2
             else:
                 part = sum(-math.log(1 / (1 + math.exp(n - p))) for n in negatives)
                 part /= len(negatives) if name == "bpr_mean" else 1
@@ -202,11 +215,13 @@ def test_bpr_sum_bounds_info_nce(seed: int, n_anchors: int, n_candidates: int, s
 
 def test_the_losses_agree_with_one_negative() -> None:
     targets = torch.tensor([[1, 0, -1, -1], [1, -1, -1, 0]])
-    values = [loss(ANCHORS, CANDIDATES, targets).item() for loss in LOSSES.values()]
+    one_way = [loss for name, loss in LOSSES.items() if name != "info_nce_symmetric"]
+    values = [loss(ANCHORS, CANDIDATES, targets).item() for loss in one_way]
     assert values == pytest.approx([values[0]] * 3)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+# In both directions an anchor is compared with the others.
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "info_nce_symmetric"])
 def test_one_anchor_gives_its_own_part(name: str) -> None:
     anchors, candidates, targets = random_problem(3)
     loss = LOSSES[name]

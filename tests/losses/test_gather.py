@@ -10,7 +10,7 @@ import torch
 from support.two_processes import run_together
 from torch import Tensor
 
-from onegen_hf.losses import BPRLoss, InfoNCELoss, gather_candidates
+from onegen_hf.losses import BPRLoss, InfoNCELoss, gather_candidates, gather_other_anchors
 from onegen_hf.losses.contrastive import count_anchors
 
 HIDDEN = 5
@@ -66,7 +66,8 @@ def joined(parts: list[dict[str, Tensor]]) -> dict[str, Any]:
     }
 
 
-LOSSES = {"bpr": BPRLoss(2.0), "bpr_sum": BPRLoss(2.0, "sum"), "info_nce": InfoNCELoss(2.0)}
+LOSSES = {"bpr": BPRLoss(2.0), "bpr_sum": BPRLoss(2.0, "sum"), "info_nce": InfoNCELoss(2.0),
+          "info_nce_symmetric": InfoNCELoss(2.0, symmetric=True)}  # fmt: skip
 CASES = [
     "disjoint",
     "different sizes",
@@ -88,7 +89,9 @@ def one_rank(rank: int) -> dict[str, dict[str, Tensor]]:
             anchors = part["anchors"].clone().requires_grad_()
             embeddings = embeddings_of(part["keys"])
             candidates = gather_candidates(embeddings, part["keys"], part["targets"])
-            value = loss(anchors, candidates.embeddings, candidates.targets, total)
+            others = gather_other_anchors(anchors, candidates.targets)
+            assert others is not None and len(others.embeddings) == len(problem(case)[1 - rank]["anchors"])
+            value = loss(anchors, candidates.embeddings, candidates.targets, total, others)
             value.backward()
             assert anchors.grad is not None and embeddings.grad is not None
             results[f"{case}/{name}"] = {
@@ -135,3 +138,4 @@ def test_alone_nothing_happens() -> None:
     embeddings, keys, targets = torch.ones(2, 3), torch.tensor([1, 1]), torch.tensor([[1, 0]])
     candidates = gather_candidates(embeddings, keys, targets)
     assert candidates.embeddings is embeddings and candidates.targets is targets
+    assert gather_other_anchors(embeddings, targets) is None

@@ -1,0 +1,237 @@
+"""
+A retrieval stage and a joint one, each for a given time, then recall on the development splits.
+
+```
+python -m experiments.people.train --data data/people_tokens --start onegen_hf/default_checkpoint \
+  --retrieval-seconds 230 --joint-seconds 170 --out outputs/people
+```
+
+Made for a GPU that is lent for minutes: the data are token ids already, the learning rate follows the clock, every
+stage is saved when it ends, and a later run goes on from any adapter (`--start outputs/people/joint
+--retrieval-seconds 0`).
+`recipes/people_1.yaml` and `recipes/people_2.yaml` are the same stages for `onegen-hf train`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's processes are parallel already
+
+import torch
+from datasets import Dataset
+from peft.tuners.lora import LoraLayer
+from torch.optim.lr_scheduler import LambdaLR
+
+from onegen_hf import OneGenTrainer, OneGenTrainingArguments
+from onegen_hf.data.documents import DocumentStore
+from onegen_hf.modeling.adapters import save_adapter
+from onegen_hf.modeling.auto import load_adapter
+from onegen_hf.modeling.tokenizers import load_tokenizer
+
+from .retrieval import recall_of_families
+from .time_budget import TimeBudget
+
+STAGES: dict[str, dict[str, Any]] = {
+    "retrieval": {
+        "per_device_train_batch_size": 512,
+        "contrastive_chunk_size": 160,
+        "learning_rate": 5e-4,
+        "lambda_gen": 0.1,
+        "lambda_ret": 1.0,
+        "num_hard_negatives": 1,
+    },
+    "joint": {
+        "per_device_train_batch_size": 96,
+        "contrastive_chunk_size": 36,
+        "learning_rate": 3e-4,
+        "lambda_gen": 1.0,
+        "lambda_ret": 1.0,
+        "num_hard_negatives": 1,
+    },
+}
+"""What differs between the stages; see `recipes/people_1.yaml` and `recipes/people_2.yaml`."""
+
+
+class Journal:
+    """Prints what happens, with the seconds since the start, and keeps it in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.start = path, time.monotonic()
+
+    def __call__(self, event: str, **values: Any) -> None:
+        line = json.dumps({"at": round(time.monotonic() - self.start, 1), "event": event, **values})
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+def train_stage(
+    name: str,
+    seconds: float,
+    model: Any,
+    tokenizer: Any,
+    documents: DocumentStore,
+    arguments: Namespace,
+    journal: Journal,
+) -> None:
+    """
+    Train one stage for `seconds`. A chunk that does not fit the memory is halved, and the rest of the time is used.
+
+    Args:
+        name (`str`): A key of [`STAGES`]; its examples are `NAME.parquet`.
+        seconds (`float`)
+        model (`PeftModel`)
+        tokenizer (`PreTrainedTokenizerBase`)
+        documents (`DocumentStore`)
+        arguments (`Namespace`): Of the command.
+        journal ([`Journal`])
+    """
+    examples = Dataset.from_parquet(str(arguments.data / f"{name}.parquet"), cache_dir=str(arguments.out / "cache"))
+    assert isinstance(examples, Dataset)
+    settings = dict(STAGES[name])
+    for field in ("per_device_train_batch_size", "contrastive_chunk_size"):
+        settings[field] = max(settings[field] // arguments.shrink, 2)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        budget = TimeBudget(left, report=lambda logs: journal(name, **logs))
+        try:
+            _run(settings, budget, model, tokenizer, documents, examples, arguments)
+            return
+        except torch.OutOfMemoryError:
+            pass  # what the exception refers to is freed below, and not before
+        settings["contrastive_chunk_size"] //= 2
+        journal("out of memory", chunk=settings["contrastive_chunk_size"])
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _run(
+    settings: dict[str, Any],
+    budget: TimeBudget,
+    model: Any,
+    tokenizer: Any,
+    documents: DocumentStore,
+    examples: Dataset,
+    arguments: Namespace,
+) -> None:
+    args = OneGenTrainingArguments(
+        str(arguments.out / "trainer"),
+        **settings,
+        contrastive_loss="info_nce",
+        info_nce_symmetric=True,
+        max_steps=arguments.max_steps,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=arguments.bf16,
+        use_cpu=arguments.cpu,
+        train_sampling_strategy="random",
+        dataloader_drop_last=True,
+        dataloader_num_workers=arguments.workers,
+        dataloader_persistent_workers=arguments.workers > 0,
+        dataloader_prefetch_factor=4 if arguments.workers else None,
+        logging_steps=5,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=arguments.seed,
+    )
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=args.learning_rate, weight_decay=0.0, fused=not arguments.cpu)
+    schedule = LambdaLR(optimizer, budget.learning_rate_factor)
+    trainer = OneGenTrainer(
+        model, args, train_dataset=examples, documents=documents, processing_class=tokenizer, callbacks=[budget],
+        optimizers=(optimizer, schedule),
+    )  # fmt: skip
+    trainer.train()
+
+
+def measure(name: str, model: Any, tokenizer: Any, arguments: Namespace, journal: Journal) -> dict[str, Any]:
+    """Recall of the development splits, under autocast as in training."""
+    questions, documents = (
+        Dataset.from_parquet(str(arguments.data / f"{part}.parquet"), cache_dir=str(arguments.out / "cache"))
+        for part in ("development", "documents")
+    )
+    device = "cpu" if arguments.cpu else "cuda"
+    with torch.autocast(device, torch.bfloat16, enabled=arguments.bf16):
+        results = recall_of_families(
+            model.get_base_model(), tokenizer, questions, documents, arguments.families,
+            max_passages=arguments.max_passages,
+        )  # fmt: skip
+    for family, values in results.items():
+        journal("recall", after=name, family=family, **{key: round(value, 4) for key, value in values.items()})
+    return results
+
+
+def main() -> None:
+    """Run the command."""
+    parser = ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
+    parser.add_argument("--data", type=Path, required=True, help="Folder that `prepare` wrote.")
+    parser.add_argument("--start", required=True, help="Adapter to go on from.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--retrieval-seconds", type=float, default=230.0)
+    parser.add_argument("--joint-seconds", type=float, default=170.0)
+    parser.add_argument("--passage-tokens", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=12, help="Processes that make batches.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--families", nargs="+", help="Measure these only.")
+    parser.add_argument("--max-passages", type=int, help="Measure among this many passages of a family only.")
+    parser.add_argument("--max-steps", type=int, default=1_000_000, help="Of each stage, for a trial.")
+    parser.add_argument("--shrink", type=int, default=1, help="Divide batches by this, for a trial.")
+    parser.add_argument("--measure-start", action="store_true", help="Measure before the first stage too.")
+    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="On a GPU always.")
+    arguments = parser.parse_args()
+    arguments.bf16 |= not arguments.cpu
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    journal = Journal(arguments.out / "log.jsonl")
+    journal("start", torch=torch.__version__, device="cpu" if arguments.cpu else torch.cuda.get_device_name())
+    torch.backends.cuda.matmul.allow_tf32 = True
+    tokenizer = load_tokenizer(arguments.start)
+    model = load_adapter(
+        arguments.start, merge=False, is_trainable=True, dtype=torch.float32 if arguments.cpu else torch.bfloat16
+    )
+    base = model.get_base_model()
+    base.set_onegen_config(
+        replace(
+            base.onegen_config,
+            max_embedded_tokens=arguments.passage_tokens,
+            max_inserted_tokens=arguments.passage_tokens,
+            default_index=None,
+        )  # fmt: skip
+    )
+    for module in model.modules():
+        if arguments.bf16 and isinstance(module, LoraLayer):
+            # Autocast casts the adapter's weights, which are few; PEFT would cast the activations, which are many.
+            module.cast_input_dtype_enabled = False
+    if not arguments.cpu:
+        model.to("cuda")
+    passages = Dataset.from_parquet(str(arguments.data / "documents.parquet"), cache_dir=str(arguments.out / "cache"))
+    documents = DocumentStore(passages.select_columns(["id", "title", "text"]).to_list())
+    journal("loaded", passages=len(documents))
+    results = {}
+    if arguments.measure_start:
+        results["start"] = measure("start", model, tokenizer, arguments, journal)
+    for name, seconds in (("retrieval", arguments.retrieval_seconds), ("joint", arguments.joint_seconds)):
+        if seconds <= 0:
+            continue
+        train_stage(name, seconds, model, tokenizer, documents, arguments, journal)
+        save_adapter(model, tokenizer, arguments.out / name, dtype=torch.bfloat16)
+        journal("saved", stage=name)
+        results[name] = measure(name, model, tokenizer, arguments, journal)
+        (arguments.out / "recall.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    memory = 0 if arguments.cpu else torch.cuda.max_memory_allocated() / 2**30
+    journal("end", peak_gib=round(memory, 1))
+
+
+if __name__ == "__main__":
+    main()
