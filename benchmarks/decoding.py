@@ -42,6 +42,8 @@ class NoIndex:
     def __getitem__(self, row: int) -> Any:
         raise AssertionError("nothing is to be retrieved here")
 
+    num_rows = 0
+
 
 def tiny_model(tokenizer: Any) -> Any:
     """A tiny random model, to check the program itself."""

@@ -32,6 +32,11 @@ class EncoderIndex:
     def __getitem__(self, row: int) -> Passage:
         return self.passages[row]
 
+    @property
+    def num_rows(self) -> int:
+        """Number of embeddings."""
+        return len(self.passages)
+
     def search(self, embeddings: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See [`PassageIndex.search`]."""
         return self._faiss.search(embeddings, k)
