@@ -145,11 +145,8 @@ def main() -> None:
     decoder = OnePassDecoder(rag.index, rag.tokenizer, rag.model.onegen_config)
     pieces: list[Piece] = []
     for question in demo_questions()[: options.questions]:
-        output = rag.model.generate(
-            **rag.preprocess(question), custom_generate=decoder, max_new_tokens=192, do_sample=False,
-            return_dict_in_generate=True, pad_token_id=rag.tokenizer.pad_token_id,
-        )  # fmt: skip
-        pieces += pieces_of(output.rows[0])
+        prompt = rag.preprocess(question)["prompt"]
+        pieces += pieces_of(rag.engine.answer([prompt], decoder, max_new_tokens=192, do_sample=False)[0])
     if options.quick:
         del pieces[1:]
     models = {

@@ -160,8 +160,6 @@ class OneGenConfig:
         if section is None:
             return None
         where = f"{config.name_or_path}: config.json" if getattr(config, "name_or_path", "") else "the config"
-        if not isinstance(section, Mapping):
-            raise ValueError(f"{where} has {CONFIG_KEY}={section!r}, which must be a section of settings (an object)")
         try:
             return cls.from_dict(section)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

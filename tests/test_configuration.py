@@ -44,13 +44,13 @@ def test_settings_of_a_newer_version_are_ignored_with_a_warning() -> None:
     ("arguments", "message"),
     [
         ({"similarity": "dot"}, "similarity='dot' is unknown: choose one of 'cosine'"),
-        ({"scale": 0}, "scale=0 must be a finite number above 0"),
-        ({"scale": float("nan")}, "scale=nan must be a finite number above 0"),
-        ({"scale": float("inf")}, "scale=inf must be a finite number above 0"),
+        ({"scale": 0}, "scale=0 must be above 0"),
+        ({"scale": float("nan")}, "scale=nan must be a finite number"),
+        ({"scale": float("inf")}, "scale=inf must be a finite number"),
         ({"granularity": "token"}, "granularity='token' is unknown: choose one of 'passage', 'sentence'"),
         ({"link_threshold": float("nan")}, "link_threshold=nan must be a finite number"),
-        ({"max_inserted_tokens": 0}, "max_inserted_tokens=0 must be an integer at least 1"),
-        ({"max_embedded_tokens": 0}, "max_embedded_tokens=0 must be an integer at least 1"),
+        ({"max_inserted_tokens": 0}, "max_inserted_tokens=0 must be at least 1"),
+        ({"max_embedded_tokens": 0}, "max_embedded_tokens=0 must be at least 1"),
         ({"passage_template": "{title}"}, r"passage_template='\{title\}' must contain \{text\}"),
         ({"passage_template": "{x}{text}"}, r"passage_template='\{x\}\{text\}' has the field \{x\}, unknown"),
         ({"passage_template": "{text"}, r"passage_template='\{text' is no template \(expected '}'"),
@@ -76,10 +76,10 @@ def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": "20"}, "scale='20' must be a finite number above 0: leave out the quotes"),
+        ({"scale": "20"}, "scale='20' must be a number: leave out the quotes"),
         (
             {"max_inserted_tokens": "128"},
-            "max_inserted_tokens='128' must be an integer at least 1: leave out the quotes",
+            "max_inserted_tokens='128' must be an integer: leave out the quotes",
         ),
         ({"max_inserted_tokens": 1.5}, "max_inserted_tokens=1.5 must be an integer"),
         ({"max_embedded_tokens": True}, "max_embedded_tokens=True must be an integer"),
@@ -122,5 +122,6 @@ def test_a_broken_section_is_named(section: Any, message: str) -> None:
     if section is not None:
         backbone = tiny_config("llama_tied")
         backbone.onegen = section
-        with pytest.raises(ValueError, match=f"^{message}"):
+        named = message if isinstance(section, dict) and 1 not in section else "onegen"
+        with pytest.raises(ValueError, match=f"^the config has an? .*{named}"):
             OneGenConfig.of(backbone)

@@ -44,7 +44,8 @@ def tiny_settings(config: Any) -> dict[str, Any]:
             settings[name] = min(size, settings[name]) if size < 8 else size
     groups = settings.get("num_key_value_heads")
     if isinstance(groups, int):
-        settings["num_key_value_heads"] = 4 if groups == heads else min(groups, 2)
+        fewer = next((settings[name] for name in ("num_attention_heads", "n_head") if settings.get(name)), 4)
+        settings["num_key_value_heads"] = fewer if groups == heads else min(groups, max(fewer // 2, 1))
     kinds = settings.get("layer_types")
     layers = 2 if not kinds else max(kinds.index(kind) for kind in set(kinds)) + 1
     for count in {settings[name] for name in _LAYERS if isinstance(settings.get(name), int)}:
@@ -96,6 +97,7 @@ def tiny_twin(model: Any) -> Any:
                 # Large enough for attention to matter; norms stay as they are.
                 if parameter.ndim > 1 and "norm" not in name:
                     parameter.normal_(std=0.15)
+            twin(torch.tensor([[3, 4, 5]]))
             _twins[key] = twin
         except Exception as error:  # any architecture may refuse any of these sizes in its own way
             logger.info("no tiny twin of %s (%s: %s)", type(model).__name__, type(error).__name__, error)

@@ -54,7 +54,7 @@ def test_a_program_gets_its_options_and_leaves_no_trace(
 
 
 def test_an_unknown_name_is_refused_with_the_list(checkout: Path) -> None:
-    with pytest.raises(SystemExit, match=r"unknown benchmark 'sped'(.|\n)*speed  How fast"):
+    with pytest.raises(SystemExit, match="unknown benchmark 'sped': choose one of speed"):
         main(["benchmark", "sped"])
 
 

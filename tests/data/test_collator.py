@@ -232,5 +232,5 @@ def test_wrong_examples(change: dict[str, Any], message: str, tokenizer: Any, do
 
 @pytest.mark.parametrize("name", ["num_hard_negatives", "num_random_negatives"])
 def test_negative_numbers_of_negatives(name: str, tokenizer: Any, documents: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name}=-1 must be an integer at least 0"):
+    with pytest.raises(ValueError, match=f"{name}=-1 must be at least 0"):
         OneGenDataCollator(tokenizer, documents, **{name: -1})

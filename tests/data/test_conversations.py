@@ -214,7 +214,7 @@ def test_long_paragraphs_are_cut_and_counted(tokenizer: Any) -> None:
 
 
 def test_max_length_must_leave_room(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="max_length=1 must be an integer at least 2"):
+    with pytest.raises(ValueError, match="max_length=1 must be at least 2"):
         RoleEncoder(tokenizer, OneGenConfig(), max_length=1)
 
 

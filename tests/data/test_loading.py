@@ -219,7 +219,7 @@ def test_questions_from_a_file(tmp_path: Path) -> None:
     assert json.loads(examples["meta"][2]) == {"type": "x"}
     assert examples[0]["messages"] == [{"role": "user", "content": "Who?"}]
     assert len(load_examples(path, limit=2)) == 2
-    with pytest.raises(ValueError, match="limit=0 must be an integer at least 1"):
+    with pytest.raises(ValueError, match="limit=0 must be at least 1"):
         load_examples(path, limit=0)
     path.write_text('{"text": "x"}')
     with pytest.raises(ValueError, match="questions.jsonl, line 1: no column 'question' or 'messages' among"):

@@ -101,11 +101,8 @@ def test_gold_hops_end_and_searches_go_on() -> None:
     decoder = GoldPassageDecoder(
         rag.index, rag.tokenizer, rag.model.onegen_config, gold=[[["d4", "d5"], []]], passages_by_id=passages
     )
-    encoded = rag.preprocess(rows([0])[0]["question"])
-    output = rag.model.generate(
-        **encoded, custom_generate=decoder, do_sample=False, max_new_tokens=48, return_dict_in_generate=True
-    )
-    retrievals = output.rows[0].retrievals
+    prompt = rag.preprocess(rows([0])[0]["question"])["prompt"]
+    retrievals = rag.engine.answer([prompt], decoder, do_sample=False, max_new_tokens=48)[0].retrievals
     assert [hit.passage.id for hit in retrievals[0].hits] == ["d4"]
     assert all(hit.row >= 0 for retrieval in retrievals[1:] for hit in retrieval.hits)
 

@@ -110,12 +110,10 @@ def test_a_pipeline_is_asked_with_the_question_written_last(tokenizer: Any, data
     index = PassageIndex.build(model, tokenizer, data.searched, show_progress=False)
     rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
     decoder = pipeline_decoder(Listening(list(data.searched_store())))
-    ids = rag.preprocess("Who made Tin Boat?")
-    output = model.generate(
-        **ids, custom_generate=decoder(index, tokenizer, model.onegen_config, max_hops=2), max_new_tokens=12,
-        do_sample=False, return_dict_in_generate=True,
-    )  # fmt: skip
-    told = rag.describe(output.rows[0])["retrievals"]
+    prompt = rag.preprocess("Who made Tin Boat?")["prompt"]
+    listening = decoder(index, tokenizer, model.onegen_config, max_hops=2)
+    row = rag.engine.answer([prompt], listening, max_new_tokens=12, do_sample=False)[0]
+    told = rag.describe(row)["retrievals"]
     assert asked == [retrieval["query"] for retrieval in told] and len(asked) == 2
 
 

@@ -41,11 +41,11 @@ def index(model: Any, tokenizer: Any) -> PassageIndex:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"batch_size": "8"}, TypeError, "batch_size='8' must be an integer at least 1: leave out the quotes"),
+        ({"batch_size": "8"}, TypeError, "batch_size='8' must be an integer: leave out the quotes"),
         ({"batch_size": 0}, ValueError, "batch_size=0 must be"),
         ({"batch_size": 1.5}, TypeError, "batch_size=1.5 must be"),
         ({"max_batch_tokens": None}, TypeError, "max_batch_tokens=None must be"),
-        ({"checkpoint_seconds": "x"}, TypeError, "checkpoint_seconds='x' must be a finite number"),
+        ({"checkpoint_seconds": "x"}, TypeError, "checkpoint_seconds='x' must be a number"),
         ({"checkpoint_seconds": float("nan")}, ValueError, "checkpoint_seconds=nan must be a finite number"),
         ({"checkpoint_dir": 5}, TypeError, "checkpoint_dir=5 must be"),
         ({"show_progress": "no"}, TypeError, "show_progress='no' must be True or False"),
@@ -125,7 +125,7 @@ def test_queries_that_mean_nothing(index: PassageIndex, queries: Any, message: s
 
 @pytest.mark.parametrize("k", [1.5, "2", None, True, float("nan"), 0])
 def test_k(index: PassageIndex, k: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=f"k={k!r} must be an integer at least 1"):
+    with pytest.raises((TypeError, ValueError), match=f"k={k!r} must be (at least 1|an integer)"):
         index.search(np.ones((1, HIDDEN)), k)
 
 

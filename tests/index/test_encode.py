@@ -181,7 +181,7 @@ def test_other_models_and_tokenizers(model: Any, tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("option", ["batch_size", "max_batch_tokens"])
 def test_options_below_one(model: Any, tokenizer: Any, option: str) -> None:
-    with pytest.raises(ValueError, match=f"{option}=0 must be an integer at least 1"):
+    with pytest.raises(ValueError, match=f"{option}=0 must be at least 1"):
         encode(model, tokenizer, make_corpus(1), **{option: 0})
 
 

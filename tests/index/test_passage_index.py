@@ -81,8 +81,8 @@ def test_no_query(index: PassageIndex) -> None:
         (queries(1)[0], 1, r"shape \(32,\), expected \(n, 32\)"),
         (np.full((2, HIDDEN), np.nan, np.float32), 1, "queries.*NaN"),
         (np.full((2, HIDDEN), np.inf, np.float32), 1, "queries.*infinite"),
-        (queries(1), 0, "k=0 must be an integer at least 1"),
-        (queries(1), -3, "k=-3 must be an integer at least 1"),
+        (queries(1), 0, "k=0 must be at least 1"),
+        (queries(1), -3, "k=-3 must be at least 1"),
     ],
     ids=["dimension", "one axis", "nan", "infinite", "zero", "negative"],
 )

@@ -81,7 +81,7 @@ def test_kept_in_the_checkpoint(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "config.json").read_text())
     assert OneGenConfig.from_dict(written["onegen"]) == OneGenConfig(scale=7.0, link_threshold=0.25)
     assert written["model_type"] == "llama"
-    with pytest.raises(ValueError, match="link_threshold=nan must be a finite score"):
+    with pytest.raises(ValueError, match="link_threshold=nan must be a finite number"):
         write_threshold(tmp_path, float("nan"))
     (tmp_path / "config.json").write_text("{}")
     for folder in (tmp_path, tmp_path / "missing"):

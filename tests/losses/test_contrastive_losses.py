@@ -250,9 +250,9 @@ def test_errors() -> None:
         ValueError, match=r"targets has shape \(1, 4\), expected \(n_anchors, n_candidates\) = \(2, 4\)"
     ):
         BPRLoss()(ANCHORS, CANDIDATES, TARGETS[:1])
-    with pytest.raises(ValueError, match="scale=0 must be a finite number above 0"):
+    with pytest.raises(ValueError, match="scale=0 must be above 0"):
         BPRLoss(scale=0)
-    with pytest.raises(ValueError, match="scale=-1 must be a finite number above 0"):
+    with pytest.raises(ValueError, match="scale=-1 must be above 0"):
         InfoNCELoss(scale=-1)
     with pytest.raises(ValueError, match="negatives='max' is unknown: choose one of 'mean', 'sum'"):
         BPRLoss(negatives="max")

@@ -71,7 +71,7 @@ def test_the_same_for_an_adapter(base_tokenizer: Any, tmp_path: Path) -> None:
         ([1], r"onegen=\[1\], which must be a section of settings"),
         ("text", "onegen='text', which must be a section of settings"),
         ({"scale": 0}, "an 'onegen' section that cannot be read: .*scale"),
-        ({"granularity": "word"}, "an 'onegen' section that cannot be read: granularity='word'"),
+        ({"granularity": "word"}, "an 'onegen' section that cannot be read: onegen.granularity='word'"),
         ({"max_inserted_tokens": "128"}, "an 'onegen' section that cannot be read: .*"),
         ({"passage_template": 5}, "an 'onegen' section that cannot be read: .*"),
     ],

@@ -81,17 +81,17 @@ def test_a_training_set_without_a_positive_is_refused_where_only_retrieval_count
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0, -1.0])
 @pytest.mark.parametrize("loss", [BPRLoss, InfoNCELoss])
 def test_scales_that_are_none(loss: Any, scale: float) -> None:
-    with pytest.raises(ValueError, match=f"scale={scale} must be a finite number above 0"):
+    with pytest.raises(ValueError, match=f"scale={scale} must be (above 0|a finite number)"):
         loss(scale)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lambda_ret": float("nan")}, "lambda_ret=nan must be a finite number at least 0"),
-        ({"lambda_gen": -1}, "lambda_gen=-1 must be a finite number at least 0"),
+        ({"lambda_ret": float("nan")}, "lambda_ret=nan must be a finite number"),
+        ({"lambda_gen": -1}, "lambda_gen=-1 must be at least 0"),
         ({"name": "triplet"}, "name='triplet' is unknown: choose one of 'bpr', 'info_nce'"),
-        ({"scale": float("inf")}, "scale=inf must be a finite number above 0"),
+        ({"scale": float("inf")}, "scale=inf must be a finite number"),
         ({"negatives": "max"}, "negatives='max' is unknown: choose one of 'mean', 'sum'"),
     ],
 )
