@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from .outputs import CACHE
 from .row_attention import RowsMask, groups_of
+from .tiny_twin import tiny_twin
+
+logger = logging.getLogger(__name__)
 
 _AS_GIVEN = (CACHE, "inputs_embeds", "position_ids", "output_hidden_states", "output_attentions",
              "output_router_logits")  # fmt: skip
@@ -75,7 +80,41 @@ def packs_rows(model: Any, longest: int) -> bool:
         and (window is None or longest <= window)
         and model.get_input_embeddings().weight.device.type == "cpu"
         and not torch.compiler.is_compiling()
+        and _keeps_rows_apart(model, tiny_twin(model))
     )
+
+
+@torch.no_grad()
+def _keeps_rows_apart(model: Any, twin: Any) -> bool:
+    """Whether packed rows equal the rows alone, tried once on a tiny twin; where there is none, rows are padded."""
+    if twin is None:
+        return False
+    if twin not in _tried:
+        rows = [[3, 9, 4, 17], [7, 12], [5, 22]]
+        groups = groups_of([0, 1, 2], [0, 0, 0], [4, 2, 2])
+        tokens = torch.tensor([sum(rows, [])])
+        try:
+            together = twin(
+                tokens,
+                attention_mask=RowsMask.of(groups, cached=False, device=tokens.device),
+                position_ids=torch.tensor([[*range(4), *range(2), *range(2)]]),
+                use_cache=False,
+                retrieval_positions=torch.ones_like(tokens, dtype=torch.bool),
+            ).retrieval_embeddings
+            alone = [
+                twin(ids, use_cache=False, retrieval_positions=torch.ones_like(ids, dtype=torch.bool))
+                for ids in (torch.tensor([row]) for row in rows)
+            ]
+            expected = torch.cat([output.retrieval_embeddings for output in alone])
+            _tried[twin] = bool((together - expected).norm() <= 1e-4 * expected.norm())
+        except Exception:  # any decoder may do with a mask what is not defined for this one
+            _tried[twin] = False
+        if not _tried[twin]:
+            logger.info("rows of %s are padded: packed ones are not kept apart", type(model).__name__)
+    return _tried[twin]
+
+
+_tried: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def packed_rows(model: Any, inputs: Mapping[str, Any]) -> PackedRows | None:

@@ -12,12 +12,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from support.sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
-from support.tiny_models import tiny_model
+from support.tiny_models import SIZES, tiny_model
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import AutoModelForCausalLM, DogeConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from onegen_hf import OneGenDataCollator
+from onegen_hf import OneGenDataCollator, OneGenForCausalLM
 from onegen_hf.modeling.packing import PackedRows, packed_rows, packs_rows
 from onegen_hf.modeling.row_attention import RowsMask, groups_of, row_attention
 from onegen_hf.training.trainer import add_adapter
@@ -197,3 +198,12 @@ def test_threads_do_not_disturb_each_other(made: SimpleNamespace) -> None:
         found = list(threads.map(run, range(2), timeout=60))
     for number in range(2):
         assert all(torch.equal(embedding, expected[number]) for embedding in found[number])
+
+
+def test_rows_that_a_decoder_does_not_keep_apart_are_padded(base_tokenizer: Any) -> None:
+    """Doge makes a mask of its own out of the one that it is given."""
+    torch.manual_seed(0)
+    config = DogeConfig(vocab_size=404, keep_window_size=4, num_experts=4, **SIZES)
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = OneGenForCausalLM.from_backbone(AutoModelForCausalLM.from_config(config), tokenizer).eval()
+    assert not packs_rows(model, 8) and packs_rows(tiny_model(tokenizer, "qwen3"), 8)

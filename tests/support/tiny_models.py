@@ -27,31 +27,31 @@ from onegen_hf import OneGenConfig, OneGenForCausalLM, RetrievalTokens
 VOCAB_SIZE = 400
 """Of the base tokenizer in conftest.py, before retrieval tokens are added."""
 
-_DENSE: dict[str, Any] = dict(
+SIZES: dict[str, Any] = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=512, bos_token_id=1, eos_token_id=3, pad_token_id=0, initializer_range=0.2,
 )  # fmt: skip
 _MAKERS: dict[str, Any] = {
-    "llama_tied": lambda v: LlamaConfig(vocab_size=v, tie_word_embeddings=True, **_DENSE),
-    "llama_untied": lambda v: LlamaConfig(vocab_size=v, tie_word_embeddings=False, **_DENSE),
-    "mistral": lambda v: MistralConfig(vocab_size=v, sliding_window=8, head_dim=8, **_DENSE),
-    "qwen2": lambda v: Qwen2Config(vocab_size=v, tie_word_embeddings=True, **_DENSE),
-    "qwen3": lambda v: Qwen3Config(vocab_size=v, tie_word_embeddings=True, head_dim=8, **_DENSE),
+    "llama_tied": lambda v: LlamaConfig(vocab_size=v, tie_word_embeddings=True, **SIZES),
+    "llama_untied": lambda v: LlamaConfig(vocab_size=v, tie_word_embeddings=False, **SIZES),
+    "mistral": lambda v: MistralConfig(vocab_size=v, sliding_window=8, head_dim=8, **SIZES),
+    "qwen2": lambda v: Qwen2Config(vocab_size=v, tie_word_embeddings=True, **SIZES),
+    "qwen3": lambda v: Qwen3Config(vocab_size=v, tie_word_embeddings=True, head_dim=8, **SIZES),
     "gemma2": lambda v: Gemma2Config(
-        vocab_size=v, head_dim=8, query_pre_attn_scalar=8, sliding_window=8, tie_word_embeddings=True, **_DENSE
+        vocab_size=v, head_dim=8, query_pre_attn_scalar=8, sliding_window=8, tie_word_embeddings=True, **SIZES
     ),
-    "phi3": lambda v: Phi3Config(vocab_size=v, **_DENSE),
+    "phi3": lambda v: Phi3Config(vocab_size=v, **SIZES),
     "gpt2": lambda v: GPT2Config(
         vocab_size=v, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=1, eos_token_id=3, pad_token_id=0,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.2,
     ),
-    "olmo2": lambda v: Olmo2Config(vocab_size=v, **_DENSE),
+    "olmo2": lambda v: Olmo2Config(vocab_size=v, **SIZES),
     "qwen3_moe": lambda v: Qwen3MoeConfig(
         vocab_size=v, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
-        router_aux_loss_coef=0.1, norm_topk_prob=True, **_DENSE,
+        router_aux_loss_coef=0.1, norm_topk_prob=True, **SIZES,
     ),
     "mixtral": lambda v: MixtralConfig(
-        vocab_size=v, num_local_experts=4, num_experts_per_tok=2, router_aux_loss_coef=0.1, **_DENSE
+        vocab_size=v, num_local_experts=4, num_experts_per_tok=2, router_aux_loss_coef=0.1, **SIZES
     ),
 }  # fmt: skip
 

@@ -1,16 +1,19 @@
 """
 Every causal language model of transformers that can be built tiny, through all that this package does with a backbone.
 
-`python tests/modeling/sweep.py` prints the table of docs/backbones.md; `pytest -m slow tests/modeling/test_sweep.py`
+`python tests/support/sweep.py` prints the table of docs/backbones.md; `pytest -m slow tests/modeling/test_sweep.py`
 checks that nothing in it is wrong.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,6 @@ if __name__ == "__main__":  # as a script, without pytest's set-up
 
 import torch
 import transformers
-from support.sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM, PassageIndex
@@ -29,8 +31,29 @@ from onegen_hf.generation import OnePassDecoder
 from onegen_hf.generation.memory import Reading, reading_of
 from onegen_hf.index.encode import encode_passages
 from onegen_hf.modeling.tiny_twin import tiny_settings
+from support.sample_corpus import DOCUMENTS, EXAMPLES, build_tokenizer
 
 PROMPT = "Who made Tin Boat, and where was she born?"
+
+
+SECONDS_TO_BUILD = 30
+"""Some configurations have sizes that are not known as such, and would be made in full."""
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in the main thread after some seconds."""
+
+    def expire(*_: Any) -> None:
+        raise TimeoutError(f"takes more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass
@@ -78,8 +101,9 @@ def examine(name: str, config_class: type, model_class: type) -> Outcome:
     """Build, save, load, encode, decode and train one architecture."""
     tokenizer = build_tokenizer()
     try:
-        backbone = tiny(config_class, model_class, len(tokenizer))
-        backbone(torch.tensor([[5, 6, 7]]))
+        with time_limit(SECONDS_TO_BUILD):
+            backbone = tiny(config_class, model_class, len(tokenizer))
+            backbone(torch.tensor([[5, 6, 7]]))
     except Exception as error:  # any architecture in its own way
         return Outcome(name, "not built", f"{type(error).__name__}: {str(error)[:60]}")
     try:
