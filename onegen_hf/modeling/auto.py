@@ -30,6 +30,7 @@ from ..importing.renamed import renamed_arguments
 from ..presets import unknown_tokens, with_preset
 from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
+from .backbone_check import check_causal
 from .custom_generate import with_whole_call
 from .loading_options import checked_options, pickles_explained
 from .mixin import OneGenMixin
@@ -112,6 +113,7 @@ class OneGenForCausalLM(OneGenMixin):
             if t not in known or vocabulary[t] >= rows or (t not in own and vocabulary[t] >= trained)
         ]
         initialize_token_rows(model, tokenizer, settings.tokens, new)
+        check_causal(model)
         model.origin = None  # another model than the backbone from now on
         return model.set_onegen_config(settings)
 

@@ -17,11 +17,14 @@ from ..hub.origin import Origin
 from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates, gather_other_anchors
 from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
+from .backbone_check import padding_is_harmless
 from .outputs import CACHE, OneGenOutput
 from .packing import packed_rows, packs_rows
 from .positions import gather_hidden
 from .row_attention import install_row_attention
 
+PADDING_WASTE = 0.15
+"""Share of the positions of a batch that may be padding."""
 _capture = threading.local()
 
 
@@ -57,7 +60,9 @@ class OneGenMixin:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
         decoder_of(self).register_forward_hook(_keep_last_hidden_state)
-        install_row_attention(self.modules())  # type: ignore[attr-defined]
+        if getattr(self, "_supports_attention_backend", False):
+            # Other decoders compare the name of the implementation with those that they know.
+            install_row_attention(self.modules())  # type: ignore[attr-defined]
 
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
@@ -211,7 +216,11 @@ class OneGenMixin:
         lengths = attention_mask.sum(dim=1).tolist()
         # A router's loss is made of whole rows.
         whole = packs_rows(self, input_ids.shape[1]) and not (self.has_router and self.training)
-        groups = [(0, len(lengths), input_ids.shape[1])] if whole else _groups_of_similar_length(lengths)
+        groups = (
+            [(0, len(lengths), input_ids.shape[1])]
+            if whole
+            else _groups_of_similar_length(lengths, PADDING_WASTE if padding_is_harmless(self) else 0.0)
+        )
         for start, stop, length in groups:
             mask = attention_mask[start:stop, :length]
             output, hidden = self._decode(
@@ -316,7 +325,7 @@ def decoder_of(model: Any) -> nn.Module:
     return decoder
 
 
-def _groups_of_similar_length(lengths: list[int], waste: float = 0.15) -> list[tuple[int, int, int]]:
+def _groups_of_similar_length(lengths: list[int], waste: float = PADDING_WASTE) -> list[tuple[int, int, int]]:
     """
     Cut rows into consecutive groups in which padding stays below a share of the positions.
 

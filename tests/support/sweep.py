@@ -104,6 +104,7 @@ def examine(name: str, config_class: type, model_class: type) -> Outcome:
         with time_limit(SECONDS_TO_BUILD):
             backbone = tiny(config_class, model_class, len(tokenizer))
             backbone(torch.tensor([[5, 6, 7]]))
+            plainly_usable(backbone)
     except Exception as error:  # any architecture in its own way
         return Outcome(name, "not built", f"{type(error).__name__}: {str(error)[:60]}")
     try:
@@ -121,6 +122,19 @@ def examine(name: str, config_class: type, model_class: type) -> Outcome:
         return Outcome(name, "WRONG", f"{type(error).__name__}: {str(error)[:90]}")
     reading = reading_of(model)
     return Outcome(name, "right" if reading is Reading.PACKED else "slower", reading.value)
+
+
+@torch.no_grad()
+def plainly_usable(backbone: Any) -> None:
+    """What transformers itself can't do with an architecture is not ours to judge."""
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with tempfile.TemporaryDirectory() as folder:
+        backbone.save_pretrained(folder)
+        loaded = type(backbone).from_pretrained(folder).eval()
+    close("transformers' own: forward after loading", loaded(ids).logits, backbone(ids).logits)
+    size = backbone.get_input_embeddings().weight.shape[0]
+    loaded.resize_token_embeddings(size + 4, mean_resizing=False)
+    loaded(torch.tensor([[5, size + 1]]))
 
 
 def saved_and_loaded(model: Any) -> None:
