@@ -46,13 +46,9 @@ class PipelineArguments(AnswerArguments):
         """The pipeline."""
         from transformers import pipeline
 
-        from ..modeling.int8 import quantize_for_cpu
-
-        place = {"device": "cpu"} if self.int8 and self.device == "auto" else self.place()
-        options = {"index": self.index, "preset": self.preset, "dtype": self.dtype, **place}
+        options = {"index": self.index, "preset": self.preset, "dtype": self.dtype, **self.place()}
         rag = pipeline("onegen-rag", model=self.model, **options)
-        if self.int8:
-            quantize_for_cpu(rag.model)
+        rag.model = self.quantized(rag.model)
         return rag
 
     def call_options(self) -> dict[str, Any]:

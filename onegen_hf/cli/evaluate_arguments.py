@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from .model_arguments import AnswerArguments
@@ -84,13 +84,3 @@ class EvaluateArguments(AnswerArguments):
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k
-
-    def load_model(self, name: str) -> Any:
-        """The model, ready to be evaluated."""
-        if not self.int8:
-            return super().load_model(name)
-        from ..modeling.int8 import quantize_for_cpu
-
-        if self.device == "auto":
-            self.device = "cpu"
-        return quantize_for_cpu(super().load_model(name))

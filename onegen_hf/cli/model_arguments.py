@@ -86,3 +86,17 @@ class AnswerArguments(ModelArguments):
             raise ValueError(
                 f"retrieval_threshold={self.retrieval_threshold} is for retrieval=adaptive, not {self.retrieval}"
             )
+        if self.int8 and self.device == "auto":
+            self.device = "cpu"  # the integer kernels run nowhere else
+
+    def load_model(self, name: str) -> Any:
+        """The model called `name`, in evaluation mode and quantized if the options say so."""
+        return self.quantized(super().load_model(name))
+
+    def quantized(self, model: Any) -> Any:
+        """Quantize a loaded model as the options say. Options for other methods belong here."""
+        if not self.int8:
+            return model
+        from ..modeling.int8 import quantize_for_cpu
+
+        return quantize_for_cpu(model)

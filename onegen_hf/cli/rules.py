@@ -13,7 +13,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """What accelerate takes instead of a device, to spread a model over several."""
 RETRIEVAL_MODES = ["adaptive", "always", "never"]
-"""When a model retrieves, see [`RetrievalPolicy`]."""
+"""The names in [`~onegen_hf.generation.policy.POLICIES`], which cannot be read before torch is imported."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu|mlu|musa)(:\d+)?")
 
 

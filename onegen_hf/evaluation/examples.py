@@ -1,4 +1,4 @@
-"""Rows of the `examples` config, read for evaluation and checked against the index before any work is spent."""
+"""Reads rows of the `examples` config for evaluation and checks them against the index before any work is done."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class EvaluationExample:
     Attributes:
         id (`str`)
         question (`str`)
-        messages (`tuple[Mapping]`): May be empty where only a question is asked.
-        answers (`tuple[str]`): May be empty; the answer is then not scored.
-        positives (`tuple[tuple[str]]`): Documents, per query token in order. A reference to a sentence (`doc#3`) is
-            taken as one to its document, since a document is what a retrieval brings.
+        messages (`tuple[Mapping]`): Empty if the example is only a question.
+        answers (`tuple[str]`): If empty, the answer is not scored.
+        positives (`tuple[tuple[str]]`): Ids of documents for each query token, in order. A reference to a sentence
+            (`doc#3`) counts as a reference to its document, because retrieval returns documents.
         meta (`Mapping[str, Any]`)
     """
 
@@ -41,17 +41,17 @@ class EvaluationExample:
 
     @property
     def group(self) -> str | None:
-        """What kind of question it is: `meta.type`, else `meta.task`."""
+        """The type of question: `meta.type`, else `meta.task`."""
         return self.meta.get("type") or self.meta.get("task")
 
     def num_queries(self, config: OneGenConfig) -> int:
-        """Query tokens in the assistant's turns."""
+        """Number of query tokens in the assistant's turns."""
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
         return sum(kind == "query" for turn in turns for kind, _ in split_assistant(turn, config))
 
     def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[int]:
         """
-        The token ids in front of the assistant's answer: of the conversation up to there, else of the question alone.
+        The token ids before the assistant's answer: of the conversation so far, or of the question alone.
 
         Raises:
             `ValueError`: If there is no question, or more than one turn to answer.
@@ -74,12 +74,12 @@ def read_examples(
     rows: Iterable[Mapping[str, Any]], index_ids: Iterable[str], index_name: str = "index"
 ) -> list[EvaluationExample]:
     """
-    Read the examples and make sure that what they are to find can be found.
+    Read the examples and check that all their positives are in the index.
 
     Args:
         rows (`Iterable[Mapping]`): Rows of the `examples` config.
-        index_ids (`Iterable[str]`): Ids of all passages that are searched.
-        index_name (`str`, *optional*, defaults to `"index"`): What to call them in the error.
+        index_ids (`Iterable[str]`): Ids of all searchable passages.
+        index_name (`str`, *optional*, defaults to `"index"`): Name of the index in the error message.
 
     Raises:
         `ValueError`: If there is no example, one is malformed, or a positive is not among the passages.
@@ -99,9 +99,9 @@ def read_examples(
     return examples
 
 
-def _among(wanted: set[str], index_ids: Iterable[str]) -> set[str]:
-    """Those of `wanted` that the index has; only they are kept, as an index may have millions."""
-    return {identifier for identifier in index_ids if identifier in wanted}
+def _among(references: set[str], index_ids: Iterable[str]) -> set[str]:
+    """The references that are in the index. An index may have millions of ids, so only these are kept."""
+    return {identifier for identifier in index_ids if identifier in references}
 
 
 def _read(row: Mapping[str, Any], number: int, known: Container[str], missing: list[str]) -> EvaluationExample:
@@ -140,9 +140,9 @@ def _answers(answers: Sequence[str] | None, identifier: str) -> tuple[str, ...]:
 
 def _meta(meta: Any, identifier: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(meta or "null") if isinstance(meta, str) else meta
+        parsed = json.loads(meta or "null") if isinstance(meta, str) else meta
     except ValueError as error:
         raise ValueError(f"example {identifier!r}: meta is no JSON ({error}): mend it, or leave it empty") from error
-    if found is not None and not isinstance(found, Mapping):
-        raise ValueError(f"example {identifier!r}: meta is {found!r}; give a JSON object, or leave it empty")
-    return found or {}
+    if parsed is not None and not isinstance(parsed, Mapping):
+        raise ValueError(f"example {identifier!r}: meta is {parsed!r}; give a JSON object, or leave it empty")
+    return parsed or {}

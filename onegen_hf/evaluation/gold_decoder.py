@@ -1,4 +1,4 @@
-"""`GoldPassageDecoder`: one-pass decoding that is handed the right passages, the upper bound of any retrieval."""
+"""`GoldPassageDecoder`: one-pass decoding with the gold passages, the upper bound for any retrieval."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _NOT_SEARCHED = -1
 
 class GoldPassageDecoder(OnePassDecoder):
     """
-    Inserts the gold passages of every hop, whatever the search says.
+    Inserts the gold passages at every hop, whatever the search returns.
 
-    A hop beyond the gold ones, or one without a gold passage, is searched as always.
+    Hops without gold passages, and hops beyond the gold ones, insert the passages that the search returns.
 
     Args:
         args, kwargs: As for [`OnePassDecoder`].
         gold (`Sequence[Sequence[Sequence[str]]]`): Row of the batch → hop → ids of its gold passages; the first `k`
             are inserted, with the score 1.0.
-        passages_by_id (`Mapping[str, Passage]`): At least all of them.
+        passages_by_id (`Mapping[str, Passage]`): Must contain all gold passages.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class GoldPassageDecoder(OnePassDecoder):
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """See [`OnePassDecoder.retrieve`]."""
-        found = super().retrieve(rows, embeddings)
+        hits = super().retrieve(rows, embeddings)
         for place, row in enumerate(rows):
             hop = len(row.retrievals)
             gold = self.gold[row.number][hop][: self.k] if hop < len(self.gold[row.number]) else ()
             if gold:
-                found[place] = [Hit(self.passages_by_id[identifier], 1.0, _NOT_SEARCHED) for identifier in gold]
-        return found
+                hits[place] = [Hit(self.passages_by_id[identifier], 1.0, _NOT_SEARCHED) for identifier in gold]
+        return hits

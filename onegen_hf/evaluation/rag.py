@@ -1,4 +1,4 @@
-"""`evaluate_rag`: questions answered in one pass, and, beside that, with the gold passages."""
+"""`evaluate_rag`: answers questions in one pass, and optionally again with the gold passages."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ def evaluate_rag(
     """
     Answer the questions of a dataset, greedily, and score answers and retrieval.
 
-    An evaluation that was killed goes on when it is called again with the same arguments, and ends with the same
-    files, to the byte: on one machine, since another one may round differently.
+    To continue an interrupted evaluation, call it again with the same arguments. On the same machine, the resulting
+    files are identical to the byte; another machine may round differently.
 
     Args:
         rag ([`OneGenRagPipeline`]): Model, tokenizer and index.
         examples (`datasets.Dataset` or `Iterable[Mapping]`): Rows of the `examples` config.
         output_dir (`str` or path, *optional*): Receives `settings.json`, `answers.jsonl` (one line per example, as the
             pipeline returns it, in the order of the examples), `report.json` and `model-index.yaml`. By default
-            nothing is kept.
+            nothing is written.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)
         max_new_tokens (`int`, *optional*, defaults to 256)
         batch_size (`int`, *optional*, defaults to 8): Questions decoded at a time. Results are written after every
-            four batches, which share a call of `generate` (after every question with a batch of 1).
+            four batches, which share a call of `generate` (after every question if `batch_size=1`).
         gold_passages (`bool`, *optional*, defaults to `False`): Also answer with the gold passages inserted, the upper
-            bound for any retrieval; into `answers_gold_passages.jsonl`. May be asked for later.
+            bound for any retrieval. Writes `answers_gold_passages.jsonl`, and can be added in a later call.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): When the model retrieves: `"always"`, `"adaptive"` or
             `"never"`.
         threshold (`float`, *optional*): See [`~onegen_hf.generation.AdaptiveRetrieval`].
-        dataset (`str`, *optional*): Name of the data in the report; of a path its last part.
+        dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
-        level (`float`, *optional*, defaults to 0.95): Of the bootstrap confidence intervals.
-        seed (`int`, *optional*, defaults to 0): Of the bootstrap.
+        level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
+        seed (`int`, *optional*, defaults to 0): Seed of the bootstrap.
         show_progress (`bool`, *optional*, defaults to `True`)
 
     Returns:
         [`EvaluationReport`]
 
     Raises:
-        `OSError`: If nothing can be written into `output_dir`.
+        `OSError`: If `output_dir` is not writable.
         `ValueError`: If there are no examples, a positive is not in the index, a question does not fit into the
-            model's context, or `output_dir` holds results of other settings.
+            model's context, or `output_dir` contains results of other settings.
 
     Example:
 
@@ -97,10 +97,10 @@ def evaluate_rag(
         options |= {"retrieval": retrieval, "threshold": threshold}
     decoder_options: dict[str, Any] = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
     decoder_options |= {"retrieval": retrieval, "threshold": threshold}
-    make_policy(retrieval, max_hops, threshold)  # an unknown mode shows before the prompts are read
+    make_policy(retrieval, max_hops, threshold)  # raise for an unknown mode before reading the prompts
     answering = _Answering(rag, decoder_class, max_new_tokens, decoder_options)
     answering.check_prompts(read)
-    # A batch of one has no partner: there is nothing to gain by waiting for others.
+    # Single questions gain nothing from waiting for others.
     block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
     with evaluation_run(
         output_dir, rag.model, rag.tokenizer, rag.index, identity(read), options, show_progress
@@ -146,8 +146,8 @@ class _Answering:
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]
     ) -> Callable[[Sequence[EvaluationExample]], list[dict[str, Any]]]:
-        wanted = {identifier for example in all_examples for hop in example.positives for identifier in hop}
-        passages: dict[str, Passage] = {passage.id: passage for passage in self.rag.index if passage.id in wanted}
+        gold_ids = {identifier for example in all_examples for hop in example.positives for identifier in hop}
+        passages: dict[str, Passage] = {passage.id: passage for passage in self.rag.index if passage.id in gold_ids}
 
         def answer(examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
             gold = [example.positives for example in examples]

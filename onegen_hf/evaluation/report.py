@@ -15,9 +15,9 @@ from ..metrics import ratio_confidence_interval
 from .scoring import ExampleScores
 
 TASK_TYPES = {"rag": "text-generation", "retrieval": "text-retrieval"}
-"""Task → what the Hub calls it."""
+"""Task → its name on the Hub."""
 GOLD = "gold_passages"
-"""Name of the run that was handed the gold passages."""
+"""Name of the run with gold passages."""
 _DATASET_ARGS = ("k", "max_hops", "max_new_tokens")
 
 
@@ -37,8 +37,8 @@ class GroupResult:
 
     Attributes:
         examples (`int`)
-        hops (`int`): Gold hops with positives, over which retrieval is averaged; of entity linking the gold mentions.
-        metrics (`dict[str, Estimate]`): Of answers: means over the examples that have the metric.
+        hops (`int`): Gold hops with positives, over which retrieval is averaged. For entity linking, gold mentions.
+        metrics (`dict[str, Estimate]`): Answer metrics are means over the examples that have the metric.
     """
 
     examples: int
@@ -53,7 +53,7 @@ class RunResult:
 
     Attributes:
         all (`GroupResult`)
-        by_type (`dict[str, GroupResult]`): By kind of question, where the examples tell it.
+        by_type (`dict[str, GroupResult]`): By type of question, if the examples name it.
         by_hop (`dict[str, GroupResult]`): Retrieval at the first hop (`"1"`), the second, ...
     """
 
@@ -68,8 +68,8 @@ class RunResult:
 
         Args:
             scores (`Iterable[ExampleScores]`)
-            level (`float`, *optional*, defaults to 0.95): Of the confidence intervals; examples are resampled, so the
-                hops of one stay together.
+            level (`float`, *optional*, defaults to 0.95): Level of the confidence intervals. Examples are resampled,
+                so the hops of an example stay together.
             seed (`int`, *optional*, defaults to 0)
         """
         rows = list(scores)
@@ -88,14 +88,14 @@ class RunResult:
 @dataclass(frozen=True)
 class EvaluationReport:
     """
-    What an evaluation found. It holds no times, so that an interrupted evaluation ends with the same report.
+    The result of an evaluation. It contains no times, so an interrupted evaluation ends with the same report.
 
     Attributes:
         task (`str`): `"rag"`, `"retrieval"` or `"entity-linking"`.
         model (`str`): Name of the model.
         dataset (`str`): Name of the data.
         split (`str`, *optional*)
-        level (`float`): Of the confidence intervals.
+        level (`float`): Level of the confidence intervals.
         settings (`dict[str, Any]`): What the results depend on: `k`, dtype, checksums of weights and examples, ...
         results (`dict[str, RunResult]`): `"retrieved"`, and `"gold_passages"` for the upper bound.
     """

@@ -1,4 +1,4 @@
-"""`evaluate_retrieval`: do the query tokens of the gold text find their passages? One forward, no generation."""
+"""`evaluate_retrieval`: scores the retrieval of gold conversations, with one forward and no generation."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def evaluate_retrieval(
     show_progress: bool = True,
 ) -> EvaluationReport:
     """
-    Score the retrieval of gold conversations: the embedding at each query token, searched in the index.
+    Score the retrieval of gold conversations: the embedding at each query token is searched in the index.
 
-    Every hop is asked after the gold text of those before it, so a hop does not suffer from the errors of earlier
-    ones. It is killed and resumed like [`evaluate_rag`].
+    Each hop follows the gold text of the earlier hops, so their errors do not affect it. An interrupted evaluation can
+    be resumed like [`evaluate_rag`].
 
     Args:
         model (`OneGenForCausalLM`)
         tokenizer (`PreTrainedTokenizerBase`)
         index ([`PassageIndex`])
         examples (`datasets.Dataset` or `Iterable[Mapping]`): Rows of the `examples` config. Query tokens without
-            positives are not scored; one that is cut off by the model's context finds nothing.
-        output_dir (`str` or path, *optional*): Receives `settings.json`, `retrievals.jsonl` (per example and query
-            token, the passages found), `report.json` and `model-index.yaml`.
-        k (`int`, *optional*, defaults to 100): Passages per query token; the most that an index holds are enough.
+            positives are not scored; query tokens beyond the model's context retrieve nothing.
+        output_dir (`str` or path, *optional*): Receives `settings.json`, `retrievals.jsonl` (the retrieved
+            passages per example and query token), `report.json` and `model-index.yaml`.
+        k (`int`, *optional*, defaults to 100): Passages per query token.
         batch_size (`int`, *optional*, defaults to 8): Conversations per forward.
         dataset, split, level, seed, show_progress: As for [`evaluate_rag`].
 
@@ -57,9 +57,9 @@ def evaluate_retrieval(
         [`EvaluationReport`]: `recall@k`, `success@k`, `mrr` and `ndcg@10` per hop.
 
     Raises:
-        `TypeError`: If `model` is no OneGen model.
-        `ValueError`: As [`evaluate_rag`]; if the index is of another model, no query token has positives, or an
-            example has not as many positives as query tokens.
+        `TypeError`: If `model` is not a OneGen model.
+        `ValueError`: As [`evaluate_rag`]; also if the index was built by another model, no query token has positives,
+            or the number of query tokens in an example differs from the number of its lists of positives.
 
     Example:
 
@@ -100,22 +100,22 @@ def _check_queries(examples: Sequence[EvaluationExample], model: Any) -> None:
 
 
 class _Querying:
-    """Runs a block of gold conversations and searches for what their query tokens ask."""
+    """Encodes a block of gold conversations and searches for the embeddings at their query tokens."""
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, index: PassageIndex, k: int) -> None:
         self.model, self.tokenizer, self.index, self.k = model, tokenizer, index, k
         self.encoder = RoleEncoder(tokenizer, model.onegen_config, context_length(model))
 
     def search(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
-        # An example without a query token has no messages to encode in the first place, or nothing to ask.
+        # Examples without query tokens have no messages or nothing to search.
         encoded = [self.encoder.encode(example.messages) if example.positives else None for example in examples]
-        asking = [one for one in encoded if one is not None and one.query_positions]
-        hits = iter(self._hits([one.input_ids for one in asking], [one.query_positions for one in asking]))
+        querying = [row for row in encoded if row is not None and row.query_positions]
+        hits = iter(self._hits([row.input_ids for row in querying], [row.query_positions for row in querying]))
         results = []
-        for one in encoded:
-            asked, queries = (0, 0) if one is None else (len(one.query_positions), one.num_queries)
-            found = [next(hits) for _ in range(asked)] + [[] for _ in range(queries - asked)]
-            results.append({"retrievals": [{"hop": hop, "passages": own} for hop, own in enumerate(found)]})
+        for row in encoded:
+            searched, queries = (0, 0) if row is None else (len(row.query_positions), row.num_queries)
+            hops = [next(hits) for _ in range(searched)] + [[] for _ in range(queries - searched)]
+            results.append({"retrievals": [{"hop": hop, "passages": passages} for hop, passages in enumerate(hops)]})
         return results
 
     def _hits(self, rows: list[list[int]], positions: list[list[int]]) -> list[list[dict[str, Any]]]:

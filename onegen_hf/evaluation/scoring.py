@@ -1,8 +1,8 @@
-"""From a stored result to its scores: which metrics an example asks for, and what they say."""
+"""Scores of stored results: which metrics apply to an example, and their values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,9 +20,25 @@ from ..metrics import (
 from .examples import EvaluationExample
 
 CUTOFFS = (1, 5, 10, 20, 50, 100)
-"""Ranks of `recall@`, those below the number of passages that were retrieved; that number is one too."""
+"""Ranks of `recall@` that are scored if they are below the number of retrieved passages, which is scored as well."""
 _EXAMPLES_AT_A_TIME = 512
 _FACT_SCORES = ("sp_em", "sp_f1", "joint_em", "joint_f1")
+
+
+def _match(example: EvaluationExample, text: str) -> float:
+    return match(text, list(example.answers))
+
+
+def _accuracy(example: EvaluationExample, text: str) -> float:
+    choices = sorted(example.meta.get("choices") or ())
+    label = closed_answer(text, pubhealth=example.meta.get("task") == "pubhealth", choices=choices)
+    return accuracy(label, list(example.answers))
+
+
+TASK_METRICS: dict[str, Callable[[EvaluationExample, str], float]] = {"match": _match, "accuracy": _accuracy}
+"""
+Value of `meta.metric` → score of an example's answer. A metric added here is scored, reported and shown in the table.
+"""
 
 
 @dataclass
@@ -31,9 +47,9 @@ class ExampleScores:
     The scores of one example.
 
     Attributes:
-        group (`str`, *optional*): Its kind of question.
+        group (`str`, *optional*): Its type of question.
         answer (`dict[str, float]`): Scores of the answer and of the generation as a whole.
-        hops (`dict[int, dict[str, float]]`): Number of a gold hop → scores of its retrieval.
+        hops (`dict[int, dict[str, float]]`): Index of a gold hop → scores of its retrieval.
     """
 
     group: str | None
@@ -53,13 +69,14 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
     |---|---|
     | `meta.metric` is `"match"` (PopQA, TriviaQA) | `match` |
     | `meta.metric` is `"accuracy"` (PubHealth, ARC-Challenge) | `accuracy` |
-    | other ones with answers | `exact_match`, `f1` |
+    | any other example with answers | `exact_match`, `f1` |
     | `meta.supporting_facts`, and an index of sentences | also `sp_em`, `sp_f1`, `joint_em`, `joint_f1` (HotpotQA) |
     | with gold hops | `hop_count_accuracy` |
 
     Args:
         example ([`EvaluationExample`])
-        result (`Mapping`): As `pipeline("onegen-rag")` returns it; passages found by sentence also have `sentence`.
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it; passages retrieved by sentence also have
+            `sentence`.
 
     Raises:
         `ValueError`: If `meta.metric` is unknown.
@@ -69,10 +86,10 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
         scores |= _by_task(example, result["answer"])
         facts = predicted_facts(result)
         if facts is not None and example.meta.get("supporting_facts"):
-            found = hotpotqa_example_scores(
+            fact_scores = hotpotqa_example_scores(
                 result["answer"], facts, example.answers[0], example.meta["supporting_facts"]
             )
-            scores |= {name: found[name] for name in _FACT_SCORES}
+            scores |= {name: fact_scores[name] for name in _FACT_SCORES}
     if example.positives:
         scores["hop_count_accuracy"] = float(len(result["retrievals"]) == len(example.positives))
     return scores
@@ -82,14 +99,11 @@ def _by_task(example: EvaluationExample, answer: str) -> dict[str, float]:
     metric, answers = example.meta.get("metric"), list(example.answers)
     if metric is None:
         return {"exact_match": exact_match(answer, answers), "f1": answer_f1(answer, answers)}
-    text = clean_prediction(answer).strip()  # of the spaces around the control tokens that are gone
-    if metric == "match":
-        return {"match": match(text, answers)}
-    if metric == "accuracy":
-        choices = sorted(example.meta.get("choices") or ())
-        label = closed_answer(text, pubhealth=example.meta.get("task") == "pubhealth", choices=choices)
-        return {"accuracy": accuracy(label, answers)}
-    raise ValueError(f"example {example.id!r}: meta.metric is {metric!r}; give 'match', 'accuracy' or none")
+    if not isinstance(metric, str) or metric not in TASK_METRICS:
+        names = ", ".join(map(repr, TASK_METRICS))
+        raise ValueError(f"example {example.id!r}: meta.metric is {metric!r}; give {names} or none")
+    # Removing the control tokens leaves the spaces around them.
+    return {metric: TASK_METRICS[metric](example, clean_prediction(answer).strip())}
 
 
 def predicted_facts(result: Mapping[str, Any]) -> list[tuple[str, int]] | None:
@@ -113,9 +127,9 @@ def hop_scores_of(
 
     Args:
         examples (`Sequence[EvaluationExample]`)
-        found (`Sequence[Sequence[Sequence[str]]]`): Example → hop → ids of passages, best first. A gold hop that the
-            model did not take counts 0.
-        k (`int`): Most passages per hop; ranks beyond it are not scored.
+        found (`Sequence[Sequence[Sequence[str]]]`): Example → hop → ids of retrieved passages, best first. A gold hop
+            without a retrieval scores 0.
+        k (`int`): Passages per hop; lower ranks are not scored.
 
     Returns:
         `list[dict[int, dict[str, float]]]`: Example → gold hop that has positives → `recall@k` (share of its positives
@@ -145,14 +159,14 @@ def score_rag(
 
     Args:
         examples (`Sequence[EvaluationExample]`)
-        results (`Iterable[Mapping]`): One for each, in order; read a few hundred at a time.
+        results (`Iterable[Mapping]`): One per example, in order; read a few hundred at a time.
         k (`int`): Passages per hop.
-        retrieved (`bool`, *optional*, defaults to `True`): Whether to score the retrieval too; with gold passages
-            there was none.
+        retrieved (`bool`, *optional*, defaults to `True`): Whether to score the retrieval too. Pass `False` for runs
+            with gold passages, which retrieve nothing.
     """
-    for some, own in _together(examples, results):
-        hops = hop_scores_of(some, [found_ids(result) for result in own], k) if retrieved else [{} for _ in some]
-        for example, result, scores in zip(some, own, hops, strict=True):
+    for batch, outputs in _batches(examples, results):
+        hops = hop_scores_of(batch, [found_ids(result) for result in outputs], k) if retrieved else [{} for _ in batch]
+        for example, result, scores in zip(batch, outputs, hops, strict=True):
             yield ExampleScores(example.group, answer_scores(example, result), scores)
 
 
@@ -160,16 +174,17 @@ def score_retrieval(
     examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]], k: int
 ) -> Iterator[ExampleScores]:
     """Score retrieval alone; as [`score_rag`]."""
-    for some, own in _together(examples, results):
-        for example, scores in zip(some, hop_scores_of(some, [found_ids(result) for result in own], k), strict=True):
+    for batch, outputs in _batches(examples, results):
+        hops = hop_scores_of(batch, [found_ids(result) for result in outputs], k)
+        for example, scores in zip(batch, hops, strict=True):
             yield ExampleScores(example.group, {}, scores)
 
 
-def _together(
+def _batches(
     examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[Sequence[EvaluationExample], list[Mapping[str, Any]]]]:
-    # ir-measures has a cost per call, and a large `k` a cost in memory per example.
+    # Each call of ir-measures costs time, and with a large `k` each example costs memory.
     stream = iter(results)
     for start in range(0, len(examples), _EXAMPLES_AT_A_TIME):
-        some = examples[start : start + _EXAMPLES_AT_A_TIME]
-        yield some, list(islice(stream, len(some)))
+        batch = examples[start : start + _EXAMPLES_AT_A_TIME]
+        yield batch, list(islice(stream, len(batch)))

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from .linking.report import LinkingReport
 from .report import GOLD, EvaluationReport, GroupResult, RunResult
+from .scoring import TASK_METRICS
 
 _COLUMNS = (
-    "recall@1", "exact_match", "match", "accuracy", "f1", "joint_f1", "hop_count_accuracy",
+    "recall@1", "exact_match", *TASK_METRICS, "f1", "joint_f1", "hop_count_accuracy",
     "recall@5", "recall@10", "mrr", "ndcg@10",
 )  # fmt: skip
 _LINKING_COLUMNS = ("micro_f1", "micro_precision", "micro_recall", "detection_f1", "recall@1", "recall@10")
@@ -19,7 +20,7 @@ _CELL = 21
 
 def format_report(report: EvaluationReport) -> str:
     """
-    Write the main scores with their confidence intervals; `report.json` has all of them.
+    Format the main scores with their confidence intervals; `report.json` holds all scores.
 
     Args:
         report ([`EvaluationReport`])
@@ -48,28 +49,28 @@ def _linking(report: LinkingReport) -> Iterator[str]:
     yield f"{', '.join(facts)}, {report.settings['model']['dtype']}; [{report.level:.0%} confidence interval]"
     yield ""
     rows = {name: run.all for name, run in report.results.items()}
-    found = next(iter(rows.values())).metrics
-    columns = _LINKING_COLUMNS if "micro_f1" in found else _DETECTION_COLUMNS
-    names = [name for name in columns if name in found]
+    metrics = next(iter(rows.values())).metrics
+    columns = _LINKING_COLUMNS if "micro_f1" in metrics else _DETECTION_COLUMNS
+    names = [name for name in columns if name in metrics]
     width = max(map(len, (*rows, "data set")))
     yield f"{'data set':<{width}}  texts  mentions  {''.join(f'{name:<{_CELL}}  ' for name in names)}".rstrip()
-    for name, own in rows.items():
-        cells = "".join(f"{_cell(own, column):<{_CELL + 2}}" for column in names)
-        yield f"{name:<{width}}  {own.examples:>5}  {own.hops:>8}  {cells}".rstrip()
+    for name, group in rows.items():
+        cells = "".join(f"{_cell(group, column):<{_CELL + 2}}" for column in names)
+        yield f"{name:<{width}}  {group.examples:>5}  {group.hops:>8}  {cells}".rstrip()
 
 
 def _table(title: str, run: RunResult) -> Iterator[str]:
     names = [name for name in _COLUMNS if name in run.all.metrics][:_MOST_COLUMNS]
     rows = [("all", run.all), *run.by_type.items()]
-    rows += [(f"hop {hop}", found) for hop, found in run.by_hop.items() if len(run.by_hop) > 1]
+    rows += [(f"hop {hop}", group) for hop, group in run.by_hop.items() if len(run.by_hop) > 1]
     width = max(len(label) for label in (title, *(label for label, _ in rows)))
     yield f"{title:<{width}}  examples  {''.join(f'{name:<{_CELL}}  ' for name in names)}".rstrip()
-    for label, found in rows:
-        yield f"{label:<{width}}  {found.examples:>8}  {''.join(_cell(found, name) for name in names)}".rstrip()
+    for label, group in rows:
+        yield f"{label:<{width}}  {group.examples:>8}  {''.join(_cell(group, name) for name in names)}".rstrip()
 
 
-def _cell(found: GroupResult, name: str) -> str:
-    if name not in found.metrics:
+def _cell(group: GroupResult, name: str) -> str:
+    if name not in group.metrics:
         return f"{'-':<{_CELL}}  "
-    estimate = found.metrics[name]
+    estimate = group.metrics[name]
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]  "

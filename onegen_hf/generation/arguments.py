@@ -1,4 +1,4 @@
-"""What the decoding loops read from the arguments of `generate`; what they can't honour is refused by name."""
+"""Reads the arguments of `generate` for the decoding loops, and rejects by name those they do not support."""
 
 from __future__ import annotations
 
@@ -18,46 +18,45 @@ HONOURED = frozenset({
     "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
     "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "renormalize_logits", "remove_invalid_values",
     "suppress_tokens", "begin_suppress_tokens", "sequence_bias", "num_return_sequences",
-    # Beam search, where a loop has it.
+    # Beam search, if a loop supports it.
     "num_beams", "length_penalty", "early_stopping",
-    # Guesses.
+    # Drafts.
     "prompt_lookup_num_tokens", "max_matching_ngram_size",
     # The output.
     "return_dict_in_generate",
     # Records.
     "transformers_version", "use_cache", "is_assistant",
 })  # fmt: skip
-"""Settings of a `GenerationConfig` with which one-pass decoding does what `generate` documents."""
+"""Settings of a `GenerationConfig` that one-pass decoding supports as `generate` documents them."""
 HARMLESS_IN_A_CHECKPOINT = frozenset({
     "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile",
     "low_memory", "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
     "assistant_lookbehind", "target_lookbehind", "token_healing", "decoder_start_token_id", "diversity_penalty",
 })  # fmt: skip
-"""Settings that a checkpoint may bring along: they concern speed, or other ways of decoding, and no result."""
+"""Settings that a checkpoint may contain: they affect only speed or other decoding methods, never the result."""
 
 
 NEUTRAL = {"guidance_scale": 1, "penalty_alpha": 0, "num_beam_groups": 1, "encoder_repetition_penalty": 1}
-"""Values with which a setting does nothing."""
+"""Values that turn a setting off."""
 
 
 def check_supported(
     model: Any, generation_config: GenerationConfig, model_kwargs: dict[str, Any], streamer: Any, batch_size: int
 ) -> None:
     """
-    Make sure that one-pass decoding does all that it is asked for.
+    Check that one-pass decoding supports all requested settings.
 
     Raises:
-        `TypeError`: If `model` gives no retrieval embeddings.
-        `ValueError`: For any setting that is not known to be honoured, a cache that was filled elsewhere, or a
-            streamer with several rows.
+        `TypeError`: If `model` returns no retrieval embeddings.
+        `ValueError`: For any unsupported setting, a cache that is not empty, or a streamer with several rows.
     """
     if not isinstance(model, OneGenForCausalLM):
         raise TypeError(
             f"one-pass decoding needs a OneGenForCausalLM, got {type(model).__name__}: load the model with "
             "`OneGenForCausalLM.from_pretrained` (and merge adapters)"
         )
-    plain: Any = model  # as transformers knows it
-    # A checkpoint may say so for its training; only the caller's own wish is refused.
+    plain: Any = model  # typed as transformers sees it
+    # A checkpoint may set it for training; only an explicit request of the caller is an error.
     if generation_config.use_cache is False and plain.generation_config.use_cache is not False:
         raise ValueError("use_cache=False: one-pass decoding lives on the cache. Leave use_cache unset.")
     unset = plain._prepare_generation_config(None)[0]  # with transformers' own defaults filled in
@@ -94,7 +93,7 @@ def prompt_ids(input_ids: Tensor, attention_mask: Tensor | None) -> list[list[in
 
     Args:
         input_ids (`Tensor` of shape `(batch, length)`, int64)
-        attention_mask (`Tensor` of shape `(batch, length)`, *optional*): 0 where there is padding; by default none is.
+        attention_mask (`Tensor` of shape `(batch, length)`, *optional*): 0 at padding; by default there is no padding.
 
     Returns:
         `list[list[int]]`: The token ids of each row.
@@ -113,6 +112,6 @@ def end_token_ids(generation_config: GenerationConfig) -> list[int]:
 
 
 def padding_id(generation_config: GenerationConfig) -> int:
-    """`pad_token_id`, else the first end token, else 0: any will do, as it is masked."""
+    """`pad_token_id`, else the first end token, else 0. Padding is masked, so any id works."""
     pad_token = generation_config.pad_token_id
     return int(pad_token) if pad_token is not None else next(iter(end_token_ids(generation_config)), 0)

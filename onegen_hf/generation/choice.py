@@ -12,7 +12,7 @@ from transformers.generation import logits_process, stopping_criteria
 
 from .state import RowState
 
-# These look at the scores alone, so all rows go through them at once.
+# These depend only on the scores, so one call handles all rows.
 _IGNORES_IDS = tuple(
     getattr(logits_process, name)
     for name in (
@@ -22,8 +22,8 @@ _IGNORES_IDS = tuple(
     )
     if hasattr(logits_process, name)
 )  # fmt: skip
-# These look at the number of columns alone. `generate` made them for the width of the padded prompts, so they must see
-# rows of that width.
+# These depend only on the number of columns. `generate` creates them for the width of the padded prompts, so they must
+# see rows of that width.
 _COUNTS_WIDTH = tuple(
     getattr(logits_process, name)
     for name in (
@@ -32,7 +32,7 @@ _COUNTS_WIDTH = tuple(
     )
     if hasattr(logits_process, name)
 )  # fmt: skip
-# The loop itself watches these two: passages that were inserted do not count as new tokens.
+# The loop checks these two itself, because inserted passages do not count as new tokens.
 _WATCHED_BY_LOOP = (stopping_criteria.MaxLengthCriteria, stopping_criteria.EosTokenCriteria)
 
 
@@ -43,7 +43,7 @@ def _ban(scores: Tensor, places: Any) -> Tensor:
 
 
 def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> Any:
-    """What is banned as an index, so that all rows are one operation; `None` if nothing is."""
+    """The banned tokens as one index for all rows; `None` if nothing is banned."""
     if isinstance(banned, Tensor):
         return banned.to(device)
     pairs = [(row, token) for row, tokens in enumerate(banned) for token in tokens]
@@ -54,10 +54,10 @@ def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> A
 
 class TokenSampler:
     """
-    Greedy or sampled choice, row by row as if each were alone.
+    Greedy or sampled choice; each row is treated as if it were alone.
 
-    Processors see a row's own ids without padding. Those that compare lengths with the prompt's see as many tokens as
-    `generate` told them about: the padded prompt and what was generated, without retrieved text.
+    Processors see a row's ids without padding. Those that compare lengths with the prompt's see the number of tokens
+    that `generate` created them for: the padded prompt and the generated tokens, without retrieved text.
 
     Args:
         processors (`LogitsProcessorList`): As `generate` prepared them.
@@ -88,13 +88,14 @@ class TokenSampler:
         Args:
             rows (`Sequence[RowState]`)
             logits (`Tensor` of shape `(rows, vocab)`): float32; changed in place.
-            banned (`Sequence[Sequence[int]]`, or bool `Tensor` of shape `(rows, vocab)`): What each row must not take.
+            banned (`Sequence[Sequence[int]]`, or bool `Tensor` of shape `(rows, vocab)`): Tokens that a row must
+                not choose.
 
         Returns:
             `tuple[list[int], Tensor]`: The tokens, and the processed scores of shape `(rows, vocab)`.
         """
-        # Before the processors, so that top-k and top-p choose among what is allowed; after them, so that none can
-        # bring a banned token back.
+        # Before the processors, so that top-k and top-p choose among allowed tokens; after them, so that no processor
+        # can bring back a banned token.
         places = _places(banned, logits.device)
         scores = _ban(logits, places)
         for processor in self.processors:
@@ -107,7 +108,7 @@ class TokenSampler:
         return tokens_chosen.tolist(), scores
 
     def stops(self, row: RowState, scores: Tensor) -> bool:
-        """Whether a stopping criterion of the caller ends the row; `scores` has the shape `(vocab,)`."""
+        """Whether one of the caller's stopping criteria ends the row; `scores` has the shape `(vocab,)`."""
         if not self.criteria:
             return False
         ids = torch.tensor([row.ids], device=scores.device)
@@ -119,29 +120,30 @@ class TokenSampler:
         if isinstance(processor, _COUNTS_WIDTH):
             return self._apply_by_width(processor, rows, scores)
         processed = []
-        for number, row in enumerate(rows):
-            own = self._for_row(processor, row)
-            processed.append(own(torch.tensor([row.ids], device=scores.device), scores[number : number + 1]))
+        for place, row in enumerate(rows):
+            row_processor = self._for_row(processor, row)
+            ids = torch.tensor([row.ids], device=scores.device)
+            processed.append(row_processor(ids, scores[place : place + 1]))
         return torch.cat(processed)
 
     def _apply_by_width(self, processor: Any, rows: Sequence[RowState], scores: Tensor) -> Tensor:
-        """One call for all rows that have generated equally many tokens: mostly all of them."""
-        numbers: dict[int, list[int]] = {}
-        for number, row in enumerate(rows):
-            numbers.setdefault(self.prompt_width + row.usage.generated_tokens, []).append(number)
-        for width, own in numbers.items():
-            columns = torch.full((len(own), width), self.pad_token_id, device=scores.device)
-            if len(numbers) == 1:
+        """One call for all rows with the same number of generated tokens, usually all rows."""
+        places_of_width: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            places_of_width.setdefault(self.prompt_width + row.usage.generated_tokens, []).append(place)
+        for width, places in places_of_width.items():
+            columns = torch.full((len(places), width), self.pad_token_id, device=scores.device)
+            if len(places_of_width) == 1:
                 return processor(columns, scores)
-            scores[own] = processor(columns, scores[own])
+            scores[places] = processor(columns, scores[places])
         return scores
 
     def _for_row(self, processor: Any, row: RowState) -> Any:
-        """The processor as it would be for a batch of this row alone, where it looks at the place in the batch."""
+        """The processor for a batch of this row alone, if it depends on the place in the batch."""
         if isinstance(processor, logits_process.RepetitionPenaltyLogitsProcessor):
             ignored = processor.prompt_ignore_length
             if ignored is not None:
-                # Counted in columns of the padded prompts, and `generate` sets it to skip just the padding.
+                # It counts columns of the padded prompts; `generate` uses it to skip the padding.
                 columns = ignored if isinstance(ignored, int) else int(ignored[row.number])
                 padding = self.prompt_width - row.usage.prompt_tokens
                 return type(processor)(processor.penalty, prompt_ignore_length=max(columns - padding, 0))

@@ -24,27 +24,26 @@ from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
 class OnePassDecoder:
     """
-    Greedy or sampled decoding in which the model retrieves by itself (paper section 3.4).
+    Greedy or sampled decoding in which the model decides when to retrieve (paper section 3.4).
 
-    When the model emits the query token, the last hidden state of that very step is the query embedding; the passages
-    found are appended to the same cache and generation goes on. Nothing is read twice: a row forwards its prompt, its
-    generated tokens (but the last) and its inserted passages, each position once, whatever the number of hops.
+    When the model emits the query token, the last hidden state of that step is the query embedding; the retrieved
+    passages are appended to the same cache and generation continues. Nothing is read twice: each position of a row
+    (prompt, inserted passages, all generated tokens but the last) is forwarded once, whatever the number of hops.
 
     Rows are independent; each result equals decoding the row alone.
 
     With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads that many guessed tokens
-    (shared by the rows), and those that the model would have written are kept: the same text from fewer forwards,
-    which pays off where few rows run. Wrong guesses are counted in `usage.rejected_tokens`.
+    (shared by the rows) and keeps those that the model would have written: the same text from fewer forwards, which
+    pays off when few rows run. Wrong guesses are counted in `usage.rejected_tokens`.
 
     Args:
         index ([`PassageIndex`])
         tokenizer (`PreTrainedTokenizerBase`)
         config ([`OneGenConfig`])
         k (`int`, *optional*, defaults to 1): Passages inserted per hop.
-        max_hops (`int`, *optional*, defaults to 5): Afterwards the model may not emit the query token any more.
-        max_rows (`int`, *optional*): Rows that are decoded at a time; the others of a batch wait, and each takes the
-            place of the first one that ends (continuous batching), so that one long answer holds up nobody. By
-            default all rows start together.
+        max_hops (`int`, *optional*, defaults to 5): Retrievals in a row, after which the query token is banned.
+        max_rows (`int`, *optional*): Rows decoded at a time. Each of the others starts as soon as a row ends
+            (continuous batching), so one long answer does not hold up the rest. By default all rows start together.
         retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model
             decide, `"always"` makes every row retrieve, `"never"` none.
         threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
@@ -117,24 +116,24 @@ class OnePassDecoder:
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """
-        Find the passages that are inserted; a subclass may choose others (gold ones, a second index, none).
+        Find the passages to insert. Subclasses may choose others (gold passages, a second index, none).
 
         Args:
-            rows (`Sequence[RowState]`): The rows that ask, each with the query token as its last id.
+            rows (`Sequence[RowState]`): The rows that retrieve, each with the query token as its last id.
             embeddings (`Tensor` of shape `(rows, hidden)`): Their query embeddings.
 
         Returns:
             `list[list[Hit]]`: The `k` nearest passages of each, best first.
         """
-        scores, found = self.index.search(embeddings, self.k)
+        scores, row_numbers = self.index.search(embeddings, self.k)
         return [
             [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
-            for pair in zip(scores, found, strict=True)
+            for pair in zip(scores, row_numbers, strict=True)
         ]
 
 
 class _Retrieving(DecodingTask[RowState]):
-    """Free text with retrieved passages in it."""
+    """Free text with inserted passages."""
 
     loop: DecodingLoop[RowState]
 
@@ -159,7 +158,7 @@ class _Retrieving(DecodingTask[RowState]):
         return [place for place in range(len(rows)) if place not in asking]
 
     def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
-        """Append what the rows' queries, of shape `(rows, hidden)`, find."""
+        """Append the passages nearest to the rows' query embeddings, of shape `(rows, hidden)`."""
         for row, embedding, hits in zip(rows, embeddings, self.decoder.retrieve(rows, embeddings), strict=True):
             position = len(row.ids) - 1
             tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
@@ -176,8 +175,10 @@ class _Retrieving(DecodingTask[RowState]):
             self.policy.next_token(row, self.room(row), probability)
             for row, probability in zip(rows, probabilities, strict=True)
         ]
-        self._forced = {row.number for row, own in zip(rows, decisions, strict=True) if own is Decision.FORCED}
-        return [[self.decoder.query_token] if own is Decision.BANNED else [] for own in decisions]
+        self._forced = {
+            row.number for row, decision in zip(rows, decisions, strict=True) if decision is Decision.FORCED
+        }
+        return [[self.decoder.query_token] if decision is Decision.BANNED else [] for decision in decisions]
 
     def settle(self, row: RowState, token: int) -> int:
         retrieves = row.number in self._forced or (

@@ -1,4 +1,4 @@
-"""`Engine`: prompts in, decoded rows out; what pipelines, evaluation and servers alike call."""
+"""`Engine`: turns prompts into decoded rows, for pipelines, evaluation and servers alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .state import RowState
 
 
 class Engine(Protocol):
-    """Whatever decodes prompts in one pass."""
+    """Decodes prompts in one pass."""
 
     def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
         """
@@ -22,11 +22,11 @@ class Engine(Protocol):
 
         Args:
             prompts (`Sequence[Sequence[int]]`): Token ids, at least one each.
-            decoder ([`OnePassDecoder`]): What is searched, and when.
-            options: As for `generate`: `max_new_tokens`, `do_sample`, `streamer`, ...
+            decoder ([`OnePassDecoder`]): Holds the index and decides when to search it.
+            options: Arguments of `generate`: `max_new_tokens`, `do_sample`, `streamer`, ...
 
         Returns:
-            `list[RowState]`: One per prompt, in order; with `num_return_sequences` so many for each.
+            `list[RowState]`: One per prompt, in order, or `num_return_sequences` per prompt if that is set.
         """
 
 
@@ -47,13 +47,13 @@ class TransformersEngine:
         """See [`Engine.answer`]."""
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
-        own = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
+        required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
         if (config := options.get("generation_config")) is not None:
-            # `generate` deprecates settings beside a configuration.
+            # `generate` deprecates passing settings next to a configuration.
             options["generation_config"] = config = copy.deepcopy(config)
-            config.update(**own)
+            config.update(**required)
         else:
-            options |= own
+            options |= required
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),

@@ -1,4 +1,4 @@
-"""Last hidden states of transformers' own decoding loops, where `output_hidden_states` would keep every layer's."""
+"""Records the last hidden states of transformers' decoding loops; `output_hidden_states` would keep every layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..modeling.mixin import decoder_of
 @contextmanager
 def recorded_states(model: Any) -> Iterator[list[Tensor]]:
     """
-    Within, every forward of `model` leaves the last hidden state at each row's last column, of shape
-    `(rows, hidden)`, in the list that is yielded.
+    Inside this context, every forward of `model` appends the last hidden state of each row's last column, of shape
+    `(rows, hidden)`, to the yielded list.
 
     Args:
         model ([`OneGenForCausalLM`])
@@ -24,7 +24,7 @@ def recorded_states(model: Any) -> Iterator[list[Tensor]]:
     thread, states = threading.get_ident(), list[Tensor]()
 
     def keep(module: Any, args: Any, output: Any) -> None:
-        # Another thread may be served by the same model.
+        # Other threads may use the same model.
         if threading.get_ident() == thread:
             states.append(output[0][:, -1].clone())
 

@@ -1,4 +1,4 @@
-"""`DecodingLoop`: one loop for everything that decodes rows in one pass; a [`DecodingTask`] says what they write."""
+"""`DecodingLoop`: the loop shared by all one-pass decoding; a [`DecodingTask`] defines what the rows write."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = TypeVar("Row", bound=RowState)
 
 class DecodingTask(ABC, Generic[Row]):
     """
-    What rows write, and what becomes of the hidden states at their query tokens.
+    Defines what rows write and how the hidden states at their query tokens are used.
 
     Args:
         model ([`OneGenForCausalLM`])
-        max_new_tokens (`int`): Tokens that a row may write.
-        end_tokens (`Sequence[int]`): Those that end a text.
+        max_new_tokens (`int`): Maximum number of tokens that a row writes.
+        end_tokens (`Sequence[int]`): Tokens that end a text.
     """
 
     def __init__(self, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
@@ -42,7 +42,7 @@ class DecodingTask(ABC, Generic[Row]):
         """Called before a row's first forward."""
 
     def query_positions(self, row: Row) -> Sequence[int]:
-        """Places in `row.pending` whose hidden states are wanted, beside that of the last token."""
+        """Places in `row.pending` whose hidden states are needed in addition to that of the last token."""
         return ()
 
     def may_draft(self, row: Row) -> bool:
@@ -52,35 +52,35 @@ class DecodingTask(ABC, Generic[Row]):
     @abstractmethod
     def read(self, rows: Sequence[Row], output: StepOutput) -> list[int]:
         """
-        Take in what a forward gave.
+        Process the output of a forward.
 
         Args:
             rows (`Sequence[RowState]`): Their pending tokens have just been read.
             output ([`StepOutput`])
 
         Returns:
-            `list[int]`: Places in `rows` of those that choose their next token now.
+            `list[int]`: Places in `rows` of the rows that choose their next token now.
         """
 
     @abstractmethod
     def banned(self, rows: Sequence[Row], logits: Tensor) -> Sequence[Sequence[int]] | Tensor:
         """
-        What the next token must not be.
+        The tokens that must not come next.
 
         Args:
             rows (`Sequence[RowState]`)
-            logits (`Tensor` of shape `(rows, vocab)`, float32): The model's own, not to be changed.
+            logits (`Tensor` of shape `(rows, vocab)`, float32): The model's unprocessed logits; must not be modified.
 
         Returns:
             Token ids for each row, or a bool `Tensor` of shape `(rows, vocab)`.
         """
 
     def settle(self, row: Row, token: int) -> int:
-        """The token that is written in the end, for one that was chosen."""
+        """The token to write in place of the chosen one; by default that one."""
         return token
 
     def stop_reason(self, row: Row, token: int) -> str | None:
-        """Why a row ends with the token that it has just written, if it does."""
+        """Why a row ends after the token that it has just written; `None` if it continues."""
         if token in self.end_tokens:
             return "eos"
         return "max_new_tokens" if row.usage.generated_tokens >= self.max_new_tokens else None
@@ -93,17 +93,17 @@ class DecodingTask(ABC, Generic[Row]):
 
 class DecodingLoop(Generic[Row]):
     """
-    Decodes rows together. Each row forwards its prompt, what it writes and what is inserted exactly once, and is
-    independent of the others: its result equals that of decoding it alone.
+    Decodes rows together. Each row forwards its prompt, its own tokens and its inserted text exactly once. Rows are
+    independent: each result equals decoding the row alone.
 
     Args:
         model ([`OneGenForCausalLM`])
         task ([`DecodingTask`])
         sampler ([`TokenSampler`])
-        drafter ([`Drafter`], *optional*): Guesses tokens that are read along with the pending ones.
+        drafter ([`Drafter`], *optional*): Guesses tokens that are forwarded together with the pending ones.
         streamer (`BaseStreamer`, *optional*): Receives every token as it is written or inserted.
-        max_rows (`int`, *optional*): Rows that are decoded at a time. The others wait, and each takes the place of the
-            first one that ends (continuous batching). By default all rows start together.
+        max_rows (`int`, *optional*): Rows decoded at a time. Each of the others starts as soon as a row ends
+            (continuous batching). By default all rows start together.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class DecodingLoop(Generic[Row]):
         self.max_rows = max_rows
 
     def run(self, rows: Sequence[Row]) -> None:
-        """Decode rows to their end."""
-        # Long prompts mostly take more hops, and those that start last run alone at the end.
+        """Decode rows until all have ended."""
+        # Rows with long prompts tend to take more hops. Start them first, so that they don't run alone at the end.
         queue = deque(sorted(rows, key=lambda row: -len(row.ids)))
         active = [self._admit(queue) for _ in range(min(self.max_rows or len(rows), len(rows)))]
         memory = memory_for(self.model, [row.number for row in active])
@@ -145,14 +145,14 @@ class DecodingLoop(Generic[Row]):
         return row
 
     def _without_ended(self, active: list[Row], queue: deque[Row]) -> list[Row]:
-        """The rows that go on, with the next ones of the queue in the very places of those that ended."""
-        going = []
+        """The active rows; rows from the queue take exactly the places of those that ended."""
+        remaining = []
         for row in active:
             if row.stop_reason is None:
-                going.append(row)
+                remaining.append(row)
             elif queue:
-                going.append(self._admit(queue))
-        return going
+                remaining.append(self._admit(queue))
+        return remaining
 
     def _step(self, memory: Memory, rows: list[Row]) -> None:
         drafts = self._drafts(memory, rows)
@@ -184,7 +184,7 @@ class DecodingLoop(Generic[Row]):
                 row.stop_reason = "stopping_criteria"
 
     def _drafts(self, memory: Memory, rows: list[Row]) -> list[list[int]]:
-        """What each row may write next; nothing where a passage comes next."""
+        """Guesses of what each row writes next; none for rows about to receive a passage."""
         if self.drafter is None or not memory.can_rollback:
             return [[] for _ in rows]
         return [
@@ -194,7 +194,7 @@ class DecodingLoop(Generic[Row]):
 
     def _judge(self, memory: Memory, row: Row, draft: list[int], logits: Tensor) -> None:
         """
-        Keep a draft as far as the row chooses those very tokens.
+        Keep the part of a draft that agrees with the row's own choices.
 
         Args:
             logits (`Tensor` of shape `(len(draft), vocab)`): After each token of the draft.
@@ -210,7 +210,7 @@ class DecodingLoop(Generic[Row]):
             memory.rollback(row.number, rejected)
 
     def _room_to_write(self, row: Row) -> int:
-        """Tokens that may still be written before the last one."""
+        """Tokens that may still be written before the final one."""
         left = self.task.max_new_tokens - row.usage.generated_tokens
         room = self.task.room(row)
         return (left if room is None else min(left, room)) - 1

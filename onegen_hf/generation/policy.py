@@ -11,31 +11,32 @@ from ..checks import choice, integer, number, optional
 from .state import RowState
 
 MINIMAL_ROOM = 16
-"""Free positions below which a row stops retrieving: the paragraph tags, a few words, and a token to go on with."""
+"""A row with fewer free positions stops retrieving: no room for the paragraph tags, a few words and one more token."""
 ANSWER_RESERVE = 48
-"""Positions that an inserted passage leaves free for the answer, where the context allows it."""
+"""Positions that an inserted passage leaves free for the answer, if the context allows it."""
 
 
 class Decision(Enum):
-    """What a row may do with the query token at its next token."""
+    """Whether the next token of a row may be the query token."""
 
     FREE = "free"
     """The model decides."""
     FORCED = "forced"
     """The next token is the query token."""
     BANNED = "banned"
-    """The next token is any other one."""
+    """The next token is any token but the query token."""
 
 
 class RetrievalPolicy(ABC):
     """
     Decides for each row, before each token, whether the query token is forced, allowed or banned.
 
-    The base class lets the model decide until a row has taken all its hops or its context is nearly full. Subclasses
-    decide otherwise in [`~RetrievalPolicy.decide`] and [`~RetrievalPolicy.replaces`].
+    The base class lets the model decide until a row has used up its hops or its context is nearly full. Subclasses
+    override [`~RetrievalPolicy.decide`] and [`~RetrievalPolicy.replaces`]. A subclass listed in [`POLICIES`] becomes a
+    retrieval mode.
 
     Args:
-        max_hops (`int`, *optional*, defaults to 5): Retrievals in one row.
+        max_hops (`int`, *optional*, defaults to 5): Maximum number of retrievals in a row.
     """
 
     name: ClassVar[str]
@@ -47,13 +48,13 @@ class RetrievalPolicy(ABC):
 
     def next_token(self, row: RowState, room: int | None, probability: float | None = None) -> Decision:
         """
-        What a row may do at its next token. Once it can't retrieve any more, `row.retrieval_stopped` says why.
+        Decide about the next token of a row. Once it can't retrieve any more, `row.retrieval_stopped` says why.
 
         Args:
             row ([`RowState`])
             room (`int`, *optional*): Free positions of the context; `None` where it has no limit.
-            probability (`float`, *optional*): Of the query token against all others, by the model's own logits, where
-                the policy uses it.
+            probability (`float`, *optional*): Of the query token, by the model's unprocessed logits, if the policy
+                uses it.
         """
         if row.retrieval_stopped is None and room is not None and room < MINIMAL_ROOM:
             row.retrieval_stopped = "context_full"
@@ -67,12 +68,12 @@ class RetrievalPolicy(ABC):
 
     def replaces(self, row: RowState, token: int, ends_line: Callable[[int], bool]) -> bool:
         """
-        Whether the query token takes the place of a token that a row has chosen.
+        Whether the query token replaces a token that a row has chosen.
 
         Args:
             row ([`RowState`]): Before the token is written; it may still retrieve.
             token (`int`)
-            ends_line (`Callable`): Tells of a token whether it ends a line, or the text.
+            ends_line (`Callable`): Whether a token ends a line or the text.
         """
         return False
 
@@ -82,9 +83,9 @@ class RetrievalPolicy(ABC):
 
         Args:
             row ([`RowState`])
-            tokens (`list[int]`): The passages found, with the tags around them.
+            tokens (`list[int]`): The retrieved passages with their tags.
             room (`int`, *optional*): Free positions of the context.
-            close (`int`): The closing tag, which stays at the end.
+            close (`int`): The closing tag, which is kept at the end.
         """
         if room is None or len(tokens) + ANSWER_RESERVE <= room:
             return tokens
@@ -99,9 +100,9 @@ class AdaptiveRetrieval(RetrievalPolicy):
 
     Args:
         max_hops (`int`, *optional*, defaults to 5)
-        threshold (`float`, *optional*): Retrieve exactly where the probability of the query token against all other
-            tokens exceeds this number between 0 and 1, whatever the model would choose; Self-RAG (arXiv 2310.11511,
-            section 3.3) calls this adaptive retrieval. By default the query token is a token like any other.
+        threshold (`float`, *optional*): Retrieve exactly where the probability of the query token exceeds this number
+            between 0 and 1, whatever the model would choose; Self-RAG (arXiv 2310.11511, section 3.3) calls this
+            adaptive retrieval. By default the query token is chosen like any other token.
     """
 
     name = "adaptive"
@@ -120,8 +121,8 @@ class AdaptiveRetrieval(RetrievalPolicy):
 
 class AlwaysRetrieval(RetrievalPolicy):
     """
-    Every row retrieves: where the model has not asked by the end of its first line, the query token takes the place of
-    the line's end. Afterwards the model decides.
+    Every row retrieves at least once: if the model reaches the end of its first line without retrieving, the query
+    token replaces the line end. Afterwards the model decides.
 
     Args:
         max_hops (`int`, *optional*, defaults to 5): At least 1.
@@ -139,10 +140,10 @@ class AlwaysRetrieval(RetrievalPolicy):
 
 class NeverRetrieval(RetrievalPolicy):
     """
-    No row retrieves: what the model knows by itself.
+    No row retrieves: the model answers from what it knows.
 
     Args:
-        max_hops (`int`, *optional*): Not used.
+        max_hops (`int`, *optional*): Ignored.
     """
 
     name = "never"
@@ -167,12 +168,12 @@ def make_policy(
 
     Args:
         retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"always"`, `"adaptive"` or
-            `"never"`; a policy is taken as it is.
+            `"never"`, or a policy, which is returned unchanged.
         max_hops (`int`, *optional*, defaults to 5)
         threshold (`float`, *optional*): See [`AdaptiveRetrieval`].
 
     Raises:
-        `ValueError`: For an unknown mode, or a threshold for another mode than `"adaptive"`.
+        `ValueError`: For an unknown mode, or a threshold with a mode other than `"adaptive"`.
     """
     if isinstance(retrieval, RetrievalPolicy):
         return retrieval

@@ -1,4 +1,4 @@
-"""Drafts: tokens that probably come next, because they followed the same words before (prompt lookup)."""
+"""Prompt lookup: drafts tokens that are likely to come next because they followed the same words before."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from transformers.generation.candidate_generator import PromptLookupCandidateGen
 from .state import RowState
 
 MATCHED_NGRAM = 2
-"""Tokens that must agree before what followed them is drafted, unless `max_matching_ngram_size` says otherwise."""
+"""Default of `max_matching_ngram_size`: tokens that must match before their continuation is drafted."""
 
 
 class Drafter:
     """
-    Drafts what rows may write next from what they hold already: a question names what an earlier passage named, an
-    answer copies from the last one. The model reads a draft together with the token before it, and keeps what it would
-    have written anyway, so that the text is the same and takes fewer forwards.
+    Drafts the next tokens of a row from its own text: questions name entities of earlier passages, answers copy from
+    the last passage. The model reads a draft together with the token before it and keeps what it would have written
+    anyway. The text is the same and takes fewer forwards.
 
     Args:
-        num_tokens (`int`): Drafted per forward; several rows share them, for what makes drafts cheap is that weights
-            are read once for all tokens of a forward, and other rows are as good for that.
-        ngram (`int`): Tokens that must have occurred before, at most; then fewer, down to one.
-        never (`Collection[int]`): Tokens at which a draft ends: those that end a text or retrieve.
+        num_tokens (`int`): Tokens drafted per forward, shared by the rows. Drafts are cheap because a forward reads
+            the weights once for all its tokens; additional rows use up that advantage just as drafts do.
+        ngram (`int`): Longest n-gram that is looked up; shorter ones are tried next, down to one token.
+        never (`Collection[int]`): Tokens that are never drafted: those that end a text or retrieve.
 
     References:
         Prompt lookup decoding, https://github.com/apoorvumang/prompt-lookup-decoding, as in transformers'
@@ -43,7 +43,7 @@ class Drafter:
 
     @classmethod
     def from_config(cls, config: GenerationConfig, never: Collection[int]) -> Drafter | None:
-        """What `prompt_lookup_num_tokens` and `max_matching_ngram_size` ask for; `None` without the former."""
+        """The drafter of a generation config; `None` if `prompt_lookup_num_tokens` is not set."""
         if config.prompt_lookup_num_tokens is None:
             return None
         ngram = config.max_matching_ngram_size
@@ -53,11 +53,11 @@ class Drafter:
         """
         Args:
             row ([`RowState`])
-            rows (`int`): That share the drafted tokens.
-            room (`int`): Most tokens that are of use.
+            rows (`int`): Number of rows that share the drafted tokens.
+            room (`int`): Maximum number of tokens that can be used.
 
         Returns:
-            `list[int]`: Empty if nothing like the row's last tokens came before.
+            `list[int]`: Empty if the row's last tokens did not occur before.
         """
         size = min(self.num_tokens // rows, room)
         if size < 1:

@@ -29,7 +29,7 @@ class Retrieval:
 
     Attributes:
         hop (`int`): 0 for the first.
-        position (`int`): Of the query token, counted from the row's first token.
+        position (`int`): Position of the query token, counted from the row's first token.
         hits (`list[Hit]`): Best first.
         inserted (`int`): Tokens that were inserted after the query token.
         embedding (`Tensor` of shape `(hidden,)`): The last hidden state at the query token.
@@ -45,16 +45,16 @@ class Retrieval:
 @dataclass
 class Usage:
     """
-    Token counts of one row, counted where the tokens are fed.
+    Token counts of one row, counted when the tokens are fed.
 
     Attributes:
         prompt_tokens (`int`)
-        generated_tokens (`int`): Chosen by the model, with the query tokens and the end token.
-        retrieved_tokens (`int`): Inserted passages with their tags.
-        forwarded_tokens (`int`): Positions that went through the decoder, padding aside.
-        forward_calls (`int`): Forwards in which the row took part.
-        rejected_tokens (`int`): Drafted tokens that were forwarded in vain. All that a row forwards is its prompt, the
-            retrieved tokens, the generated ones but the last, and these.
+        generated_tokens (`int`): Chosen by the model, including query tokens and the end token.
+        retrieved_tokens (`int`): Tokens of inserted passages, including their tags.
+        forwarded_tokens (`int`): Positions that went through the decoder, without padding.
+        forward_calls (`int`): Forwards that the row took part in.
+        rejected_tokens (`int`): Drafted tokens that were forwarded but not kept. A row forwards these, its prompt, the
+            retrieved tokens, and all generated tokens but the last.
     """
 
     prompt_tokens: int = 0
@@ -69,20 +69,20 @@ class Usage:
         return asdict(self)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+        return Usage(*(left + right for left, right in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass
 class RowState:
     """
-    A row while it runs.
+    A row during generation.
 
     Attributes:
         ids (`list[int]`): Prompt, generated and inserted tokens in order, without padding.
-        pending (`list[int]`): The tail of `ids` that was not fed yet.
+        pending (`list[int]`): The tail of `ids` that has not been fed yet.
         stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
-            `"context_full"`, or `None` when the model was always free to.
+            `"context_full"`, `"never"`, or `None` if the row could still retrieve.
     """
 
     number: int
@@ -100,17 +100,17 @@ class RowState:
 
     def written_spans(self) -> list[tuple[int, int]]:
         """
-        Where the ids lie that the model wrote: before the first insertion, between insertions, and after the last.
+        The spans of ids that the model wrote: before the first insertion, between insertions, and after the last.
 
         Returns:
             `list[tuple[int, int]]`: One pair (start, stop) per hop, without the query token, and one for the rest.
         """
-        starts = [self.usage.prompt_tokens, *(one.position + 1 + one.inserted for one in self.retrievals)]
-        stops = [*(one.position for one in self.retrievals), len(self.ids)]
+        starts = [self.usage.prompt_tokens, *(hop.position + 1 + hop.inserted for hop in self.retrievals)]
+        stops = [*(hop.position for hop in self.retrievals), len(self.ids)]
         return list(zip(starts, stops, strict=True))
 
     def write(self, token: int) -> None:
-        """Append a token that was chosen."""
+        """Append a generated token."""
         self.ids.append(token)
         self.pending.append(token)
         self.usage.generated_tokens += 1
@@ -122,7 +122,7 @@ class RowState:
         self.usage.retrieved_tokens += len(tokens)
 
     def count_forward(self, drafts: int = 0) -> None:
-        """Note that `pending` went through the decoder, and so many drafts behind it."""
+        """Record that `pending`, followed by `drafts` drafted tokens, went through the decoder."""
         self.usage.forwarded_tokens += len(self.pending) + drafts
         self.usage.forward_calls += 1
         self.pending = []
@@ -138,7 +138,7 @@ def as_sequences(rows: Sequence[RowState], width: int, pad_token_id: int) -> Ten
         pad_token_id (`int`)
 
     Returns:
-        `Tensor` of shape `(rows, length)`, int64: Left-padded prompts, then the other tokens, right-padded.
+        `Tensor` of shape `(rows, length)`, int64: Left-padded prompts, then all further tokens, right-padded.
     """
     padded = [[*[pad_token_id] * (width - row.usage.prompt_tokens), *row.ids] for row in rows]
     longest = max(len(ids) for ids in padded)

@@ -1,4 +1,4 @@
-"""`AliasTable`: which entities a surface form was seen to name, and how often."""
+"""`AliasTable`: which entities each surface form refers to, and how often."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SUFFIXES = (".json", ".parquet")
 
 
 def normalize_surface(surface: str) -> str:
-    """The form under which a surface is looked up: Unicode compatibility forms, case and white space do not count."""
+    """The lookup key of a surface form, which ignores case, white space and Unicode compatibility variants."""
     return " ".join(unicodedata.normalize("NFKC", surface).casefold().split())
 
 
 class AliasTable:
     """
-    Surface forms with the entities that they name, counted.
+    Counts how often each surface form refers to each entity.
 
     The prior of an entity given a surface is its share of the surface's counts, the "commonness" of the entity-linking
     literature (Milne and Witten, 2008).
@@ -54,33 +54,33 @@ class AliasTable:
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
         """Surface, entity and count, in the order in which they were added."""
-        return ((surface, entity, n) for surface, own in self._counts.items() for entity, n in own.items())
+        return ((surface, entity, n) for surface, entities in self._counts.items() for entity, n in entities.items())
 
     @property
     def entity_ids(self) -> set[str]:
         """All entities that have a surface form."""
-        return {entity for own in self._counts.values() for entity in own}
+        return {entity for entities in self._counts.values() for entity in entities}
 
     def priors(self, surface: str) -> dict[str, float]:
         """
-        The entities that a surface form names, most frequent first.
+        The entities that a surface form refers to, most frequent first.
 
         Args:
-            surface (`str`): Looked up as [`normalize_surface`] has it.
+            surface (`str`): Normalized with [`normalize_surface`] before the lookup.
 
         Returns:
             `dict[str, float]`: Entity → its share; they add up to 1. Empty for an unknown surface.
         """
-        own = self._counts.get(normalize_surface(surface), {})
-        total = sum(own.values())
-        return {entity: n / total for entity, n in sorted(own.items(), key=lambda pair: -pair[1])}
+        entities = self._counts.get(normalize_surface(surface), {})
+        total = sum(entities.values())
+        return {entity: n / total for entity, n in sorted(entities.items(), key=lambda pair: -pair[1])}
 
     def add(self, surface: str, entity_id: str, count: int = 1) -> None:
         """
-        Count that a surface form named an entity; one without a visible character is left out.
+        Count a reference of a surface form to an entity. A surface form without visible characters is ignored.
 
         Raises:
-            `ValueError`: If `count` is no whole number of at least 1, or there is no entity.
+            `ValueError`: If `count` is not an integer of at least 1, or `entity_id` is empty.
         """
         if type(count) is not int or count < 1:
             raise ValueError(f"count={count!r} of {surface!r} must be a whole number of at least 1")
@@ -88,8 +88,8 @@ class AliasTable:
             raise ValueError(f"entity_id={entity_id!r} of {surface!r} must be the id of an entity")
         normalized = normalize_surface(surface)
         if normalized:
-            own = self._counts.setdefault(normalized, {})
-            own[entity_id] = own.get(entity_id, 0) + count
+            entities = self._counts.setdefault(normalized, {})
+            entities[entity_id] = entities.get(entity_id, 0) + count
 
     def add_examples(self, examples: Iterable[Mapping[str, Any]]) -> None:
         """
@@ -100,7 +100,7 @@ class AliasTable:
                 entity-linking` makes them. A mention with several positives counts for each.
 
         Raises:
-            `ValueError`: If an example has not as many mentions as lists of positives.
+            `ValueError`: If the number of mentions in an example differs from the number of its lists of positives.
         """
         for number, example in enumerate(examples):
             turns = [message["content"] for message in example["messages"] if message["role"] == "assistant"]
@@ -133,7 +133,7 @@ class AliasTable:
         Write the table, as Parquet (`surface`, `entity_id`, `count`) or JSON (`{surface: {entity_id: count}}`).
 
         Raises:
-            `ValueError`: If the path ends neither in `.parquet` nor in `.json`.
+            `ValueError`: If the path does not end in `.parquet` or `.json`.
         """
         path = _checked(path)
         with atomic_file(path) as temporary:
@@ -146,11 +146,11 @@ class AliasTable:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AliasTable:
         """
-        Read a table that [`~AliasTable.save`] wrote, or one of the same layout.
+        Read a table written by [`~AliasTable.save`], or one in the same layout.
 
         Raises:
-            `FileNotFoundError`: If there is no such file.
-            `ValueError`: If it is no such table.
+            `FileNotFoundError`: If the file does not exist.
+            `ValueError`: If it is not an alias table.
         """
         path = _checked(path)
         if not path.is_file():
@@ -179,7 +179,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 def _read(path: Path) -> Iterator[tuple[str, str, int]]:
     if path.suffix == ".json":
         counts = json.loads(path.read_text(encoding="utf-8"))
-        yield from ((surface, entity, n) for surface, own in counts.items() for entity, n in own.items())
+        yield from ((surface, entity, n) for surface, entities in counts.items() for entity, n in entities.items())
         return
     table = pq.read_table(path, columns=SCHEMA.names)
     yield from zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)

@@ -1,4 +1,4 @@
-"""Where the mentions of a rewritten text stand in the text itself."""
+"""Maps the mentions of a rewritten text back to the original text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .markup import Span
 
 def align_spans(written: str, text: str, spans: Sequence[Span]) -> list[Span | None]:
     """
-    Carry mentions from a text that was written anew over to the text that it should have been.
+    Map mentions in a rewritten text to the original text.
 
     Args:
         written (`str`)
@@ -18,8 +18,8 @@ def align_spans(written: str, text: str, spans: Sequence[Span]) -> list[Span | N
         spans (`Sequence[tuple[int, int]]`): In code points of `written`, ascending and without overlaps.
 
     Returns:
-        `list[tuple[int, int] | None]`: In code points of `text`; `None` where the characters of a mention do not stand
-        together in it at the place that the rest of the text gives them.
+        `list[tuple[int, int] | None]`: In code points of `text`; `None` where the characters of a mention are not
+        contiguous at the corresponding place.
     """
     if written == text:
         return list(spans)

@@ -1,4 +1,4 @@
-"""Beam search over annotations: transformers' own, under the rules of entity linking."""
+"""Beam search over annotations, with transformers' beam search under the rules of entity linking."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def search_beams(
     **model_kwargs: Any,
 ) -> None:
     """
-    Write the best beam of each row into it, with the hidden states at its query tokens. They are kept as they come by:
-    nothing goes through the decoder again.
+    Write the best beam of each row into the row, with the hidden states at its query tokens. The states are recorded
+    during the search, so nothing goes through the decoder again.
 
-    The usage of a row counts what all of its beams forwarded.
+    The usage of a row counts the tokens of all its beams.
 
     Args:
         model ([`OneGenForCausalLM`])
         markup ([`MentionMarkup`])
-        rows (`Sequence[LinkingRow]`): At their begin.
+        rows (`Sequence[LinkingRow]`): Rows before their first token.
         input_ids (`Tensor` of shape `(rows * beams, width)`), and the following: As `generate` gives them to a
             decoding method.
 
     Raises:
-        `ValueError`: For settings that leave too few legal tokens to choose from, or want several results.
+        `ValueError`: For sampling, or more than one returned sequence.
     """
     beams = int(generation_config.num_beams)
     if generation_config.do_sample:
@@ -56,7 +56,7 @@ def search_beams(
     copied = [row.rule for row in rows if isinstance(row.rule, CopyRule)]
     rule = CopyProcessor(copied, width, context) if copied else LinkContinuationProcessor(markup)
     settings = copy.copy(generation_config)
-    # Its sequences come with the beams that they went through; each forward has to be one step of all beams.
+    # The output must include beam indices, and each forward must be one step of all beams.
     settings.return_dict_in_generate, settings.prefill_chunk_size = True, None
     if context is not None and context < settings.max_length:
         settings.max_length = context
@@ -75,8 +75,8 @@ def search_beams(
 
 def _write(row: LinkingRow, generated: list[int], origins: list[int], states: list[Tensor], query_token: int) -> None:
     """
-    Let a row write its best beam: `origins[n]` is the row of the forward number `n` that gave `generated[n]`, and
-    that forward read `generated[n - 1]`.
+    Write the best beam into a row. Forward `n` read `generated[n - 1]`, and its row `origins[n]` produced
+    `generated[n]`.
     """
     for step, (token, origin) in enumerate(zip(generated, origins, strict=False)):
         if origin < 0 or row.rule.done:

@@ -1,4 +1,4 @@
-"""Where in a text a tag may stand: at the edges of words, or between any two characters."""
+"""Where tags may be inserted into a text: at word boundaries, or between any two characters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Boundaries:
     Offsets, in Unicode code points, at which mentions may begin and end.
 
     Args:
-        starts (`Sequence[int]`): Ascending; each stands before a character that is not white space.
-        ends (`Sequence[int]`): Ascending; each stands behind one.
+        starts (`Sequence[int]`): Ascending; each precedes a character that is not white space.
+        ends (`Sequence[int]`): Ascending; each follows a character that is not white space.
     """
 
     starts: Sequence[int]
@@ -31,11 +31,11 @@ def find_boundaries(text: str, kind: str = "word") -> Boundaries:
 
     Args:
         text (`str`)
-        kind (`str`, *optional*, defaults to `"word"`): `"word"`: not between two letters or digits, save in scripts
-            that are written without spaces. `"character"`: anywhere, which also reaches a mention inside a word.
+        kind (`str`, *optional*, defaults to `"word"`): `"word"`: not between two letters or digits, except in
+            scripts written without spaces. `"character"`: anywhere, which also allows mentions inside words.
 
     Raises:
-        `ValueError`: If `kind` is another one.
+        `ValueError`: If `kind` is unknown.
     """
     check_boundaries(kind)
     places = list(range(len(text) + 1))
@@ -50,7 +50,7 @@ def find_boundaries(text: str, kind: str = "word") -> Boundaries:
 def check_boundaries(kind: str) -> None:
     """
     Raises:
-        `ValueError`: If there is no such kind of boundaries.
+        `ValueError`: If `kind` is unknown.
     """
     if kind not in BOUNDARIES:
         raise ValueError(f"boundaries={kind!r} must be one of {BOUNDARIES}")

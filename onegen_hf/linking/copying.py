@@ -1,4 +1,4 @@
-"""`CopyRule`: what may come next when a text is copied and its mentions are marked."""
+"""`CopyRule`: which tokens may come next when a text is copied with its mentions marked."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from .boundaries import find_boundaries
 from .markup import MentionMarkup, Span
 
 LOOKAHEAD = 32
-"""Boundaries ahead for which pieces are kept ready: more than fall into one token."""
+"""Upcoming boundaries whose pieces are precomputed; more than a single token can contain."""
 DEFAULT_MAX_MENTION_LENGTH = 128
 MENTION_RESERVE = 32
-"""Free positions, beside those of the text that is left, below which no further mention is opened."""
+"""Free positions, in addition to those of the remaining text, that are required to open a mention."""
 
 
 class CopyRule:
     """
-    The legal next tokens while a text is written down again with its mentions marked.
+    The legal next tokens while a text is copied with its mentions marked.
 
-    Between two tags stands a piece of the text, tokenized as training does ([`MentionMarkup`]). The piece may end at
-    several places, each with a tokenization of its own; a token is legal if it goes on with one of them, and a tag if
-    one of them is complete. So whatever is chosen, the ids are those of *some* annotation of this very text, its spans
-    are known without decoding a token, and a mention that begins inside a token of the plain text is reached like any
-    other: by the token that ends before it.
+    The text between two tags is a piece, tokenized as in training ([`MentionMarkup`]). A piece may end at several
+    places, each with a different tokenization. A token is legal if it continues one of these tokenizations, and a tag
+    if one of them is complete. Whatever is chosen, the ids are therefore those of *some* annotation of the text, and
+    its spans are known without decoding. Mentions that begin inside a token of the plain text need no special case:
+    they are reached through a shorter token that ends before them.
 
     Args:
         markup ([`MentionMarkup`])
         text (`str`)
         end_token (`int`): Legal once the text is copied.
         boundaries (`str`, *optional*, defaults to `"word"`): See [`find_boundaries`].
-        max_mention_length (`int`, *optional*, defaults to 128): Code points of a mention, unless its first word is
-            longer.
+        max_mention_length (`int`, *optional*, defaults to 128): Maximum length of a mention in code points; a longer
+            first word is allowed.
 
     Attributes:
         spans (`list[tuple[int, int]]`): The mentions so far, in code points of `text`.
@@ -58,37 +58,37 @@ class CopyRule:
         self._boundaries = find_boundaries(text, boundaries)
         self._forced: list[int] = []
         self._inside: int | None = None
-        # Where the piece may end (`None`: at the end of the text), and its ids if it does, tag or end token included.
+        # Place where the piece may end (`None`: end of the text) → its ids, including the tag or end token.
         self._paths: dict[int | None, list[int]] = {}
         self._begin_text(0)
 
     @property
     def remaining(self) -> int:
-        """Tokens that are left to copy when no further mention is marked; 0 inside of one."""
+        """Tokens left to copy if no further mention is marked; 0 inside a mention."""
         return len(self._rest) - self._written if self._inside is None else 0
 
     @property
     def aligned(self) -> bool:
-        """Whether what was written is the text: it always is when all of it was."""
+        """Whether the output equals the text, which is always so once the copy is complete."""
         return self.done
 
     def mentions(self) -> list[tuple[Span, int]]:
-        """Each mention with the number of its query token, from 0."""
+        """Each mention with the index of its query token, from 0."""
         return [(span, number) for number, span in enumerate(self.spans)]
 
     def leaves_room(self, room: int | None) -> bool:
-        """Whether a mention may be opened and the rest of the text still fits into so many positions."""
+        """Whether the rest of the text still fits into `room` positions if a mention is opened."""
         return room is None or room >= self.remaining + MENTION_RESERVE
 
     def fork(self) -> CopyRule:
-        """A rule that goes on from here by itself."""
+        """An independent copy in the same state."""
         other = copy.copy(self)
         other.spans, other._forced, other._paths = list(self.spans), list(self._forced), dict(self._paths)
         return other
 
     def allowed_tokens(self, may_open: bool = True) -> list[int]:
         """
-        The tokens of which the next one is.
+        The legal next tokens.
 
         Args:
             may_open (`bool`, *optional*, defaults to `True`): Whether a mention may still be opened.
@@ -97,12 +97,12 @@ class CopyRule:
             return self._forced[:1]
         may_end = may_open or self._inside is not None
         tokens = {ids[self._written]: None for place, ids in self._paths.items() if may_end or place is None}
-        # A way that was left for an opening has to be gone to its end.
+        # If only a mention-opening path remains, follow it even when may_open is False.
         return list(tokens) or self.allowed_tokens()
 
     def advance(self, token: int) -> None:
         """
-        Go on with a legal token.
+        Append a legal token.
 
         Raises:
             `ValueError`: If it is not legal.
@@ -116,7 +116,7 @@ class CopyRule:
         self._written += 1
         complete = [place for place, ids in self._paths.items() if len(ids) == self._written]
         places = [place for place in complete if place is not None]
-        # Where a tokenizer drops characters, several places are complete: the tightest mention.
+        # If the tokenizer drops characters, several places are complete: choose the shortest mention.
         if self._inside is not None and places:
             self.spans.append((self._inside, min(places)))
             self._begin_text(min(places))
@@ -136,7 +136,7 @@ class CopyRule:
         self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Keep the pieces ready that end at one of the next boundaries, as long as they are still ahead."""
+        """Precompute the pieces that end at one of the next boundaries and continue what was written."""
         if self._inside is not None or None not in self._paths:
             return
         starts = self._boundaries.starts

@@ -1,4 +1,4 @@
-"""`LinkingDecoder`: the decoding loop that writes a text down again with its mentions marked, a `custom_generate`."""
+"""`LinkingDecoder`: a decoding loop for `custom_generate` that copies a text with its mentions marked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECODINGS = ("constrained", "free")
 def check_decoding(name: str) -> None:
     """
     Raises:
-        `ValueError`: If there is no such decoding.
+        `ValueError`: If `name` is unknown.
     """
     if name not in DECODINGS:
         raise ValueError(f"decoding={name!r} must be one of {DECODINGS}")
@@ -34,24 +34,24 @@ def check_decoding(name: str) -> None:
 
 class LinkingDecoder:
     """
-    Decoding that writes each row's text down again and marks its mentions (paper section 3, entity linking).
+    Copies the text of each row and marks its mentions (paper section 3, entity linking).
 
-    The model chooses where mentions begin and end, and nothing else: a [`CopyRule`] says which tokens are allowed.
-    Where only one is, the model is not asked, and the forced tokens go through the decoder together with the next
-    ones. The hidden state at each `[LK]` is kept; nothing is searched before the end. A row forwards its prompt and
-    its generated tokens except the end token, each exactly once, whatever the number of mentions.
+    The model only chooses where mentions begin and end: a [`CopyRule`] determines the allowed tokens. Where only one
+    token is allowed, the model is not asked, and the forced tokens go through the decoder together with the following
+    ones. The hidden state at each `[LK]` is kept; the search runs once, at the end. A row forwards its prompt and its
+    generated tokens (except the end token) exactly once, whatever the number of mentions.
 
-    With `num_beams` it is transformers' own beam search under the same rule, a token at a time.
+    `num_beams` selects transformers' beam search under the same rule, one token at a time.
 
     Args:
         markup ([`MentionMarkup`])
         texts (`Sequence[str]`): The text of each row.
         boundaries (`str`, *optional*, defaults to `"word"`): See [`find_boundaries`].
-        max_mention_length (`int`, *optional*, defaults to 128): Code points.
-        decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` is the paper's: the model may write what it
-            likes, see [`RewriteRule`].
+        max_mention_length (`int`, *optional*, defaults to 128): In code points.
+        decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` is the paper's method: the model may write
+            anything, see [`RewriteRule`].
         feed_forced_together (`bool`, *optional*, defaults to `True`): `False` feeds forced tokens one by one, with the
-            same result: for measuring what feeding them together saves.
+            same result, to measure how much feeding them together saves.
 
     Example:
 
@@ -135,7 +135,7 @@ class LinkingDecoder:
 
 
 class _Linking(DecodingTask[LinkingRow]):
-    """A text, written down again under a rule; the states at its query tokens are kept."""
+    """Copies texts under a rule and keeps the states at their query tokens."""
 
     def __init__(self, decoder: LinkingDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
         super().__init__(model, max_new_tokens, end_tokens)
@@ -154,7 +154,9 @@ class _Linking(DecodingTask[LinkingRow]):
         return [place for place, row in enumerate(rows) if self._has_choice(row)]
 
     def banned(self, rows: Sequence[LinkingRow], logits: Tensor) -> Tensor:
-        banned = torch.zeros(logits.shape, dtype=torch.bool)  # on the host, where a row is no wait for an accelerator
+        banned = torch.zeros(
+            logits.shape, dtype=torch.bool
+        )  # on the host, so that rows don't synchronize with an accelerator
         for place, row in enumerate(rows):
             allowed = self._allowed(row)
             if allowed is not None:
@@ -172,7 +174,7 @@ class _Linking(DecodingTask[LinkingRow]):
         return token
 
     def stop_reason(self, row: LinkingRow, token: int) -> str | None:
-        """A row ends when all that it wrote has been read, see [`~_Linking.proceed`]."""
+        """A row ends once everything that it wrote has been read, see [`~_Linking.proceed`]."""
         return None
 
     def proceed(self, row: LinkingRow) -> None:
@@ -196,7 +198,7 @@ class _Linking(DecodingTask[LinkingRow]):
         return row.rule.allowed_tokens(may_open=row.mentions_stopped is None)
 
     def _write_forced(self, row: LinkingRow) -> None:
-        """Write what is forced, up to a choice."""
+        """Write forced tokens until there is a choice."""
         while row.stop_reason is None and not self._is_full(row):
             allowed = self._allowed(row)
             if allowed is None or len(allowed) != 1 or (row.pending and not self.feed_forced_together):

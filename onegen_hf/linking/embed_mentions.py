@@ -1,4 +1,4 @@
-"""Mentions that are known already: one forward over the annotated text gives their embeddings."""
+"""Embeddings of given mentions, from one forward over the annotated text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def embed_given(
     model: Any, markup: MentionMarkup, windows: Sequence[WindowInput], pad_token_id: int
 ) -> list[WindowMentions]:
     """
-    The embeddings of given mentions; nothing is generated.
+    Embed given mentions without generating anything.
 
     Args:
         model ([`OneGenForCausalLM`])
@@ -25,7 +25,7 @@ def embed_given(
         pad_token_id (`int`)
 
     Raises:
-        `ValueError`: If a window with its marks is longer than the model's context.
+        `ValueError`: If a window including its marks is longer than the model's context.
     """
     rows, positions = [], []
     context = context_length(model)
@@ -34,7 +34,7 @@ def embed_given(
         spans = window.spans or []
         annotation = markup.annotate(window.part, [(start - offset, end - offset) for start, end in spans])
         positions.append([len(window.prompt) + position for position in annotation.query_positions])
-        # Nothing behind the last query token is read.
+        # Tokens after the last query token are not needed.
         rows.append([*window.prompt, *annotation.ids][: positions[-1][-1] + 1 if spans else 1])
         if context is not None and len(rows[-1]) > context:
             raise ValueError(
@@ -44,6 +44,6 @@ def embed_given(
     input_ids, attention_mask = (tensor.to(model.device) for tensor in pad_ids(rows, pad_token_id))
     embedded = model.embed(input_ids, attention_mask, pad_positions(positions).to(model.device))
     return [
-        WindowMentions(window, window.spans or [], list(own)[: len(places)], Usage(len(row), 0, 0, len(row), 1))
-        for window, own, places, row in zip(windows, embedded, positions, rows, strict=True)
+        WindowMentions(window, window.spans or [], list(states)[: len(places)], Usage(len(row), 0, 0, len(row), 1))
+        for window, states, places, row in zip(windows, embedded, positions, rows, strict=True)
     ]

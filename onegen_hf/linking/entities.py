@@ -1,4 +1,4 @@
-"""Which entities the embeddings of a text's mentions name."""
+"""Finds the entities of a text's mentions by their embeddings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .aliases import AliasTable
 from .markup import Span
 
 NIL = "NIL"
-"""The id of a mention whose entity is not in the catalogue; the metrics read it as such."""
+"""Entity id of a mention whose entity is not in the catalogue; the metrics treat it as such."""
 PRIOR_DEPTH = 1000
-"""Nearest entities of a mention among which those that its surface form names are looked for."""
+"""Number of nearest entities of a mention that are checked for a prior of its surface form."""
 
 
 class EntityPriors:
     """
-    What surface forms tell about the entities of a catalogue.
+    Prior probabilities of the entities of a catalogue, given surface forms.
 
     Args:
         table ([`AliasTable`])
@@ -34,7 +34,7 @@ class EntityPriors:
         self._entity_of_row = {row: entity for row, entity in ids if entity in known}
 
     def of_rows(self, surface: str, rows: Iterable[int]) -> dict[int, float]:
-        """Row → prior, of those among `rows` that a surface form names."""
+        """Row → prior, for those of `rows` that the surface form refers to."""
         priors = self.table.priors(surface)
         named = ((row, self._entity_of_row.get(row)) for row in rows) if priors else ()
         return {row: priors[entity] for row, entity in named if entity in priors}
@@ -58,12 +58,12 @@ def link_mentions(
         text (`str`)
         spans (`Sequence[tuple[int, int]]`): In code points.
         embeddings (`Tensor` of shape `(len(spans), hidden)`): The hidden state at each mention's `[LK]`.
-        top_k (`int`, *optional*, defaults to 5): Candidates of a mention.
+        top_k (`int`, *optional*, defaults to 5): Candidates per mention.
         threshold (`float`, *optional*): A mention whose best score is lower is NIL.
-        priors ([`EntityPriors`], *optional*): Adds the entities that a mention's surface form names, of the
-            [`PRIOR_DEPTH`] nearest ones, to its candidates.
-        prior_weight (`float`, *optional*, defaults to 0.0): A candidate's score is its cosine plus so many times its
-            prior; see [`~onegen_hf.linking.prior_weight.fit_prior_weight`].
+        priors ([`EntityPriors`], *optional*): Also adds those of the [`PRIOR_DEPTH`] nearest entities to the
+            candidates that the mention's surface form refers to.
+        prior_weight (`float`, *optional*, defaults to 0.0): A candidate's score is its cosine plus this weight times
+            its prior; see [`~onegen_hf.linking.prior_weight.fit_prior_weight`].
 
     Returns:
         `list[dict]`: `mention`, `start`, `end`, `entity_id`, `name`, `score` and `candidates` (a list of `entity_id`,
@@ -71,7 +71,7 @@ def link_mentions(
         id `"NIL"`, an empty name, and the score of its best candidate.
 
     Raises:
-        `ValueError`: If there is a weight of priors, but there are none.
+        `ValueError`: If `prior_weight` is set without `priors`.
     """
     if prior_weight and priors is None:
         raise ValueError(f"prior_weight={prior_weight} needs an alias table: give the pipeline `aliases=...`")
@@ -79,14 +79,14 @@ def link_mentions(
         return []
     linked: list[dict[str, Any]] = []
     scores, rows = index.search(embeddings, top_k if priors is None else max(top_k, PRIOR_DEPTH))
-    for (start, end), own_scores, own_rows in zip(spans, scores, rows, strict=True):
-        hits = {int(row): float(score) for row, score in zip(own_rows, own_scores, strict=True) if row >= 0}
+    for (start, end), span_scores, span_rows in zip(spans, scores, rows, strict=True):
+        hits = {int(row): float(score) for row, score in zip(span_rows, span_scores, strict=True) if row >= 0}
         if priors is None:
             candidates = [_candidate(index[row], score) for row, score in hits.items()]
         else:
             candidates = _with_priors(index, hits, priors.of_rows(text[start:end], hits), top_k, prior_weight)
-        found = choose(candidates, threshold)
-        linked.append({"mention": text[start:end], "start": start, "end": end, **found, "candidates": candidates})
+        entity = choose(candidates, threshold)
+        linked.append({"mention": text[start:end], "start": start, "end": end, **entity, "candidates": candidates})
     return linked
 
 

@@ -1,4 +1,4 @@
-"""`MentionMarkup`: annotated text as token ids, exactly as training tokenizes it."""
+"""`MentionMarkup`: annotated text as token ids, tokenized exactly as in training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Annotation:
 
     Args:
         ids (`list[int]`)
-        query_positions (`list[int]`): Where the query token of each mention stands in `ids`.
+        query_positions (`list[int]`): Position of each mention's query token in `ids`.
     """
 
     ids: list[int]
@@ -37,19 +37,20 @@ class MentionMarkup:
     """
     Text with `<MENTION>...</MENTION>[LK][CON]` as token ids.
 
-    A tag cuts the text into pieces, and a tokenizer reads each by itself: `" met Ben"` may be the tokens `" met"` and
-    `" Ben"`, but with Ben marked `" met"`, `" "` and `"Ben"`. [`RoleEncoder`] shows a model these pieces in training,
-    so they are what it has to be shown here. Names of special tokens that stand in a text are words. Where tags are
-    text (`OneGenConfig.mention_tags`), only the tokens after a mention cut; a tag is read with what is around it.
+    A tag splits the text into pieces that are tokenized separately: `" met Ben"` may be the tokens `" met"` and
+    `" Ben"`, but `" met"`, `" "` and `"Ben"` if Ben is marked. The model sees these pieces in training
+    ([`RoleEncoder`]), so it must see the same ones here. Names of special tokens within a text are tokenized as words.
+    If tags are text (`OneGenConfig.mention_tags`), only the tokens after a mention split the text, and a tag is
+    tokenized together with its surroundings.
 
-    `open` and `close` are the ids of the tags; `None` for tags that are text.
+    `open` and `close` are the ids of the tags, or `None` for tags that are text.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`)
         config ([`OneGenConfig`])
 
     Raises:
-        `ValueError`: If the checkpoint has no continuation token, or its tokenizer no tags of mentions.
+        `ValueError`: If the checkpoint has no continuation token, or its tokenizer has no mention tags.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> None:
@@ -79,32 +80,33 @@ class MentionMarkup:
         return number
 
     def reserves(self, text: str) -> bool:
-        """Whether the name of a special token stands in `text`."""
+        """Whether `text` contains the name of a special token."""
         return self._reserved.search(text) is not None
 
     def prompt(self, text: str, instruction: str) -> list[int]:
         """
-        Ids of everything in front of the assistant's turn.
+        Ids of everything before the assistant's turn.
 
         Args:
             text (`str`): The text to link.
-            instruction (`str`): Stands before it, with an empty line between; empty for the text alone.
+            instruction (`str`): Precedes the text, separated by an empty line. May be empty.
         """
         question = f"{instruction}\n\n{text}" if instruction else text
         return segment_ids(self.tokenizer, self.config, render_question(question, self.tokenizer, self.config))
 
     def text_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
         """
-        Ids of text outside of mentions, each piece as it reads at the begin of the turn or after a mention.
+        Ids of text outside mentions, each piece tokenized as at the start of the turn or after a mention.
 
         Args:
             pieces (`Sequence[str]`)
-            plain (`bool`): Whether the whole text [`reserves`] no name; all pieces of a text are read the same way.
+            plain (`bool`): Whether the whole text contains no reserved name (see [`reserves`]); the same for all
+                pieces of a text.
         """
         return self._encode(pieces) if plain else [self.passages.text_ids(piece) for piece in pieces]
 
     def opened_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
-        """Ids of text outside of mentions and the opening tag that follows it; arguments of [`text_pieces`]."""
+        """Ids of text outside mentions, with the following opening tag; arguments as for [`text_pieces`]."""
         if self.open is not None:
             return [[*ids, self.open] for ids in self.text_pieces(pieces, plain)]
         if not plain:
@@ -112,17 +114,17 @@ class MentionMarkup:
         return self._encode([f"{piece}{MENTION_OPEN}" for piece in pieces])
 
     def closed_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
-        """Ids of mentions, each piece as it reads after an opening tag, and the closing tag that follows it."""
+        """Ids of mentions, each tokenized as after an opening tag, with the closing tag."""
         closing = [self.close] if self.close is not None else self._after("a", [MENTION_CLOSE])[0]
         if not plain:
             return [[*self.passages.text_ids(piece), *closing] for piece in pieces]
         if self.close is None:
             return self._after(MENTION_OPEN, [f"{piece}{MENTION_CLOSE}" for piece in pieces])
-        # Some tokenizers put a space before the first word of a text, which a word after a tag is not.
+        # Some tokenizers add a space before the first word of a text; a word after a tag must not get one.
         return [[*ids, *closing] for ids in self._after(f".{MENTION_OPEN}", pieces)]
 
     def _after(self, left: str, pieces: Sequence[str]) -> list[list[int]]:
-        """Ids of pieces as they read after `left`; by themselves where a token reaches from one into the other."""
+        """Ids of pieces tokenized after `left`, or separately if a token spans the boundary."""
         before, *encoded = self._encode([left, *(f"{left}{piece}" for piece in pieces)])
         return [
             ids[len(before) :] if ids[: len(before)] == before else self._encode([piece])[0]
@@ -135,11 +137,11 @@ class MentionMarkup:
 
     def annotate(self, text: str, spans: Sequence[Span]) -> Annotation:
         """
-        Annotate a text whose mentions are known.
+        Annotate a text with known mentions.
 
         Args:
             text (`str`)
-            spans (`Sequence[tuple[int, int]]`): Ascending, not empty, without overlaps.
+            spans (`Sequence[tuple[int, int]]`): Ascending, each nonempty, without overlaps.
         """
         plain = not self.reserves(text)
         edges = [0, *(end for _, end in spans)]

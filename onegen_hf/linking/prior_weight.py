@@ -1,4 +1,4 @@
-"""How much a prior counts beside the embedding: fitted on a development set."""
+"""Fits the weight of the prior relative to the embedding similarity on a development set."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ _DIGITS = 9
 
 def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Sequence[str]) -> float:
     """
-    Find the weight of the prior with which most mentions get the right entity.
+    Find the weight of the prior that gives the most mentions the right entity.
 
-    The score of a candidate, `similarity + weight * prior`, is a line over the weight. So the weights with which the
-    gold entity beats all others are one interval per mention, and where most intervals overlap is found exactly.
+    The score of a candidate, `similarity + weight * prior`, is linear in the weight. The weights for which the gold
+    entity beats all others therefore form one interval per mention, and the point where most intervals overlap is
+    found exactly.
 
     Args:
         candidates (`Sequence[Sequence[Mapping]]`): Per mention, `entity_id`, `similarity` and `prior` of its
             candidates: what the pipeline returns with `aliases=`.
-        gold (`Sequence[str]`): The right entity of each mention. One that is no candidate is wrong at every weight.
+        gold (`Sequence[str]`): The right entity of each mention. A mention whose entity is not among the candidates
+            is wrong at every weight.
 
     Returns:
-        `float`: Not negative: the middle of the best interval, of several the lowest; 0 where the prior does not help.
+        `float`: The middle of the best interval, or of the lowest of several; never negative, and 0 if the prior does
+        not help.
 
     Raises:
-        `ValueError`: If there is no mention, the lengths differ, or candidates come without priors.
+        `ValueError`: If there is no mention, the lengths differ, or candidates have no prior.
 
     Example:
 
@@ -43,12 +46,12 @@ def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Se
         )
     if not gold:
         raise ValueError("gold is empty: a weight can't be fitted without mentions")
-    intervals = [_winning(own, entity) for own, entity in zip(candidates, gold, strict=True)]
-    # Intervals that only touch must not seem to overlap by an error of rounding.
+    intervals = [_winning(entities, entity) for entities, entity in zip(candidates, gold, strict=True)]
+    # Rounding errors must not make intervals that only touch appear to overlap.
     bounds = np.asarray(intervals).round(_DIGITS)
     bounds = bounds[bounds[:, 0] < bounds[:, 1]]
     low, high = np.sort(bounds[:, 0]), np.sort(bounds[:, 1])
-    # Nothing changes between two edges, so their middle stands for all weights between them.
+    # Nothing changes between two edges, so the midpoint represents all weights between them.
     edges = np.append(0.0, np.unique(bounds[(bounds > 0) & np.isfinite(bounds)]))
     middles = (edges + np.append(edges[1:], edges[-1] + 1.0)) / 2
     weights = np.append(0.0, middles)
@@ -57,17 +60,17 @@ def fit_prior_weight(candidates: Sequence[Sequence[Mapping[str, Any]]], gold: Se
 
 
 def _winning(candidates: Sequence[Mapping[str, Any]], gold: str) -> tuple[float, float]:
-    """The weights with which the gold entity is ahead of all others; an empty interval if there are none."""
+    """The interval of weights for which the gold entity is ahead of all others; empty if there are none."""
     if any("prior" not in candidate for candidate in candidates):
         raise ValueError("candidates have no `prior`: link the development set with `aliases=`")
-    own = next((candidate for candidate in candidates if candidate["entity_id"] == gold), None)
-    if own is None:
+    right = next((candidate for candidate in candidates if candidate["entity_id"] == gold), None)
+    if right is None:
         return math.inf, -math.inf
     low, high = -math.inf, math.inf
     for other in candidates:
-        if other is own:
+        if other is right:
             continue
-        behind, gain = other["similarity"] - own["similarity"], own["prior"] - other["prior"]
+        behind, gain = other["similarity"] - right["similarity"], right["prior"] - other["prior"]
         if gain > 0:
             low = max(low, behind / gain)
         elif gain < 0:

@@ -1,7 +1,7 @@
 """
-The rules of entity linking as logits processors, for transformers' own decoding: greedy, sampling, beams, batches.
+The rules of entity linking as logits processors for transformers' decoding: greedy, sampling, beams, batches.
 
-What a row may write follows from its ids alone, so a beam search may reorder and copy rows as it likes.
+The allowed tokens of a row depend only on its ids, so a beam search may reorder and copy rows freely.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .markup import MentionMarkup, Span
 
 class LinkContinuationProcessor(LogitsProcessor):
     """
-    After `[LK]` comes `[CON]`, whatever the model thinks (paper section 3.4).
+    Forces `[CON]` after `[LK]` (paper section 3.4).
 
     Args:
         markup ([`MentionMarkup`])
@@ -40,7 +40,7 @@ class LinkContinuationProcessor(LogitsProcessor):
             scores (`Tensor` of shape `(rows, vocab)`): Logits or log-probabilities.
 
         Returns:
-            `Tensor` of shape `(rows, vocab)`: Where it is forced, `[CON]` has the score 0: it costs a beam nothing.
+            `Tensor` of shape `(rows, vocab)`: A forced `[CON]` has the score 0 and therefore costs a beam nothing.
         """
         forced = torch.full_like(scores, -torch.inf)
         forced[:, self.continuation] = 0.0
@@ -49,20 +49,20 @@ class LinkContinuationProcessor(LogitsProcessor):
 
 class CopyProcessor(LogitsProcessor):
     """
-    Nothing but the text and its marks can be written.
+    Allows only the text and its marks.
 
-    Scores become log-probabilities among the legal tokens. So what is forced costs nothing, and a beam's score is that
-    of its annotation.
+    Scores become log-probabilities over the legal tokens. Forced tokens therefore cost nothing, and a beam's score is
+    that of its annotation.
 
     Args:
-        rules (`Sequence[CopyRule]`): One for each text, at its begin; each has equally many of the rows, one after
-            the other, as `generate` lays out beams and returned sequences.
+        rules (`Sequence[CopyRule]`): One per text, before its first token. Each has the same number of consecutive
+            rows, as `generate` lays out beams and returned sequences.
         prompt_length (`int`): Columns of the padded prompts.
-        context (`int`, *optional*): Columns that there may be: no mention is opened that would leave the rest of the
-            text no room.
+        context (`int`, *optional*): Maximum number of columns. No mention is opened that would leave no room for the
+            rest of the text.
 
     Raises:
-        `ValueError`: If the rows can't be those of the texts, or hold something else than a copy.
+        `ValueError`: If the number of rows does not fit the texts, or a row is not a copy of its text.
 
     Example:
 
@@ -81,7 +81,7 @@ class CopyProcessor(LogitsProcessor):
         self.rules = [rule.fork() for rule in rules]
         self.prompt_length = prompt_length
         self.context = context
-        # The rules of the step before, by the number of their text and what was written of it.
+        # Rules of the previous step, by text number and what was written.
         self._known: dict[tuple[int, tuple[int, ...]], CopyRule] = {}
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ class CopyProcessor(LogitsProcessor):
             scores (`Tensor` of shape `(rows, vocab)`): Logits or log-probabilities.
 
         Returns:
-            `Tensor` of shape `(rows, vocab)`: Log-probabilities, `-inf` for what is not legal. A row that has ended
-            may only end again.
+            `Tensor` of shape `(rows, vocab)`: Log-probabilities, `-inf` for illegal tokens. A finished row may only
+            emit the end token.
         """
         room = None if self.context is None else self.context - input_ids.shape[1]
         illegal = torch.ones_like(scores, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""`RewriteRule`: the text is written anew without a constraint, and its mentions are found in it afterwards."""
+"""`RewriteRule`: the model rewrites the text without constraints, and the mentions are located afterwards."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _TAG = re.compile(f"({MENTION_OPEN}|{MENTION_CLOSE})")
 
 class RewriteRule:
     """
-    Free rewriting, as the paper decodes: any token may come next, save that `[CON]` follows `[LK]`.
+    Free rewriting, the paper's method: any token may come next, except that `[CON]` must follow `[LK]`.
 
-    It is to be used like a [`CopyRule`]. The model may leave out, add and change text; a mention that can't be found
-    in the text is dropped.
+    It has the interface of a [`CopyRule`]. The model may omit, add and change text; mentions that can't be located in
+    the original text are dropped.
 
     Args:
         markup ([`MentionMarkup`])
@@ -38,27 +38,27 @@ class RewriteRule:
 
     @property
     def aligned(self) -> bool:
-        """Whether what was written is the text, white space around it aside."""
+        """Whether the output equals the text, except for surrounding white space."""
         return self.done and read_markup(self.markup, self.ids)[0].strip() == self.text.strip()
 
     def mentions(self) -> list[tuple[Span, int]]:
-        """Each mention that was found in the text with the number of its query token, from 0."""
-        written, found = read_markup(self.markup, self.ids)
-        spans = align_spans(written, self.text, [span for span, _ in found])
-        return [(span, number) for span, (_, number) in zip(spans, found, strict=True) if span is not None]
+        """Each mention located in the text, with the index of its query token, from 0."""
+        written, mentions = read_markup(self.markup, self.ids)
+        spans = align_spans(written, self.text, [span for span, _ in mentions])
+        return [(span, number) for span, (_, number) in zip(spans, mentions, strict=True) if span is not None]
 
     def leaves_room(self, room: int | None) -> bool:
-        """The rest of the text is the model's own affair."""
+        """Always: what remains of the text is unknown."""
         return True
 
     def allowed_tokens(self, may_open: bool = True) -> list[int] | None:
-        """The tokens of which the next one is, or `None` for all."""
+        """The legal next tokens, or `None` for all."""
         if self.done:
             return []
         return [self.markup.continuation] if self.ids[-1:] == [self.markup.query] else None
 
     def advance(self, token: int) -> None:
-        """Go on with a token."""
+        """Append a token."""
         self.done = token in self.end_tokens
         if not self.done:
             self.ids.append(token)
@@ -66,15 +66,15 @@ class RewriteRule:
 
 def read_markup(markup: MentionMarkup, ids: Sequence[int]) -> tuple[str, list[tuple[Span, int]]]:
     """
-    Take the marks out of a text that a model wrote.
+    Remove the marks from a text that a model wrote.
 
     Args:
         markup ([`MentionMarkup`])
-        ids (`Sequence[int]`): Marks may be missing or stand anywhere.
+        ids (`Sequence[int]`): Marks may be missing or misplaced.
 
     Returns:
         `tuple[str, list]`: The text, and each mention that is opened, closed and followed by a query token: its span,
-        without white space around it, with the number of the query token, from 0.
+        without surrounding white space, with the index of the query token, from 0.
     """
     text, mentions, queries = "", list[tuple[Span, int]](), 0
     opened: int | None = None
@@ -95,7 +95,7 @@ def read_markup(markup: MentionMarkup, ids: Sequence[int]) -> tuple[str, list[tu
 
 
 def _pieces(markup: MentionMarkup, ids: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """Text and the mark behind it, an empty one at the end."""
+    """Pieces of text, each with the mark that follows it; the last mark is empty."""
     marks = {markup.open: MENTION_OPEN, markup.close: MENTION_CLOSE}
     marks |= {markup.query: _QUERY, markup.continuation: _CONTINUATION}
     piece: list[int] = []

@@ -1,4 +1,4 @@
-"""One text of a running generation, and what comes of it."""
+"""The state of one text during linking, and the output."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from .rewriting import RewriteRule
 @dataclass
 class LinkingRow(RowState):
     """
-    A text while it is written down again.
+    A text while it is copied.
 
     Attributes:
         rule ([`CopyRule`] or [`RewriteRule`])
-        query_positions (`list[int]`): Where query tokens stand in `pending`.
+        query_positions (`list[int]`): Positions of query tokens in `pending`.
         query_states (`list[Tensor]`): The last hidden state at each query token so far, of shape `(hidden,)`.
-        spans (`list[tuple[int, int]]`): In the end, the mentions, in code points of the text.
-        embeddings (`list[Tensor]`): In the end, the hidden state at the query token of each of them.
-        aligned (`bool`): In the end, whether what was written is the text. By construction so when it was copied to
-            its end.
+        spans (`list[tuple[int, int]]`): The mentions, in code points of the text. Set at the end.
+        embeddings (`list[Tensor]`): The hidden state at the query token of each mention. Set at the end.
+        aligned (`bool`): Whether the output equals the text. Set at the end; always `True` for a complete copy.
         mentions_stopped (`str`, *optional*): `"context_full"` if no room was left to mark more mentions.
     """
 
@@ -40,11 +39,11 @@ class LinkingRow(RowState):
 
     @classmethod
     def under(cls, rule: CopyRule | RewriteRule, number: int, prompt: list[int]) -> LinkingRow:
-        """A row before its first forward, under a rule."""
+        """A row before its first forward that follows a rule."""
         return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)), rule=rule)
 
     def write(self, token: int) -> None:
-        """Append a token, chosen or forced; it is read together with those before it."""
+        """Append a chosen or forced token, to be fed with the other pending ones."""
         self.rule.advance(token)
         self.ids.append(token)
         self.usage.generated_tokens += 1
@@ -55,7 +54,7 @@ class LinkingRow(RowState):
         self.pending.append(token)
 
     def finish(self) -> None:
-        """Note the mentions whose embeddings are known."""
+        """Set the mentions whose embeddings are known."""
         known = [(span, number) for span, number in self.rule.mentions() if number < len(self.query_states)]
         self.spans = [span for span, _ in known]
         self.embeddings = [self.query_states[number] for _, number in known]

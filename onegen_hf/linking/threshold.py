@@ -1,4 +1,4 @@
-"""The score below which a mention is NIL: fitted on a development set, kept in the checkpoint."""
+"""The score below which a mention is NIL: fitted on a development set and stored in the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..files import atomic_file
 
 def fit_threshold(scores: Sequence[float], is_right: Sequence[bool], num_gold: int) -> float:
     """
-    Find the threshold with the highest micro-F1, `2 tp / (linked + num_gold)`, by trying all that make a difference.
+    Find the threshold with the highest micro-F1, `2 tp / (linked + num_gold)`, by trying all distinct ones.
 
     Args:
-        scores (`Sequence[float]`): The best score of each mention that is scored: leave out those that are neither
-            credit nor error, such as mentions outside of the annotated part of a text.
-        is_right (`Sequence[bool]`): Whether the best candidate of each is the gold entity of that very span.
-        num_gold (`int`): Gold mentions that can be linked, found or not.
+        scores (`Sequence[float]`): The best score of each mention. Leave out mentions that count neither as right
+            nor as wrong, such as mentions outside the annotated part of a text.
+        is_right (`Sequence[bool]`): Whether the best candidate of each mention is the gold entity of that span.
+        num_gold (`int`): Number of gold mentions that can be linked, detected or not.
 
     Returns:
-        `float`: Mentions with a lower score are NIL. Of thresholds that are as good the lowest is taken, which keeps
-        the most mentions; it lies half-way between the lowest score that is kept and the highest that is not. Where
-        all mentions are best kept, it is the lowest score.
+        `float`: Mentions with a lower score are NIL. Of equally good thresholds, the lowest is returned, which keeps
+        the most mentions. It lies half-way between the lowest score that is kept and the highest that is not; if
+        keeping all mentions is best, it is the lowest score.
 
     Raises:
         `ValueError`: If there is no mention or no gold mention, the lengths differ, a score is not finite, or more
@@ -69,14 +69,14 @@ def fit_threshold(scores: Sequence[float], is_right: Sequence[bool], num_gold: i
 
 def write_threshold(checkpoint: str | os.PathLike[str], threshold: float) -> None:
     """
-    Keep a threshold in a checkpoint, where `pipeline("onegen-entity-linking")` finds it.
+    Store a threshold in a checkpoint, where `pipeline("onegen-entity-linking")` finds it.
 
     Args:
         checkpoint (`str` or path): A directory with a `config.json` that has an `onegen` section.
         threshold (`float`)
 
     Raises:
-        `ValueError`: If it is no such directory, or `threshold` is not finite.
+        `ValueError`: If the directory is not a OneGen checkpoint, or `threshold` is not finite.
     """
     path = Path(checkpoint) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""What goes to the model for a window of a text, what comes back, and the checks of what a caller gives."""
+"""Inputs and outputs of the model for a window of a text, and checks of the caller's texts and spans."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .windows import Window
 @dataclass(frozen=True)
 class WindowInput:
     """
-    A window of a text on its way to the model.
+    The input of the model for one window of a text.
 
     Args:
         text (`str`): The whole text.
         window ([`Window`])
         prompt (`list[int]`)
-        spans (`list[tuple[int, int]]`, *optional*): The mentions, in code points of `text`, if they are given.
-        order (`list[tuple[int, int]]`, *optional*): All mentions of the text as they were given.
+        spans (`list[tuple[int, int]]`, *optional*): Given mentions, in code points of `text`.
+        order (`list[tuple[int, int]]`, *optional*): All given mentions of the text, in the caller's order.
     """
 
     text: str
@@ -34,7 +34,7 @@ class WindowInput:
 
     @property
     def part(self) -> str:
-        """What the window shows of the text."""
+        """The part of the text inside the window."""
         return self.text[self.window.start : self.window.end]
 
 
@@ -48,7 +48,7 @@ class WindowMentions:
         spans (`list[tuple[int, int]]`): In code points of the whole text.
         embeddings (`list[Tensor]`): The hidden state at each mention's `[LK]`, of shape `(hidden,)`.
         usage ([`Usage`])
-        aligned (`bool`, *optional*, defaults to `True`): Whether what was written is the window's text.
+        aligned (`bool`, *optional*, defaults to `True`): Whether the output equals the window's text.
     """
 
     source: WindowInput
@@ -60,11 +60,11 @@ class WindowMentions:
 
 def check_text(text: object) -> str:
     """
-    Make sure that a text can be tokenized.
+    Check that a text can be tokenized.
 
     Raises:
-        `TypeError`: If it is no string.
-        `ValueError`: If it holds half a surrogate pair, which no encoding has.
+        `TypeError`: If it is not a string.
+        `ValueError`: If it contains half a surrogate pair, which can't be encoded.
     """
     if not isinstance(text, str):
         raise TypeError(f"a text must be a string, got {type(text).__name__}: {text!r:.60}")
@@ -80,10 +80,10 @@ def check_text(text: object) -> str:
 
 def check_spans(spans: Any, text: str) -> list[Span]:
     """
-    Make sure that given mentions can be marked in a text.
+    Check that given mentions can be marked in a text.
 
     Raises:
-        `ValueError`: If they are no pairs of offsets, are empty, leave the text, or overlap.
+        `ValueError`: If a span is not a pair of offsets, is empty, exceeds the text, or overlaps another.
     """
     checked: list[Span] = []
     for span in spans:
@@ -94,7 +94,9 @@ def check_spans(spans: Any, text: str) -> list[Span]:
             raise ValueError(f"spans: [{start}, {end}] is empty or leaves the text of {len(text)} code points")
         checked.append((start, end))
     ordered = sorted(checked)
-    for one, other in zip(ordered, ordered[1:], strict=False):
-        if other[0] < one[1]:
-            raise ValueError(f"spans: {list(one)} and {list(other)} overlap, and marks cannot: link them in two calls")
+    for left, right in zip(ordered, ordered[1:], strict=False):
+        if right[0] < left[1]:
+            raise ValueError(
+                f"spans: {list(left)} and {list(right)} overlap, but marks must not: link them in two calls"
+            )
     return checked

@@ -1,4 +1,4 @@
-"""Texts longer than the context: overlapping windows, and whose mention counts where they overlap."""
+"""Splits texts longer than the context into overlapping windows, and resolves mentions in the overlaps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Window:
     A part of a text, in code points.
 
     Args:
-        start (`int`): Its first character.
-        end (`int`): Behind its last.
-        owned (`tuple[int, int]`): The mentions that begin in here are taken from this window; the windows' owned parts
-            follow each other without overlap, each in the middle of what its window sees.
+        start (`int`): Index of its first character.
+        end (`int`): Index after its last character.
+        owned (`tuple[int, int]`): Mentions that begin here are taken from this window. The owned parts of the
+            windows cover the text without overlap; each lies in the middle of its window.
     """
 
     start: int
@@ -36,19 +36,19 @@ def split_windows(
     text: str, count_tokens: Callable[[Sequence[str]], list[int]], max_tokens: int, overlap: int
 ) -> list[Window]:
     """
-    Cut a text at white space into windows that overlap.
+    Split a text at white space into overlapping windows.
 
     Args:
         text (`str`)
-        count_tokens (`Callable[[Sequence[str]], list[int]]`): Tokens of each of some pieces.
-        max_tokens (`int`): Most tokens of a window.
+        count_tokens (`Callable[[Sequence[str]], list[int]]`): Number of tokens of each of the given strings.
+        max_tokens (`int`): Maximum number of tokens in a window.
         overlap (`int`): Tokens that a window shares with the next one.
 
     Returns:
         `list[Window]`: At least one.
 
     Raises:
-        `ValueError`: If a window would not be larger than its overlap.
+        `ValueError`: If `overlap` is negative or not less than `max_tokens`.
     """
     if not 0 <= overlap < max_tokens:
         raise ValueError(f"overlap={overlap} must be at least 0 and less than the {max_tokens} tokens of a window")
@@ -60,7 +60,7 @@ def split_windows(
     while last < len(matches):
         last = first + max(_fitting(counts[first:], max_tokens), 1)
         parts.append((edges[first], edges[last]))
-        # At least one unit further, or it would never end.
+        # Advance by at least one unit, or the loop would never end.
         first = max(last - _fitting(counts[first:last][::-1], overlap), first + 1)
     if not parts:
         return [Window(0, len(text), (0, len(text)))]
@@ -69,7 +69,7 @@ def split_windows(
 
 
 def _fitting(counts: Sequence[int], limit: int) -> int:
-    """How many of the first units stay within a number of tokens."""
+    """Number of leading units that fit into `limit` tokens."""
     total = 0
     for number, count in enumerate(counts):
         total += count
@@ -80,8 +80,8 @@ def _fitting(counts: Sequence[int], limit: int) -> int:
 
 def merge_spans(spans: Sequence[Span]) -> list[int]:
     """
-    Of the mentions that the windows own, in the order of the text, the numbers of those that stay: where one reaches
-    over its window's own part into the next one's, what it overlaps there is dropped.
+    Resolve overlaps between mentions of adjacent windows: the earlier mention stays, later ones that overlap it are
+    dropped. Takes mentions in the order of the text and returns the indices of those that stay.
     """
     kept: list[int] = []
     for number, (start, _) in enumerate(spans):
@@ -92,13 +92,13 @@ def merge_spans(spans: Sequence[Span]) -> list[int]:
 
 def assign_spans(spans: Sequence[Span], windows: Sequence[Window]) -> list[list[Span]]:
     """
-    Give each known mention to the window that sees most around it.
+    Assign each given mention to the window with the most context around it.
 
     Returns:
         `list[list[tuple[int, int]]]`: For each window its mentions, in the order of the text.
 
     Raises:
-        `ValueError`: If no window holds a mention.
+        `ValueError`: If no window contains a mention.
     """
     assigned: list[list[Span]] = [[] for _ in windows]
     for start, end in spans:

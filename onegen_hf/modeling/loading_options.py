@@ -1,4 +1,4 @@
-"""What `from_pretrained` is asked for: a dtype that weights can have, and weights that are no pickle."""
+"""Checks the options of `from_pretrained`: a floating-point dtype, and weights that are not pickled."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ FLOATING = ("float32", "bfloat16", "float16", "float64")
 
 def checked_options(options: dict[str, Any]) -> dict[str, Any]:
     """
-    The options of a `from_pretrained`, with `use_safetensors=True` unless they say otherwise.
+    The options of `from_pretrained`, with `use_safetensors=True` unless they set it.
 
     Args:
         options (`dict[str, Any]`): Its keyword arguments.
 
     Raises:
-        `ValueError`: For a dtype that is none, or none that weights are computed in.
+        `ValueError`: For an unknown dtype, or one that is not floating-point.
     """
     for name in ("dtype", "torch_dtype"):
         if name in options:
             _check_dtype(name, options[name])
-    # A GGUF file is neither; it names itself.
+    # `use_safetensors` does not apply to a GGUF file.
     return options if options.get("gguf_file") else {"use_safetensors": True, **options}
 
 
 def _check_dtype(name: str, value: Any) -> None:
-    if value is None or value == "auto" or isinstance(value, dict):  # a dtype for each part
+    if value is None or value == "auto" or isinstance(value, dict):  # one dtype per submodule
         return
     dtype = getattr(torch, value, None) if isinstance(value, str) else value
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
@@ -40,7 +40,7 @@ def _check_dtype(name: str, value: Any) -> None:
 
 @contextmanager
 def pickles_explained(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
-    """Say how to load a checkpoint that has its weights as a pickle only, where that is why loading failed."""
+    """Explain how to load a checkpoint if loading fails because its weights are only available as a pickle."""
     try:
         yield
     except OSError as error:

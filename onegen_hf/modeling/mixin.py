@@ -76,7 +76,7 @@ class OneGenMixin:
         Choose the training objective λg·Lg + λr·Lr (paper equation 1).
 
         Args:
-            name (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
+            name (`str`, *optional*, defaults to `"bpr"`): A key of [`~onegen_hf.losses.CONTRASTIVE_LOSSES`].
             lambda_gen (`float`, *optional*, defaults to 1.0): λg.
             lambda_ret (`float`, *optional*, defaults to 1.0): λr.
             options: Passed to the loss; `scale` defaults to the checkpoint's `onegen.scale`.

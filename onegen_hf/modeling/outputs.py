@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
-"""What this transformers calls the cache, among the arguments and in the output of a forward (`cache` since 5.24)."""
+"""Name of the cache in a forward's arguments and output in this version of transformers (`cache` since 5.24)."""
 
 
 @dataclass
@@ -17,16 +17,17 @@ class OneGenOutput(CausalLMOutputWithPast):
     Output of [`OneGenForCausalLM`].
 
     Args:
-        loss (0-d `Tensor`, *optional*): λg · `loss_gen` + λr · `loss_ret` (+ the router's loss), of what was given.
-        logits (`Tensor`): `(batch, kept, vocab)`; `(n_labelled, vocab)`, row by row, when `labels` were given: the
-            language-model head runs only where a label counts.
+        loss (0-d `Tensor`, *optional*): λg · `loss_gen` + λr · `loss_ret` (+ the router's loss); the sum of those that
+            are computed.
+        logits (`Tensor`): `(batch, kept, vocab)`; `(n_labelled, vocab)`, row by row, if `labels` are given, because
+            the language-model head then runs only at labelled positions.
         retrieval_embeddings (`Tensor`, *optional*): Last hidden states at `retrieval_positions`, not normalised:
             `(batch, n, hidden)` for positions of shape `(batch, n)` (zeros where a position is negative),
             `(n_true, hidden)` for a mask.
-        passage_embeddings (`Tensor` of shape `(n_passages, hidden)`, *optional*): Those of `passage_input_ids`.
+        passage_embeddings (`Tensor` of shape `(n_passages, hidden)`, *optional*): Embeddings of `passage_input_ids`.
         loss_gen (0-d `Tensor`, *optional*): Cross-entropy over the labelled tokens.
         loss_ret (0-d `Tensor`, *optional*): Contrastive loss over the query tokens.
-        loss_router (0-d `Tensor`, *optional*): Load-balancing loss of a mixture of experts, with its coefficient.
+        loss_router (0-d `Tensor`, *optional*): Load-balancing loss of a mixture of experts, times its coefficient.
         retrieval_accuracy (0-d `Tensor`, *optional*): Share of query tokens that rank a positive first in the batch.
     """
 

@@ -15,7 +15,7 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
 
     Args:
         hidden (`Tensor` of shape `(batch, sequence, hidden)`)
-        positions (`Tensor`): int64 of shape `(batch, n)` or `(batch,)`, negative where there is none; or a bool mask
+        positions (`Tensor`): int64 of shape `(batch, n)` or `(batch,)`, negative as padding; or a bool mask
             of shape `(batch, sequence)`.
 
     Returns:
@@ -43,8 +43,8 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
             f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {hidden.shape[1]} "
             "tokens. Was the row truncated after the positions were computed?"
         )
-    # Not before: what lies on the host is checked there, while an accelerator is at work. And the last layers of a
-    # split model may lie elsewhere than its input.
+    # Only now: positions on the host are checked there while the accelerator works, and the last layers of a split
+    # model may be on another device than its input.
     positions = positions.to(hidden.device)
     present = positions >= 0
     picked = torch.take_along_dim(hidden, positions.clamp(min=0).unsqueeze(-1).long(), dim=1)
@@ -53,11 +53,11 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
 
 def context_length(model: Any) -> int | None:
     """
-    Positions that a model can hold, or `None` when its config sets no limit.
+    Maximum number of positions of a model, or `None` if its config sets no limit.
 
-    Rotary frequencies of the kinds `"dynamic"` and `"longrope"` change once a forward reaches beyond the length of the
-    original training. Rows of a batch would then change each other, and a cache would hold keys of two kinds: such a
-    model is used up to its original length.
+    Rotary frequencies of the types `"dynamic"` and `"longrope"` change once a forward exceeds the original training
+    length. Rows of a batch would then affect each other, and a cache would mix two types of keys, so such a model is
+    limited to its original length.
     """
     config = model.config.get_text_config()
     limits = [getattr(config, "max_position_embeddings", None), *_original_lengths(config)]
@@ -66,7 +66,7 @@ def context_length(model: Any) -> int | None:
 
 def _original_lengths(config: Any) -> Iterator[Any]:
     rope = getattr(config, "rope_parameters", None) or {}
-    # One set of parameters, or one for each kind of layer.
+    # One set of parameters, or one per layer type.
     for parameters in (rope, *rope.values()):
         if isinstance(parameters, dict) and parameters.get("rope_type") in ("dynamic", "longrope"):
             yield parameters.get("original_max_position_embeddings")

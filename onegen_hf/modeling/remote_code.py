@@ -1,4 +1,4 @@
-"""What makes `trust_remote_code=True` find this package: a checkpoint module that imports it, no copied code."""
+"""Lets `trust_remote_code=True` find this package: a module in the checkpoint imports it, without copied code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..hub.layout import PACKAGE, SHIM_MODULE
 
 class BackboneConfig:
     """
-    What a checkpoint's `auto_map` names as its configuration: it loads the backbone's own.
+    The configuration class in a checkpoint's `auto_map`; it loads the backbone's configuration.
 
-    It is there to be imported. `pipeline("onegen-rag", model="org/name", trust_remote_code=True)` reads the
-    configuration first, and with this class comes the package, which registers the tasks. The usual way,
-    `custom_pipelines` in config.json, would keep those out who have imported the package: transformers then refuses
-    the task without `trust_remote_code`.
+    Its purpose is to be imported. `pipeline("onegen-rag", model="org/name", trust_remote_code=True)` reads the
+    configuration first, and importing this class imports the package, which registers the tasks. The usual mechanism,
+    `custom_pipelines` in config.json, would affect users who have already imported the package: transformers would
+    refuse the task without `trust_remote_code`.
     """
 
     @classmethod
@@ -30,7 +30,7 @@ class BackboneConfig:
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
-        """Nothing to do: the loaded configuration is one of transformers, whose source is not to be copied."""
+        """Does nothing: the loaded configuration belongs to transformers, and its source must not be copied."""
 
 
 def write_shim(directory: Path, model_class: type) -> dict[str, str]:
@@ -45,13 +45,13 @@ def write_shim(directory: Path, model_class: type) -> dict[str, str]:
         `dict[str, str]`: The `auto_map` for config.json.
     """
     imported = {"AutoConfig": BackboneConfig, "AutoModelForCausalLM": model_class}
-    lines = [f"from {PACKAGE} import {found.__name__}  # noqa: F401\n" for found in imported.values()]
+    lines = [f"from {PACKAGE} import {kind.__name__}  # noqa: F401\n" for kind in imported.values()]
     write_text_atomically(directory / f"{SHIM_MODULE}.py", "".join(sorted(lines)))
-    return {auto_class: f"{SHIM_MODULE}.{found.__name__}" for auto_class, found in imported.items()}
+    return {auto_class: f"{SHIM_MODULE}.{kind.__name__}" for auto_class, kind in imported.items()}
 
 
 def without_shim(auto_map: Mapping[str, str] | None) -> dict[str, str]:
-    """What an `auto_map` names besides the module of [`write_shim`], as after loading a checkpoint that has one."""
+    """The entries of an `auto_map` that do not refer to the module of [`write_shim`]."""
     module = f"{SHIM_MODULE}."
     return {
         auto_class: reference

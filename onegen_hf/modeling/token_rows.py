@@ -1,4 +1,4 @@
-"""The rows of new tokens in the embedding matrix and the head."""
+"""Initializes the rows of new tokens in the embedding matrix and the head."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def initialize_token_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: RetrievalTokens, only: list[str] | None = None
 ) -> list[int]:
     """
-    Grow the embedding matrix to the tokenizer and set each retrieval token's row to the mean of its description.
+    Resize the embedding matrix to the tokenizer and set each retrieval token's row to the mean of its description.
 
-    Rows that a tokenizer already had before the retrieval tokens were added keep their trained values. With an untied
-    head the head's rows are set in the same way from the head's own rows.
+    Rows of tokens that the tokenizer already had keep their trained values. The rows of an untied head are set in the
+    same way, from the head's own rows.
 
     Args:
         model (`PreTrainedModel`): Its embeddings are resized and changed in place.
-        tokenizer (`PreTrainedTokenizerBase`): Holds the tokens already.
-        tokens (`RetrievalTokens`): What to initialise.
+        tokenizer (`PreTrainedTokenizerBase`): Must already contain the tokens.
+        tokens (`RetrievalTokens`): The tokens to initialize.
         only (`list[str]`, *optional*): The tokens to set; by default those outside the tokenizer's base vocabulary.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What every pipeline asks of its checkpoint: a OneGen model, the tokenizer that goes with it, and their index."""
+"""Prepares a checkpoint for a pipeline: a OneGen model, its tokenizer and its index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..tokens import RetrievalTokens
 
 def prepare_checkpoint(model: Any, tokenizer: Any, preset: str | RetrievalTokens | OneGenConfig | None = None) -> Any:
     """
-    Make sure that model and tokenizer fit; a tokenizer without a padding token gets the end token for it.
+    Check that model and tokenizer match. A tokenizer without a padding token gets the end token as one.
 
     Args:
         model (`PreTrainedModel`): A plain language model becomes a [`OneGenForCausalLM`], in place, if a `preset`
@@ -54,8 +54,8 @@ def prepare_checkpoint(model: Any, tokenizer: Any, preset: str | RetrievalTokens
 
 def where_it_is(model: Any) -> dict[str, Any]:
     """
-    The argument `device` with which a pipeline leaves a model where it is; none for one that accelerate spread over
-    several devices, which stays by itself.
+    The arguments that keep a pipeline from moving a model: its device, or nothing for a model that accelerate spread
+    over several devices.
 
     Args:
         model (`PreTrainedModel`)
@@ -65,20 +65,20 @@ def where_it_is(model: Any) -> dict[str, Any]:
 
 def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str, Any]:
     """
-    The arguments of a pipeline, so that a model of [`quantize_for_cpu`] stays on the CPU: left to itself, a pipeline
-    takes every model to an accelerator if there is one.
+    Add the device to the arguments of a pipeline for a model of [`quantize_for_cpu`], which must stay on the CPU. By
+    default, a pipeline moves its model to an accelerator if there is one.
 
     Args:
         options (`dict`): Named arguments of the pipeline.
         model (`PreTrainedModel`, *optional*): Its first argument.
 
     Raises:
-        `ValueError`: If such a model is to go elsewhere.
+        `ValueError`: If another device is requested for such a model.
     """
     if not is_quantized_for_cpu(options.get("model", model)):
         return options
     device = options.get("device")
-    # An integer counts accelerators; below zero it is the CPU.
+    # A nonnegative integer is an accelerator, a negative one the CPU.
     if device is not None and (device >= 0 if isinstance(device, int) else torch.device(device).type != "cpu"):
         raise ValueError(f"device={device!r}: the model's layers are int8, which run on the CPU only")
     return {**options, "device": "cpu"}
@@ -86,11 +86,11 @@ def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str
 
 def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     """
-    The index to search: the one given, loaded if it is a name, else [`default_index`]. A repository is reached as the
-    model's was (with the same token and cache).
+    The index to search: `index`, loaded if it is a name, or by default [`default_index`]. A repository is accessed
+    with the token and cache of the model.
 
     Raises:
-        `ValueError`: If there is none, or it is of another model.
+        `ValueError`: If there is no index, or it was built by another model.
     """
     if index is None:
         index = default_index(model)

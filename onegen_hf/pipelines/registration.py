@@ -30,6 +30,6 @@ def register_pipelines() -> None:
             type="text",
         )
     for pipeline_class in (OneGenRagPipeline, OneGenEntityLinkingPipeline):
-        # With it, `Pipeline.save_pretrained` copies our sources, and the path of the default checkpoint, along.
+        # If it is set, `Pipeline.save_pretrained` also copies our sources and the path of the default checkpoint.
         if "_registered_impl" in vars(pipeline_class):
             del pipeline_class._registered_impl

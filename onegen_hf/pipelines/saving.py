@@ -1,4 +1,4 @@
-"""`SavedWithIndex`: a pipeline that is saved or pushed answers where it is loaded, because its index goes along."""
+"""`SavedWithIndex`: saves and uploads a pipeline together with its index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX_FOLDER = "./index"
 
 
 class SavedWithIndex:
-    """For a `Pipeline` with an `index`; stands before it among the bases."""
+    """Mixin for a `Pipeline` with an `index`; list it before `Pipeline` among the bases."""
 
     model: Any
     index: Any
@@ -27,16 +27,16 @@ class SavedWithIndex:
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
     ) -> None:
         """
-        Save model, tokenizer and index; `pipeline(task, model=save_directory)` then needs nothing more.
+        Save model, tokenizer and index; `pipeline(task, model=save_directory)` then needs no other argument.
 
-        The index goes into the folder that `default_index` names, by default `./index`. Where `default_index` is a
-        repository of its own, it stays there.
+        The index goes into the folder that `default_index` names, by default `./index`. If `default_index` is a
+        separate repository, the index stays there.
 
         Args:
             save_directory (`str` or path)
-            push_to_hub (`bool`, *optional*, defaults to `False`): Afterwards, to `repo_id` (by default the name of
-                the directory).
-            kwargs: `repo_id`, what `push_to_hub` takes, and what `PreTrainedModel.save_pretrained` takes.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Upload the result to `repo_id` (by default the
+                name of the directory).
+            kwargs: `repo_id`, and arguments of `push_to_hub` and `PreTrainedModel.save_pretrained`.
         """
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
@@ -63,11 +63,11 @@ class SavedWithIndex:
         **commit: Any,
     ) -> CommitInfo:
         """
-        Send model, tokenizer and index to the Hub as one commit, with the model's card.
+        Upload model, tokenizer, index and model card to the Hub in one commit.
 
         Args:
             repo_id (`str`): Such as `"organisation/name"`; created if it is missing.
-            max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): Of a file of weights.
+            max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): Maximum size of a weight file.
             tags (`Sequence[str]`, *optional*): Further tags of the card.
             commit: As for [`~onegen_hf.hub.Upload.push`]: `private`, `token`, `revision`, `commit_message`, ...
 

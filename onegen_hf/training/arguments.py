@@ -21,7 +21,8 @@ class OneGenTrainingArguments(TrainingArguments):
     Args:
         lambda_gen (`float`, *optional*, defaults to 1.0): λg, weight of the language-model loss.
         lambda_ret (`float`, *optional*, defaults to 1.0): λr, weight of the contrastive loss.
-        contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"` or `"info_nce"`.
+        contrastive_loss (`str`, *optional*, defaults to `"bpr"`): `"bpr"`, `"info_nce"` or another key of
+            [`~onegen_hf.losses.CONTRASTIVE_LOSSES`].
         contrastive_scale (`float`, *optional*): Factor on the cosine; by default the checkpoint's (20).
         contrastive_chunk_size (`int`, *optional*): Run a batch through the model in chunks, each with the tokens of
             this many of its longest rows. The gradient stays that of the whole batch, with all its negatives, and

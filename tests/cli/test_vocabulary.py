@@ -17,6 +17,8 @@ from onegen_hf.cli.index import IndexArguments
 from onegen_hf.cli.link import LinkArguments
 from onegen_hf.cli.linking_arguments import LinkingArguments
 from onegen_hf.cli.push import PushArguments
+from onegen_hf.cli.rules import RETRIEVAL_MODES
+from onegen_hf.generation.policy import POLICIES
 from onegen_hf.terminal.options import OptionParser
 from onegen_hf.training.run import DataArguments, FormatArguments, parse
 
@@ -66,3 +68,7 @@ def test_help_shows_options_with_hyphens(kinds: tuple[type[Any], ...], capsys: p
         OptionParser(kinds, "program").parse(["--help"])
     options = [word for line in capsys.readouterr().out.splitlines() for word in line.split()[:1] if word[:2] == "--"]
     assert options and not [option for option in options if "_" in option]
+
+
+def test_the_command_line_offers_every_retrieval_mode() -> None:
+    assert sorted(RETRIEVAL_MODES) == sorted(POLICIES)

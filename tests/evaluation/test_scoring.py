@@ -8,7 +8,7 @@ import pytest
 
 from onegen_hf.evaluation.examples import EvaluationExample
 from onegen_hf.evaluation.report import Estimate, EvaluationReport, RunResult
-from onegen_hf.evaluation.scoring import ExampleScores, answer_scores, hop_scores_of, score_rag
+from onegen_hf.evaluation.scoring import TASK_METRICS, ExampleScores, answer_scores, hop_scores_of, score_rag
 from onegen_hf.evaluation.table import format_report
 
 
@@ -47,6 +47,11 @@ def test_answers_by_task(
     meta: dict[str, Any], answers: tuple[str, ...], answer: str, expected: dict[str, float]
 ) -> None:
     assert answer_scores(example(answers, meta=meta), result(answer)) == expected
+
+
+def test_one_entry_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASK_METRICS, "length", lambda example, text: float(len(text)))
+    assert answer_scores(example(meta={"metric": "length"}), result("Fern Bay")) == {"length": 8.0}
 
 
 def test_an_unknown_metric() -> None:

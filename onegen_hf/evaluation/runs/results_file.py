@@ -1,4 +1,4 @@
-"""`ResultsFile`: one JSON line per example, kept so that a killed run goes on and ends as if nothing had happened."""
+"""`ResultsFile`: one JSON line per example, from which an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 class ResultsFile:
     """
-    Results in the order of the examples, written block by block.
+    Results in the order of the examples, written in blocks.
 
     A block is what goes through the model together. Floating-point sums depend on what shares a batch, so after an
     interruption a block is computed again as a whole: the file then equals that of an uninterrupted run to the byte.
@@ -26,7 +26,7 @@ class ResultsFile:
         block_size (`int`): Examples per block; the last one may be shorter.
 
     Raises:
-        `ValueError`: If the file holds something else than the results of the first so many examples.
+        `ValueError`: If the file contains anything but the results of the first examples.
     """
 
     def __init__(self, path: str | os.PathLike[str], ids: Sequence[str], block_size: int) -> None:
@@ -36,7 +36,7 @@ class ResultsFile:
         self.path.touch()
         found, ends = self._readable_lines()
         self.finished = found if found == len(ids) else found - found % block_size
-        """How many examples, from the first on, have their result in the file."""
+        """Number of leading examples whose results are in the file."""
         length = ends[self.finished]
         dropped = self.path.stat().st_size - length
         if dropped:
@@ -45,7 +45,7 @@ class ResultsFile:
                 stream.truncate(length)
 
     def blocks(self) -> Iterator[slice]:
-        """Where the examples of the missing blocks stand, in order."""
+        """Positions of the examples of each missing block, in order."""
         for start in range(self.finished, len(self.ids), self.block_size):
             yield slice(start, min(start + self.block_size, len(self.ids)))
 
@@ -64,7 +64,7 @@ class ResultsFile:
             yield from map(json.loads, stream)
 
     def _readable_lines(self) -> tuple[int, list[int]]:
-        """Number of whole lines, and where the file ends after so many of them."""
+        """Number of whole lines, and the size of the file up to the last of them."""
         ends = [0]
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream):

@@ -1,4 +1,4 @@
-"""`RunDirectory`: where an evaluation keeps its files, for one process at a time and for one group of settings."""
+"""`RunDirectory`: the output directory of an evaluation, used by one process at a time and for fixed settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunDirectory:
         path (`str` or path): Created if it is missing.
 
     Raises:
-        `OSError`: If it cannot be made, or nothing can be written into it.
+        `OSError`: If it cannot be created or is not writable.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -41,7 +41,7 @@ class RunDirectory:
     @contextmanager
     def opened(self, settings: Mapping[str, Any]) -> Iterator[Path]:
         """
-        Keep other processes out, and make sure that what lies here comes from the same settings.
+        Lock out other processes, and check that existing files belong to the same settings.
 
         Args:
             settings (`Mapping[str, Any]`): JSON-serialisable; everything that a result depends on.

@@ -1,4 +1,4 @@
-"""`evaluation_run`: what every evaluation does; settings claimed, missing results computed, a report written."""
+"""`evaluation_run`: the steps of every evaluation: check settings, compute missing results, write the report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ReportT = TypeVar("ReportT", bound=EvaluationReport)
 @dataclass(frozen=True)
 class EvaluationRun:
     """
-    An evaluation whose directory is open.
+    An evaluation in progress.
 
     Attributes:
         directory ([`RunDirectory`])
@@ -60,7 +60,7 @@ class EvaluationRun:
         compute: Callable[[Sequence[ExampleT]], list[dict[str, Any]]],
     ) -> ResultsFile:
         """
-        Compute the results that are not there yet.
+        Compute the missing results.
 
         Args:
             name (`str`): Of their file.
@@ -103,7 +103,7 @@ def evaluation_run(
     show_progress: bool = True,
 ) -> Iterator[EvaluationRun]:
     """
-    Open the directory of a run, for one process and one group of settings.
+    Open the directory of a run for this process and these settings.
 
     Args:
         output_dir (`str` or path, *optional*): By default a temporary one, for who only wants the report.
@@ -115,8 +115,8 @@ def evaluation_run(
         show_progress (`bool`, *optional*, defaults to `True`)
 
     Raises:
-        `OSError`: If nothing can be written there.
-        `ValueError`: If it holds results of other settings, or another process is at it.
+        `OSError`: If it is not writable.
+        `ValueError`: If it contains results of other settings, or another process is using it.
     """
     with _directory(output_dir) as directory:
         settings = {
@@ -145,7 +145,7 @@ def identity(examples: Sequence[Any]) -> dict[str, Any]:
 
 
 def public_name(name: str | os.PathLike[str] | None, default: str) -> str:
-    """A name that can be published: of a local directory its last part, never the path."""
+    """A name that can be published: for a local directory its last part, never the path."""
     if name is None or not str(name):
         return default
     return Path(name).resolve().name if os.path.exists(name) else str(name)
@@ -162,6 +162,6 @@ def check_positive(**values: int) -> None:
 
 
 def dataset_facts(rows: Any, dataset: str | None, split: str | None) -> tuple[str, str | None]:
-    """Name and split of the data as a report tells them; what is not given, a `datasets.Dataset` may know."""
+    """Name and split of the data for the report, read from a `datasets.Dataset` if they are not given."""
     known_split = getattr(rows, "split", None)
     return public_name(dataset, "examples"), split or (None if known_split is None else str(known_split))

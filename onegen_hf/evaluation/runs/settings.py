@@ -1,4 +1,4 @@
-"""What a result depends on, in a form that can be stored and compared: model, index, examples, versions."""
+"""Everything that a result depends on, in a form that can be stored and compared: model, index, examples, versions."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, 
 
 
 def _precision(model: Any) -> str:
-    """The dtype, or the name of the quantisation."""
+    """The dtype, or the name of the quantization."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is None:
         return str(model.dtype).removeprefix("torch.")
     method = quantizer.quantization_config.quant_method
-    return str(getattr(method, "value", method))  # transformers' own are members of an enumeration
+    return str(getattr(method, "value", method))  # transformers uses an enumeration for its own methods
 
 
 def index_settings(index: PassageIndex) -> dict[str, Any]:
@@ -81,13 +81,13 @@ def sample_digest(passages: Sequence[Passage]) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Of the libraries whose change changes results."""
+    """Versions of the libraries that affect results."""
     return {name: version(name) for name in _LIBRARIES}
 
 
 def weights_checksum(model: torch.nn.Module) -> str:
     """
-    A checksum of all weights that is exact and as fast as reading them, on any device.
+    An exact checksum of all weights, as fast as reading them, on any device.
 
     The bits of each tensor are summed as integers, which, unlike a sum of floats, does not depend on the order.
     """

@@ -1,4 +1,4 @@
-"""What a batch has read so far, kept in the way that is right for the model."""
+"""The keys and values of a batch, stored in the fastest way that is correct for the model."""
 
 from .base import Memory, StepOutput
 from .packed import PackedMemory

@@ -1,4 +1,4 @@
-"""`Memory`: what a batch has read so far. New tokens go through the model, each exactly once."""
+"""`Memory`: everything a batch has read so far. Each new token goes through the model exactly once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class StepOutput:
     Result of appending tokens to some rows.
 
     Attributes:
-        logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token that is no draft.
+        logits (`Tensor` of shape `(rows, vocab)`, float32): After each row's last token before its drafts.
         hidden (`Tensor` of shape `(rows, hidden)`): Last hidden state at that token.
-        states (`list[Tensor]`): For each row, of shape `(len(positions), hidden)`: last hidden states at the further
-            positions that were asked for.
+        states (`list[Tensor]`): For each row, of shape `(len(positions), hidden)`: last hidden states at the
+            additional positions that were requested.
         drafted (`list[Tensor]`): For each row, of shape `(drafts, vocab)`, float32: the logits after each draft.
     """
 
@@ -33,7 +33,7 @@ class Memory(Protocol):
     Keys and values of a batch.
 
     Attributes:
-        can_rollback (`bool`): Whether the last tokens of a row can be taken back. Without it there are no drafts.
+        can_rollback (`bool`): Whether the last tokens of a row can be removed again; drafts require this.
     """
 
     can_rollback: bool
@@ -46,23 +46,22 @@ class Memory(Protocol):
         drafts: Sequence[int] | None = None,
     ) -> StepOutput:
         """
-        Append `chunks[i]` (at least one token) to row `rows[i]`; `positions[i]` are places in that chunk whose hidden
-        states are wanted beside that of its last token. The last `drafts[i]` tokens of a chunk are drafts: there is
-        another token before them.
+        Append `chunks[i]` (at least one token) to row `rows[i]`. `positions[i]` are places in that chunk whose hidden
+        states are returned in addition to that of its last token. The last `drafts[i]` tokens of a chunk are drafts,
+        preceded by at least one other token.
         """
 
     def rollback(self, row: int, tokens: int) -> None:
-        """Take the last tokens of a row back."""
+        """Remove the last tokens of a row."""
 
     def retain(self, rows: list[int]) -> None:
-        """Keep just these rows; the places of all others go to new rows."""
+        """Keep only these rows; new rows take the places of the others."""
 
 
 def check_room(lengths: Iterable[int], context: int | None) -> None:
     """
     Raises:
-        `ValueError`: If a row is longer than the model's context, where positions are unknown or would change other
-            rows.
+        `ValueError`: If a row is longer than the model's context, beyond which positions are undefined.
     """
     longest = max(lengths, default=0)
     if context is not None and longest > context:

@@ -1,4 +1,4 @@
-"""A key/value cache whose rows have lengths of their own: a batch may mix rows that retrieve and rows that do not."""
+"""A key/value cache with rows of different lengths: a batch may mix rows that retrieve and rows that do not."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from transformers.cache_utils import CacheLayerMixin
 from ...modeling.row_attention import part_of, rows_apart
 
 MOST_BLOCKS = 4
-"""Copies of blocks up to which they are cheaper than scattering tokens one by one."""
+"""Up to this many blocks, copying blocks is cheaper than scattering single tokens."""
 
 
 class Block(NamedTuple):
     """
-    Neighbouring rows that add equally many tokens at the same position.
+    Adjacent rows that add the same number of tokens at the same position.
 
     Args:
         first (`int`): Their first slot.
-        rows (`int`): How many.
-        start (`int`): Tokens that each of them holds already.
-        size (`int`): Tokens that each of them adds.
-        token (`int`): Place of their first new token among all new ones.
+        rows (`int`): Number of rows.
+        start (`int`): Tokens that each row already holds.
+        size (`int`): Tokens that each row adds.
+        token (`int`): Index of their first new token among all new tokens.
     """
 
     first: int
@@ -35,24 +35,24 @@ class Block(NamedTuple):
 
     def write(self, states: Tensor, storage: Tensor) -> None:
         """
-        Copy their part of states into a layer's keys or values.
+        Copy the states of this block into a layer's keys or values.
 
         Args:
-            states (`Tensor`): Of shape `(1, heads, tokens, head_dim)`, or `(rows, heads, 1, head_dim)` where each row
-                adds a token.
+            states (`Tensor`): Of shape `(1, heads, tokens, head_dim)`, or `(rows, heads, 1, head_dim)` if each row
+                adds one token.
             storage (`Tensor` of shape `(slots, heads, capacity, head_dim)`)
         """
         if states.shape[0] > 1:
-            own = states if self.rows == states.shape[0] else states.narrow(0, self.token, self.rows)
+            part = states if self.rows == states.shape[0] else states.narrow(0, self.token, self.rows)
         else:
             tokens = self.rows * self.size
-            own = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
-            own = rows_apart(own, self.rows)
-        part_of(storage, self.first, self.rows, self.start, self.size).copy_(own)
+            part = states if tokens == states.shape[2] else states.narrow(2, self.token, tokens)
+            part = rows_apart(part, self.rows)
+        part_of(storage, self.first, self.rows, self.start, self.size).copy_(part)
 
 
 def blocks_of(slots: list[int], starts: list[int], sizes: list[int]) -> list[Block]:
-    """The blocks of rows given in ascending order of their slots."""
+    """Group rows, sorted by slot, into blocks."""
     blocks: list[Block] = []
     token = 0
     for slot, start, size in zip(slots, starts, sizes, strict=True):
@@ -67,7 +67,7 @@ def blocks_of(slots: list[int], starts: list[int], sizes: list[int]) -> list[Blo
 
 class RaggedLayer(CacheLayerMixin):
     """
-    One layer's keys and values, written in place behind each row's own end.
+    The keys and values of one layer; new states are written in place after the end of each row.
 
     Storage has the shape `(slots, heads, capacity, head_dim)` and grows by doubling.
     """
@@ -86,7 +86,7 @@ class RaggedLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """
-        Write the states of the packed tokens, of a shape that [`Block.write`] takes.
+        Write the states of the packed tokens, in a shape that [`Block.write`] accepts.
 
         Returns:
             `tuple[Tensor, Tensor]`: The whole storage; packed attention knows each row's part of it.
@@ -100,7 +100,7 @@ class RaggedLayer(CacheLayerMixin):
             block.write(key_states, self.keys)
             block.write(value_states, self.values)
         if not self.cache.blocks:
-            # Layers of a split model lie on several devices.
+            # The layers of a split model are on several devices.
             device = self.keys.device
             slots, positions = (places.to(device) for places in self.cache.scattered)
             apart = key_states.shape[0] > 1
@@ -126,16 +126,16 @@ def _grown(tensor: Tensor, capacity: int) -> Tensor:
 
 class RaggedCache(Cache):
     """
-    Cache for rows of unlike length without holes: each row occupies exactly the positions it was fed.
+    Cache for rows of different lengths without gaps: each row occupies exactly the positions it was fed.
 
-    Before every forward, [`~RaggedCache.extend`] says which rows add how many tokens. A row's keys never depend on its
-    neighbours, so its result equals that of a batch of one.
+    Call [`~RaggedCache.extend`] before every forward with the number of tokens that each row adds. A row's keys never
+    depend on other rows, so its result equals that of a batch of one.
 
     Args:
         slots (`int`): Number of rows.
-        device (`torch.device`): Of the model's input.
+        device (`torch.device`): Device of the model's input.
         num_layers (`int`)
-        capacity (`int`, *optional*, defaults to 256): Positions to start with.
+        capacity (`int`, *optional*, defaults to 256): Initial number of positions per row.
     """
 
     def __init__(self, slots: int, device: torch.device, num_layers: int, capacity: int = 256) -> None:
@@ -154,7 +154,7 @@ class RaggedCache(Cache):
 
     @property
     def scattered(self) -> tuple[Tensor, Tensor]:
-        """Slot and position of every token that the running forward brings, where they are not written as blocks."""
+        """Slot and position of every token of the current forward, for when tokens are not written as blocks."""
         if self._scattered is None:
             slots, positions = torch.tensor(self._places, device=self.device)
             self._scattered = slots, positions
@@ -162,7 +162,7 @@ class RaggedCache(Cache):
 
     def extend(self, slots: list[int], sizes: list[int]) -> list[int]:
         """
-        Make room for `sizes[i]` more tokens of the row in `slots[i]`; the next forward must bring them in that order.
+        Make room for `sizes[i]` more tokens in `slots[i]`; the next forward must contain them in that order.
 
         Returns:
             `list[int]`: The position of every token in its row.
@@ -186,10 +186,10 @@ class RaggedCache(Cache):
             self.lengths[slot] = 0
 
     def keep(self, slots: list[int]) -> None:
-        """Drop all rows but `slots`, which are renumbered in that order."""
+        """Drop all rows except `slots`, which are renumbered in that order."""
         self.lengths = [self.lengths[slot] for slot in slots]
         index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         for layer in self.layers:
             if layer.is_initialized:
-                own = index.to(layer.keys.device)
-                layer.keys, layer.values = layer.keys[own], layer.values[own]
+                kept = index.to(layer.keys.device)
+                layer.keys, layer.values = layer.keys[kept], layer.values[kept]

@@ -1,4 +1,4 @@
-"""`PackedMemory`: rows of any lengths, read together in one forward without padding."""
+"""`PackedMemory`: reads rows of any lengths in one forward without padding."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .cache import RaggedCache
 
 def packs_by_its_layers(model: Any) -> bool:
     """
-    Whether a model's layers are of the kinds that [`PackedMemory`] knows: plain and sliding-window attention with sdpa
-    or eager. Whether it is right for this very model is another question, see [`reading_of`].
+    Whether [`PackedMemory`] supports a model's layer types: full and sliding-window attention with sdpa or eager.
+    [`reading_of`] tests whether it is also correct for this model.
     """
     config = model.config.get_text_config()
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
@@ -31,7 +31,7 @@ def packs_by_its_layers(model: Any) -> bool:
 
 
 class PackedMemory:
-    """All rows in one [`RaggedCache`]; what several rows add goes through the model in one forward without padding."""
+    """All rows share one [`RaggedCache`]; their new tokens go through the model in one forward without padding."""
 
     can_rollback = True
 
@@ -55,27 +55,30 @@ class PackedMemory:
         input_ids = [token for place in order for token in chunks[place]]
         position_ids = self.cache.extend(slots, sizes)
         check_room(self.cache.lengths, self.context)
-        # Each copy to an accelerator waits for it, so these two go together.
+        # Each copy to an accelerator synchronizes, so these two share one.
         inputs = torch.tensor([input_ids, position_ids], device=self.cache.device)
-        wanted, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
+        extra, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
         in_order = order == list(range(len(rows)))
-        if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(wanted):
+        if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(extra):
             return self._step(groups, inputs)
         begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
         lasts = [begins[place] + len(chunk) for place, chunk in enumerate(chunks)]
         ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
         drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
-        others = [begins[place] + position for place, own in enumerate(wanted) for position in own]
+        others = [begins[place] + position for place, offsets in enumerate(extra) for position in offsets]
         kept = torch.tensor([ends + drafted_at], device=self.cache.device)
         output = self._forward(groups, inputs.unsqueeze(1), [ends + others], kept)
         hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
         logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
         return StepOutput(
-            logits, hidden, list(states.split([len(own) for own in wanted])), list(after_drafts.split(list(drafted)))
+            logits,
+            hidden,
+            list(states.split([len(offsets) for offsets in extra])),
+            list(after_drafts.split(list(drafted))),
         )
 
     def _step(self, groups: list[RowGroup], inputs: Tensor) -> StepOutput:
-        """A token of each row, all of which lie side by side: nothing is packed, nothing picked out."""
+        """One token of each row, in adjacent slots: nothing to pack or select."""
         output = self._forward(groups, inputs.unsqueeze(2), [[0]] * inputs.shape[1], 0)
         hidden, logits = output.retrieval_embeddings[:, 0], output.logits[:, 0].float()
         return StepOutput(logits, hidden, [hidden[:0]] * len(hidden), [logits[:0]] * len(logits))
@@ -83,7 +86,7 @@ class PackedMemory:
     def _forward(
         self, groups: list[RowGroup], inputs: Tensor, retrieval_positions: list[list[int]], kept: Tensor | int
     ) -> Any:
-        """`inputs` are token ids and their positions, each of the shape that the model takes."""
+        """`inputs` are token ids and their positions, each in the shape that the model takes."""
         return self.model(
             input_ids=inputs[0],
             position_ids=inputs[1],

@@ -1,8 +1,8 @@
 """
-How rows of a backbone can be read: packed together, row after row in chunks, or a token at a time.
+Finds out how a backbone can read several rows: packed together, row after row in chunks, or token by token.
 
-Architectures differ in what their caches and masks allow, and those that differ fail in silence. So each is tried once
-on a tiny twin of itself, and what does not equal a plain forward is not used.
+Architectures differ in what their caches and masks allow, and an unsupported way may fail silently. Each way is tried
+once on a tiny twin of the model and used only if it equals a plain forward.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .sequential import SequentialMemory
 logger = logging.getLogger(__name__)
 
 ROWS = ([3, 9, 4, 17, 5, 22, 8, 31, 2, 40, 6, 11], [7, 12, 50, 33, 19])
-"""What is read: one row reaches beyond the windows of a twin."""
+"""Two test rows; one is longer than the attention windows of a twin."""
 CHUNKS = ((4, 1, 7), (2, 1, 2))
-"""The pieces in which the rows are read: a prompt, a token, a passage."""
+"""Sizes of the pieces in which each row is read: a prompt, a token, a passage."""
 TOLERANCE = 1e-3
-"""Of hidden states in float32, relative to their size."""
+"""Largest relative difference of hidden states in float32."""
 
 
 class Reading(Enum):
@@ -37,9 +37,9 @@ class Reading(Enum):
     PACKED = "packed"
     """All rows together, without padding."""
     CHUNKS = "chunks"
-    """Row after row, a prompt or a passage in one forward."""
+    """Row after row, with a whole prompt or passage per forward."""
     TOKENS = "tokens"
-    """Row after row, a token at a time, which every recurrent decoder can do."""
+    """Row after row, one token per forward, which every recurrent decoder supports."""
 
 
 _readings: WeakKeyDictionary[Any, dict[str, Reading]] = WeakKeyDictionary()
@@ -47,13 +47,13 @@ _readings: WeakKeyDictionary[Any, dict[str, Reading]] = WeakKeyDictionary()
 
 def reading_of(model: Any) -> Reading:
     """
-    The fastest way of reading that is right for a model.
+    The fastest way to read rows that is correct for a model.
 
     Args:
         model ([`OneGenForCausalLM`])
 
     Raises:
-        `ValueError`: If none is.
+        `ValueError`: If no way is correct.
     """
     known = _readings.setdefault(model, {})
     implementation = str(model.config.get_text_config()._attn_implementation)
@@ -63,7 +63,7 @@ def reading_of(model: Any) -> Reading:
 
 
 def memory_for(model: Any, rows: list[int]) -> Memory:
-    """The memory of a batch that fits a model, see [`reading_of`]."""
+    """The memory for a batch of a model, see [`reading_of`]."""
     reading = reading_of(model)
     if reading is Reading.PACKED:
         return PackedMemory(model, rows)
@@ -79,13 +79,13 @@ def _try_out(model: Any) -> Reading:
     if packs_by_its_layers(model):
         ways.insert(0, (Reading.PACKED, lambda tried: PackedMemory(tried, [0, 1])))
         if twin is None and _has_windows(model):
-            # Short rows would not show whether a window is kept.
+            # The test rows are too short to show whether a window is respected.
             del ways[0]
     name, reasons = type(model).__name__, []
     for reading, memory in ways:
         try:
             difference = _difference(twin if twin is not None else model, memory)
-        except Exception as error:  # whatever a decoder does not support
+        except Exception as error:  # anything that a decoder does not support
             reasons.append(f"{reading.value}: {type(error).__name__}: {str(error)[:120]}")
             continue
         if difference <= (TOLERANCE if twin is not None or model.dtype == torch.float32 else 0.1):
@@ -110,7 +110,7 @@ def _has_windows(model: Any) -> bool:
 
 @torch.no_grad()
 def _difference(model: Any, make_memory: Callable[[Any], Memory]) -> float:
-    """The largest relative difference of hidden states and logits, read in pieces and by a plain forward."""
+    """The largest relative difference between hidden states and logits read in pieces and those of a plain forward."""
     training = model.training
     model.eval()
     try:
@@ -129,11 +129,11 @@ def _difference(model: Any, make_memory: Callable[[Any], Memory]) -> float:
 
 
 def _plain(model: Any, row: list[int]) -> tuple[Tensor, Tensor]:
-    """Last hidden states `(tokens, hidden)` and logits `(tokens, vocab)` of a row, by one forward without cache."""
+    """Last hidden states `(tokens, hidden)` and logits `(tokens, vocab)` of a row, without a cache."""
     positions = list(range(len(row)))
     output = model(torch.tensor([row], device=model.device), use_cache=False, retrieval_positions=[positions])
     return output.retrieval_embeddings[0], output.logits[0]
 
 
-def _relative(one: Tensor, other: Tensor) -> float:
-    return float((one.float() - other.float()).norm() / other.float().norm().clamp(min=1e-9))
+def _relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-9))

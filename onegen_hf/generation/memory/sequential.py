@@ -1,4 +1,4 @@
-"""`SequentialMemory`: row after row, for decoders whose rows can't be packed."""
+"""`SequentialMemory`: reads row after row, for decoders whose rows can't be packed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import StepOutput, check_room
 
 class SequentialMemory:
     """
-    One cache of the model's own kind and one forward per row: no padding, so no assumption about layers.
+    One of the model's native caches and one forward per row. Without padding, it assumes nothing about layers.
 
     Args:
         model ([`OneGenForCausalLM`])
         rows (`list[int]`)
         chunks (`bool`, *optional*, defaults to `True`): Whether several tokens go through the model in one forward.
-            `False` feeds them one by one, for recurrent layers that start each chunk afresh.
+            `False` feeds them one by one, for recurrent layers that reset at each chunk.
     """
 
     can_rollback = False
@@ -40,9 +40,9 @@ class SequentialMemory:
         drafts: Sequence[int] | None = None,
     ) -> StepOutput:
         assert not any(drafts or []), "recurrent states can't be taken back"
-        wanted = positions or [[]] * len(rows)
+        extra = positions or [[]] * len(rows)
         append = self._append_to if self.chunks else self._append_tokens_to
-        outputs = [append(*parts) for parts in zip(rows, chunks, wanted, strict=True)]
+        outputs = [append(*parts) for parts in zip(rows, chunks, extra, strict=True)]
         return StepOutput(
             torch.cat([o.logits for o in outputs]),
             torch.cat([o.hidden for o in outputs]),

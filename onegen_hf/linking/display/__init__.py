@@ -1,4 +1,4 @@
-"""Results of entity linking to look at: a page, and a terminal."""
+"""Displays results of entity linking as an HTML page or in a terminal."""
 
 from .page import mention_page
 from .terminal import format_mentions, wants_color

@@ -1,4 +1,4 @@
-"""Linked mentions in a terminal: plain, or in colour with ANSI sequences."""
+"""Prints linked mentions in a terminal, plain or in colour."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LINKED, _NIL, _FAINT, _RESET = "\x1b[1;32m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether colours may go to a stream: a terminal, unless `NO_COLOR` is set or the terminal knows none."""
+    """Whether a stream shows colours: it is a terminal that supports them, and `NO_COLOR` is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def format_mentions(text: str, mentions: Sequence[Mapping[str, Any]], color: bool = False) -> str:
     """
-    Write a result of the pipeline for people: the text with its mentions, then each with its entity and candidates.
+    Format a result of the pipeline: the text with its mentions, then each mention with its entity and candidates.
 
     Args:
         text (`str`): Control characters are replaced.
@@ -35,9 +35,9 @@ def format_mentions(text: str, mentions: Sequence[Mapping[str, Any]], color: boo
         if "score" in mention:
             columns += [f"{mention['score']:.3f}", _entity(mention)]
         lines.append(f"  {printable_in_terminal('  '.join(columns))}")
-        others = [one for one in mention.get("candidates", ()) if one["entity_id"] != mention["entity_id"]]
+        others = [entity for entity in mention.get("candidates", ()) if entity["entity_id"] != mention["entity_id"]]
         if others:
-            names = ", ".join(f"{_entity(one)} {one['score']:.3f}" for one in others)
+            names = ", ".join(f"{_entity(entity)} {entity['score']:.3f}" for entity in others)
             lines.append(_painted(f"    or {printable_in_terminal(names)}", _FAINT, color))
     return "\n".join(lines if mentions else [*lines, "  no mention"])
 
