@@ -73,11 +73,6 @@ class Converter(ABC):
         """
         store.add_record(record)
 
-    def prefixed(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A corpus record with the option `id_prefix`, where a converter has it, in front of its id."""
-        prefix = getattr(self, "id_prefix", "")
-        return {**record, "id": f"{prefix}{record['id']}"} if prefix and record.get("id") is not None else record
-
     def prepare(self, rows: Iterable[Located], store: DocumentStore) -> None:  # noqa: B027 (optional)
         """
         See all rows of a split before the first one is converted, for work that is better done for many at a time; by

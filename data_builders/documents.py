@@ -46,9 +46,15 @@ class DocumentStore:
 
     The texts lie in a temporary file, so that millions of passages need little memory; only ids, titles and digests of
     the texts are held.
+
+    Args:
+        id_prefix (`str`, *optional*, defaults to `""`):
+            Stands in front of the id of every passage, so that several corpora can be trained on together. Passages
+            are added under the ids of their source; the documents that the store returns have the prefix.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, id_prefix: str = "") -> None:
+        self.id_prefix = id_prefix
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []
         self._titles: list[str] = []
@@ -101,12 +107,19 @@ class DocumentStore:
 
     def put(self, document: Document) -> Document:
         """
-        Add a document as it is, under its own id.
+        Add a document under its own id.
+
+        Args:
+            document (`Document`):
+                The passage, with the id that its source gives it.
+
+        Returns:
+            `Document`: The stored passage, with the prefix in front of its id.
 
         Raises:
             `RecordError`: If the id was used before.
         """
-        if document.id in self._rows:
+        if self.prefixed(document.id) in self._rows:
             raise RecordError("duplicate_id", f"the id {document.id!r} was used before; ids must be unique.")
         return self._put(document, _digest(document.sentences))
 
@@ -129,12 +142,17 @@ class DocumentStore:
             if self._digest_of(row) == digest:
                 return Document(self._ids[row], title, clean)
         document_id = title.replace("#", "%23")
-        if document_id in self._rows:
+        if self.prefixed(document_id) in self._rows:
             text = hashlib.sha256("\n".join((title, *clean)).encode()).hexdigest()
             document_id = f"{document_id} [{text[:12]}]"
         return self._put(Document(document_id, title, clean), digest)
 
+    def prefixed(self, source_id: str) -> str:
+        """The id in this store of a passage that its source calls `source_id`."""
+        return f"{self.id_prefix}{source_id}"
+
     def _put(self, document: Document, digest: bytes) -> Document:
+        document = document._replace(id=self.prefixed(document.id))
         row = len(self._titles)
         self._rows[document.id] = row
         self._ids.append(document.id)

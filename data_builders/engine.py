@@ -47,7 +47,7 @@ class Engine:
     download_dir: Path
     on_error: str = "raise"
     limit: int | None = None
-    store: DocumentStore = field(default_factory=DocumentStore, init=False)
+    store: DocumentStore = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -55,6 +55,8 @@ class Engine:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {self.limit}.")
         ErrorPolicy(self.on_error)
+        # An option of the converters whose corpora are trained on together.
+        self.store = DocumentStore(getattr(self.converter, "id_prefix", ""))
         folder = self.download_dir
         suffixes = self.converter.corpus_suffixes
         self._corpus = [

@@ -56,7 +56,7 @@ class MultiHopConverter(Converter):
             Write a sub-question in front of every query token. Without it the query is the state after the question,
             and then after the passage and the answer of the hop before.
         id_prefix (`str`, *optional*, defaults to `""`):
-            Stands in front of the ids of a corpus file, so that several corpora can be trained on together.
+            Stands in front of the ids of all passages, so that several corpora can be trained on together.
         decompositions (`str`, *optional*):
             A file of decompositions by question id, see [`SideFile`].
         entity_aliases (`str`, *optional*):
@@ -119,7 +119,7 @@ class MultiHopConverter(Converter):
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """Put one record of a corpus file into `store`; contexts are then looked up and add nothing."""
-        super().add_corpus_record(self.prefixed(record), store)
+        super().add_corpus_record(record, store)
         self._has_corpus = True
 
     def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:

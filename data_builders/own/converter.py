@@ -116,13 +116,14 @@ class OwnConverter(Converter):
         if base in self._passages:
             base = next(name for number in count(2) if (name := f"{base} ({number})") not in self._passages)
         passages = chunk_text(text, self.max_chars)
-        first = f"{self.id_prefix}{base}"
-        ids = [first] if len(passages) == 1 else [f"{first}/{number}" for number in range(1, len(passages) + 1)]
-        for passage_id, passage in zip(ids, passages, strict=True):
-            store.put(Document(passage_id, title, (passage,)))
-        self._passages[base] = ids
+        ids = [base] if len(passages) == 1 else [f"{base}/{number}" for number in range(1, len(passages) + 1)]
+        stored = [
+            store.put(Document(passage_id, title, (passage,))).id
+            for passage_id, passage in zip(ids, passages, strict=True)
+        ]
+        self._passages[base] = stored
         # A question may name a document by its title too.
-        self._passages.setdefault(title, ids)
+        self._passages.setdefault(title, stored)
 
     def _read_text(self, record: Mapping[str, Any]) -> str:
         text = find_value(record, "text", self.text_column)
@@ -170,8 +171,8 @@ class OwnConverter(Converter):
         }
 
     def _resolve(self, name: str, answers: list[str], store: DocumentStore) -> list[str]:
-        if f"{self.id_prefix}{name}" in store:
-            return [f"{self.id_prefix}{name}"]
+        if store.prefixed(name) in store:
+            return [store.prefixed(name)]
         ids = self._passages.get(name)
         if ids is None:
             raise RecordError(

@@ -35,8 +35,9 @@ def keep_passage(store: DocumentStore, title: str, sentences: Sequence[str]) -> 
         raise RecordError("empty_passage", f"the passage titled {title!r} has no text; add it or drop the passage.")
     if title:
         return store.add(title, clean)
-    document_id = _untitled_id(clean)
-    return store[document_id] if document_id in store else store.put(Document(document_id, "", clean))
+    own_id = _untitled_id(clean)
+    stored_id = store.prefixed(own_id)
+    return store[stored_id] if stored_id in store else store.put(Document(own_id, "", clean))
 
 
 def find_passage(store: DocumentStore, title: str, sentences: Sequence[str]) -> Document:
@@ -64,7 +65,7 @@ def find_passage(store: DocumentStore, title: str, sentences: Sequence[str]) -> 
         # A corpus may cut the text into other sentences, but it must be the text.
         if passage.text == text or passage.text.split() == text.split():
             return passage
-    elif (document_id := _untitled_id(clean)) in store:
+    elif (document_id := store.prefixed(_untitled_id(clean))) in store:
         return store[document_id]
     raise RecordError("unknown_passage", f"no document titled {title!r} reads {text[:60]!r}; add it to the corpus.")
 

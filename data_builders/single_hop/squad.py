@@ -52,7 +52,7 @@ class SquadConverter(Converter):
         retrieval_only (`bool`, *optional*, defaults to `False`):
             Make pairs of a question and its passage: nothing follows the query token, and no answers are needed.
         id_prefix (`str`, *optional*, defaults to `""`):
-            Stands in front of the ids of the corpus, so that several corpora can be trained on together.
+            Stands in front of the ids of all passages, so that several corpora can be trained on together.
     """
 
     write_query: bool = True
@@ -73,7 +73,7 @@ class SquadConverter(Converter):
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """Put a corpus record `{id, title, text}` into `store`, cut into sentences unless it has `sentences`."""
-        fields = {**self.prefixed(record), "title": _title(record)}
+        fields = {**record, "title": _title(record)}
         if "sentences" not in record:
             fields["sentences"] = _sentences(text_field(record, "text" if "text" in record else "context"))
         if record.get("id") is None:
@@ -117,7 +117,7 @@ class SquadConverter(Converter):
         passage_id = record.get("passage_id")
         if passage_id is None:
             return find_passage(store, _title(record), _sentences(text_field(record, "context")))
-        passage_id = f"{self.id_prefix}{passage_id}"
+        passage_id = store.prefixed(passage_id)
         if passage_id not in store:
             raise RecordError(
                 "unknown_passage",
