@@ -216,11 +216,11 @@ class OneGenMixin:
         lengths = attention_mask.sum(dim=1).tolist()
         # A router's loss is made of whole rows.
         whole = packs_rows(self, input_ids.shape[1]) and not (self.has_router and self.training)
-        groups = (
-            [(0, len(lengths), input_ids.shape[1])]
-            if whole
-            else _groups_of_similar_length(lengths, PADDING_WASTE if padding_is_harmless(self) else 0.0)
-        )
+        if whole:
+            groups = [(0, len(lengths), input_ids.shape[1])]
+        else:
+            # Where padding changes a row, only rows of one length are run together.
+            groups = _groups_of_similar_length(lengths, PADDING_WASTE if padding_is_harmless(self) else 0.0)
         for start, stop, length in groups:
             mask = attention_mask[start:stop, :length]
             output, hidden = self._decode(
