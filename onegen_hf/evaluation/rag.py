@@ -11,7 +11,7 @@ from ..generation import OnePassDecoder
 from ..generation.policy import make_policy
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
-from ..pipelines.rag import BATCHES_AT_A_TIME
+from ..pipelines.rag import BATCHES_AT_A_TIME, last_question
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
@@ -165,10 +165,10 @@ class _Answering:
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
         prompts = [self._prompt_ids(example) for example in examples]
         rows = self.rag.engine.answer(prompts, decoder, max_new_tokens=self.max_new_tokens, do_sample=False)
-        return [self._describe(row) for row in rows]
+        return [self._describe(row, example) for row, example in zip(rows, examples, strict=True)]
 
-    def _describe(self, row: Any) -> dict[str, Any]:
-        result = self.rag.describe(row)
+    def _describe(self, row: Any, example: EvaluationExample) -> dict[str, Any]:
+        result = self.rag.describe(row, example.question or last_question(example.messages))
         if self.by_sentence:
             for described, retrieval in zip(result["retrievals"], row.retrievals, strict=True):
                 for passage, hit in zip(described["passages"], retrieval.hits, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from ..checks import check, flag, integer, number
 from ..configuration import OneGenConfig
-from ..data.messages import is_message
+from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
 from ..importing.renamed import renamed_arguments
@@ -41,9 +41,10 @@ _CALL_RULES = {
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A question that has been tokenized."""
+    """A question that has been tokenized, and its text: what a retrieval asks for if the answer begins with it."""
 
     ids: list[int]
+    question: str
 
 
 class OneGenRagPipeline(SavedWithIndex, Pipeline):
@@ -118,7 +119,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             inputs = KeyDataset(inputs, column) if isinstance(inputs, Dataset) else rows
         elif isinstance(inputs, (list, tuple)) and not is_message(inputs[0]):
             # All questions are checked before the first one is decoded.
-            inputs = [_Prompt(self._prompt_ids(question)) for question in inputs]
+            inputs = [self._prompt(question) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(
@@ -143,24 +144,26 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
 
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        return {"prompt": inputs.ids if isinstance(inputs, _Prompt) else self._prompt_ids(inputs)}
+        prompt = inputs if isinstance(inputs, _Prompt) else self._prompt(inputs)
+        return {"prompt": prompt.ids, "question": prompt.question}
 
-    def _prompt_ids(self, question: Any) -> list[int]:
-        """The token ids of a question or a chat, checked against the model's context."""
+    def _prompt(self, question: Any) -> _Prompt:
+        """A question or a chat, checked against the model's context."""
         if isinstance(question, Mapping):
             if "question" not in question:
                 raise ValueError(
                     f"a question must be text, a chat, or a mapping with 'question'; got {str(question)[:200]!r}"
                 )
             question = question["question"]
-        ids = prompt_ids(self.tokenizer, self.model.onegen_config, getattr(question, "messages", question))
+        question = getattr(question, "messages", question)
+        ids = prompt_ids(self.tokenizer, self.model.onegen_config, question)
         limit = context_length(self.model)
         if limit is not None and len(ids) >= limit:
             raise ValueError(
                 f"the question takes {len(ids)} tokens, but the model's context holds {limit}: shorten the question "
                 f"{str(question)[:60]!r}"
             )
-        return ids
+        return _Prompt(ids, last_question(question))
 
     def _forward(
         self,
@@ -182,17 +185,25 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         each = len(rows) // len(prompts)
         # A tensor per question, so that the pipeline can cut the batch into single results.
         answers = [rows[start : start + each] for start in range(0, len(rows), each)]
-        return ModelOutput(rows=answers, question=torch.arange(len(answers)))
+        question = model_inputs["question"]
+        questions = question if isinstance(question, list) else [question]
+        return ModelOutput(rows=answers, questions=questions, number=torch.arange(len(answers)))
 
     def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any] | list[dict[str, Any]]:
-        rows = model_outputs["rows"]
-        if isinstance(rows[0], list):  # a single question, not yet cut out of its batch
-            rows = rows[0]
-        results = [self.describe(row) for row in rows]
+        rows, question = model_outputs["rows"], model_outputs["questions"]
+        if isinstance(question, list):  # a single question, not yet cut out of its batch
+            rows, question = rows[0], question[0]
+        results = [self.describe(row, question) for row in rows]
         return results[0] if len(results) == 1 else results
 
-    def describe(self, row: RowState) -> dict[str, Any]:
-        """The result of one row, as text and plain types."""
+    def describe(self, row: RowState, question: str = "") -> dict[str, Any]:
+        """
+        The result of one row, as text and plain types.
+
+        Args:
+            row ([`RowState`])
+            question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
+        """
         settings = self.model.onegen_config
         text = self._text(row.ids[row.usage.prompt_tokens :])
         written = [self._text(row.ids[start:stop]) for start, stop in row.written_spans()]
@@ -202,7 +213,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
                 {"id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text, "score": hit.score}
                 for hit in retrieval.hits
             ]
-            query = before.strip().rpartition("\n")[2]
+            query = before.strip().rpartition("\n")[2] or question.strip()
             retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
         return {
             "answer": extract_answer("".join(written), settings),
@@ -229,6 +240,13 @@ def extract_answer(text: str, settings: OneGenConfig) -> str:
     for token in settings.tokens.generation:
         text = text.replace(token, "")
     return text.strip()
+
+
+def last_question(question: str | Sequence[Message]) -> str:
+    """The text that asks: a question itself, or the last turn of the user in a chat."""
+    if isinstance(question, str):
+        return question
+    return next((turn["content"] for turn in reversed(question) if turn["role"] == "user"), "")
 
 
 def question_column(dataset: Dataset | IterableDataset) -> str:
