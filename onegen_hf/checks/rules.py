@@ -45,7 +45,11 @@ def integer(least: int | None = None, most: int | None = None) -> Rule:
 
 
 def number(
-    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
 ) -> Rule:
     """
     A finite number, no `bool`.
@@ -53,6 +57,7 @@ def number(
     Args:
         least, most (`float`, *optional*): Bounds, both allowed.
         above, below (`float`, *optional*): Bounds that are not allowed themselves.
+        infinite (`bool`, *optional*, defaults to `False`): Whether infinity is allowed; NaN never is.
     """
 
     def rule(name: str, value: Any) -> float:
@@ -62,8 +67,8 @@ def number(
             real = float(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(f"{name}={shown(value)} must be a number") from None
-        if not math.isfinite(real):
-            raise ValueError(f"{name}={shown(value)} must be a finite number")
+        if math.isnan(real) or (math.isinf(real) and not infinite):
+            raise ValueError(f"{name}={shown(value)} must be a {'number' if infinite else 'finite number'}")
         too_small = (least is not None and real < least) or (above is not None and real <= above)
         too_large = (most is not None and real > most) or (below is not None and real >= below)
         if too_small or too_large:
@@ -144,7 +149,9 @@ def template(fields: Iterable[str], needed: str) -> Rule:
                 continue
             # A width could ask for gigabytes, an attribute or an index for what is none of a template's business.
             if field not in known or spec or conversion:
-                raise ValueError(f"{name}={shown(value)} has the field {{{field}}}, unknown or more than a name: {hint}")
+                raise ValueError(
+                    f"{name}={shown(value)} has the field {{{field}}}, unknown or more than a name: {hint}"
+                )
         if needed not in (field for _, field, _, _ in parts):
             raise ValueError(f"{name}={shown(value)} must contain {{{needed}}}")
         return str(value)

@@ -12,11 +12,13 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..checks import check, flag, integer, number
+from ..checks import Rule, check, integer, number
 from ..configuration import OneGenConfig
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..generation.options import check_generation_options
+from ..generation.policy import retrieval_rule
 from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
@@ -27,16 +29,15 @@ BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
 
 
-_DECODER_RULES = {"k": integer(least=1), "max_hops": integer(least=0), "threshold": number(least=0, most=1)}
-_CALL_RULES = {
-    **dict.fromkeys(("batch_size", "max_new_tokens", "num_return_sequences", "prompt_lookup_num_tokens"), integer(1)),
-    "num_workers": integer(0),
-    "temperature": number(above=0),
-    "repetition_penalty": number(above=0),
-    **dict.fromkeys(("top_p", "min_p", "typical_p"), number(0, 1)),
-    "top_k": integer(0),
-    "do_sample": flag(),
+_RULES: dict[str, Rule] = {
+    "k": integer(least=1),
+    "max_hops": integer(least=0),
+    "threshold": number(least=0, most=1),
+    "retrieval": retrieval_rule,
+    "batch_size": integer(least=1),
+    "num_workers": integer(least=0),
 }
+"""Of the pipeline's call arguments; those of `generate` have theirs in `GENERATION_RULES`."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     @renamed_arguments(tokens="preset")
     def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
+        check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
@@ -110,7 +112,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         self.engine = TransformersEngine(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        check({name: value for name, value in kwargs.items() if value is not None}, _CALL_RULES)
+        check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple)) and not inputs:
             return []
         if isinstance(inputs, (Dataset, IterableDataset)):
@@ -122,18 +124,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             inputs = [self._prompt(question) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
-    def _sanitize_parameters(
-        self,
-        k: int | None = None,
-        max_hops: int | None = None,
-        retrieval: str | RetrievalPolicy | None = None,
-        threshold: float | None = None,
-        **generate_kwargs: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        options = {"k": k, "max_hops": max_hops, "retrieval": retrieval, "threshold": threshold}
-        options = {name: value for name, value in options.items() if value is not None}
-        check(options, _DECODER_RULES)
-        return {}, {**generate_kwargs, **options}, {}
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return {}, check_generation_options(options, _RULES), {}
 
     def get_iterator(
         self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
