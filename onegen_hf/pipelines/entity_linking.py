@@ -144,7 +144,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self.priors = None if aliases is None or self.index is None else EntityPriors(aliases, self.index)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
+        self.check_call_arguments(kwargs)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple)) and not inputs:
             return []
         names = inputs.column_names if isinstance(inputs, (Dataset, IterableDataset)) else None
@@ -157,6 +157,14 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         elif isinstance(inputs, (Dataset, IterableDataset)):
             inputs = ({name: row[name] for name in ("text", "spans") if name in row} for row in inputs)
         return super().__call__(inputs, *args, **kwargs)
+
+    @staticmethod
+    def check_call_arguments(options: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            `TypeError` or `ValueError`: If one is unknown or out of range; names it with its value.
+        """
+        check_generation_options(options, _RULES)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         options = check_generation_options(options, _RULES)
@@ -188,10 +196,10 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             min(window_overlap, size // 2),
         )  # fmt: skip
         spans = None if order is None else assign_spans(sorted(order), windows)
-        for number, window in enumerate(windows):
+        for place, window in enumerate(windows):
             prompt = self.markup.prompt(text[window.start : window.end], instruction)
-            own = WindowInput(text, window, prompt, None if spans is None else spans[number], order)
-            yield {"window": own, "is_last": number == len(windows) - 1}
+            own = WindowInput(text, window, prompt, None if spans is None else spans[place], order)
+            yield {"window": own, "is_last": place == len(windows) - 1}
 
     def _window_size(self, wanted: int, instruction: str) -> int:
         context = context_length(self.model)

@@ -16,10 +16,13 @@ from onegen_hf import PassageIndex
 
 GENERATION = [
     ("max_length", "x"), ("max_new_tokens", 0), ("min_new_tokens", "x"), ("min_length", -3), ("num_beams", "x"),
-    ("temperature", "x"), ("top_p", 5), ("epsilon_cutoff", 7), ("eta_cutoff", "x"), ("top_h", "x"), ("max_time", math.nan),
+    ("temperature", "x"), ("top_p", 5), ("epsilon_cutoff", 7), ("eta_cutoff", "x"), ("top_h", "x"),
+    ("max_time", math.nan),
     ("no_repeat_ngram_size", "x"), ("bad_words_ids", "x"), ("suppress_tokens", "x"), ("sequence_bias", "x"),
-    ("stop_strings", 5), ("eos_token_id", "x"), ("pad_token_id", "x"), ("do_sample", "yes"), ("renormalize_logits", "x"),
-    ("logits_processor", 5), ("stopping_criteria", 5), ("generation_config", 5), ("batch_size", "a"), ("batch_size", 0),
+    ("stop_strings", 5), ("eos_token_id", "x"), ("pad_token_id", "x"), ("do_sample", "yes"),
+    ("renormalize_logits", "x"),
+    ("logits_processor", 5), ("stopping_criteria", 5), ("generation_config", 5), ("batch_size", "a"),
+    ("batch_size", 0),
     ("num_workers", "x"), ("no_such_option", 1),
 ]  # fmt: skip
 RAG = [("k", "2"), ("k", 1.5), ("max_hops", math.nan), ("retrieval", 5), ("threshold", 2), ("K", 1)]

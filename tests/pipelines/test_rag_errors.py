@@ -101,3 +101,10 @@ def test_the_query_of_an_answer_that_begins_with_a_retrieval(llama: Setup, batch
         ["Who made it?"],
         ["And where was she born?"],
     ]
+
+
+def test_a_broken_section_is_named(llama: Setup) -> None:
+    plain = tiny_backbone()
+    plain.config.onegen = {"tokens": 5}
+    with pytest.raises(ValueError, match="'onegen' section that cannot be read"):
+        make(llama, model=plain)
