@@ -77,3 +77,9 @@ def test_a_similar_name_is_offered(rag: Pipeline) -> None:
 def test_a_dataset_without_texts(linker: Pipeline) -> None:
     with pytest.raises(ValueError, match=r"columns \['question'\].*'text'"):
         linker(Dataset.from_dict({"question": ["a"]}))
+
+
+@pytest.mark.parametrize("spans", [5, "x", {}])
+def test_spans_that_are_no_list(linker: Pipeline, spans: Any) -> None:
+    with pytest.raises(TypeError, match="spans=.*must be a list"):
+        linker({"text": "Ada Moll paints.", "spans": spans})
