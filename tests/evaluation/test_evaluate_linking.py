@@ -241,7 +241,7 @@ def test_killed_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "all"}, "mode='all' must be one of"),
+        ({"mode": "all"}, "mode='all' is unknown: choose one of"),
         ({"datasets": {}}, "datasets is empty"),
         ({"datasets": {"a/b": TOWNS}}, "the data set's name 'a/b' names files"),
         ({"datasets": {"average": TOWNS}}, "the data set's name 'average'"),
