@@ -1,7 +1,7 @@
 """Checks of what comes in from outside: types, ranges and finiteness of arguments, before any work is done."""
 
 from .arguments import Rule, check, checked, checked_fields
-from .rules import choice, flag, instance, integer, list_of, number, optional, template, text
+from .rules import choice, flag, instance, integer, list_of, mapping, number, optional, shown, template, text
 
 __all__ = [
     "Rule",
@@ -13,8 +13,10 @@ __all__ = [
     "instance",
     "integer",
     "list_of",
+    "mapping",
     "number",
     "optional",
+    "shown",
     "template",
     "text",
 ]

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 import operator
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .arguments import Rule
+
+_SHOWN_CHARACTERS = 200
+
+
+def shown(value: Any) -> str:
+    """The `repr` of a value for a message, cut where it gets long: a list of passages would fill the screen."""
+    try:
+        written = repr(value)
+    except Exception as error:  # of a stranger's class: the message matters more
+        return f"<{type(value).__name__} whose repr fails: {type(error).__name__}>"
+    return written if len(written) <= _SHOWN_CHARACTERS else f"{written[:_SHOWN_CHARACTERS]}..."
 
 
 def integer(least: int | None = None, most: int | None = None) -> Rule:
@@ -25,16 +36,20 @@ def integer(least: int | None = None, most: int | None = None) -> Rule:
                 raise TypeError
             whole = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}={value!r} must be an integer{_hint(value)}") from None
+            raise TypeError(f"{name}={shown(value)} must be an integer{_hint(value)}") from None
         if (least is not None and whole < least) or (most is not None and whole > most):
-            raise ValueError(f"{name}={value!r} must be {_bounds(least, most)}")
+            raise ValueError(f"{name}={shown(value)} must be {_bounds(least, most)}")
         return whole
 
     return rule
 
 
 def number(
-    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
 ) -> Rule:
     """
     A finite number, no `bool`.
@@ -42,21 +57,22 @@ def number(
     Args:
         least, most (`float`, *optional*): Bounds, both allowed.
         above, below (`float`, *optional*): Bounds that are not allowed themselves.
+        infinite (`bool`, *optional*, defaults to `False`): Whether infinity is allowed; NaN never is.
     """
 
     def rule(name: str, value: Any) -> float:
         if isinstance(value, (bool, str, bytes)):
-            raise TypeError(f"{name}={value!r} must be a number{_hint(value)}")
+            raise TypeError(f"{name}={shown(value)} must be a number{_hint(value)}")
         try:
             real = float(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise TypeError(f"{name}={value!r} must be a number") from None
-        if not math.isfinite(real):
-            raise ValueError(f"{name}={value!r} must be a finite number")
+            raise TypeError(f"{name}={shown(value)} must be a number") from None
+        if math.isnan(real) or (math.isinf(real) and not infinite):
+            raise ValueError(f"{name}={shown(value)} must be a {'number' if infinite else 'finite number'}")
         too_small = (least is not None and real < least) or (above is not None and real <= above)
         too_large = (most is not None and real > most) or (below is not None and real >= below)
         if too_small or too_large:
-            raise ValueError(f"{name}={value!r} must be {_bounds(least, most, above, below)}")
+            raise ValueError(f"{name}={shown(value)} must be {_bounds(least, most, above, below)}")
         return real
 
     return rule
@@ -67,7 +83,7 @@ def flag() -> Rule:
 
     def rule(name: str, value: Any) -> bool:
         if value is not True and value is not False:
-            raise TypeError(f"{name}={value!r} must be True or False")
+            raise TypeError(f"{name}={shown(value)} must be True or False")
         return bool(value)
 
     return rule
@@ -80,7 +96,7 @@ def choice(options: Iterable[Any]) -> Rule:
     def rule(name: str, value: Any) -> Any:
         # By type too: True equals 1.
         if not any(type(value) is type(option) and value == option for option in allowed):
-            raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+            raise ValueError(f"{name}={shown(value)} is unknown: choose one of {', '.join(map(repr, allowed))}")
         return value
 
     return rule
@@ -96,9 +112,9 @@ def text(empty: bool = False) -> Rule:
 
     def rule(name: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise TypeError(f"{name}={value!r} must be text (a str), got {type(value).__name__}")
+            raise TypeError(f"{name}={shown(value)} must be text (a str), got {type(value).__name__}")
         if not empty and not value.strip():
-            raise ValueError(f"{name}={value!r} is empty: give some text")
+            raise ValueError(f"{name}={shown(value)} is empty: give some text")
         try:
             value.encode()
         except UnicodeEncodeError as error:
@@ -127,15 +143,17 @@ def template(fields: Iterable[str], needed: str) -> Rule:
         try:
             parts = list(string.Formatter().parse(value))
         except ValueError as error:
-            raise ValueError(f"{name}={value!r} is no template ({error}): {hint}") from None
+            raise ValueError(f"{name}={shown(value)} is no template ({error}): {hint}") from None
         for _, field, spec, conversion in parts:
             if field is None:
                 continue
             # A width could ask for gigabytes, an attribute or an index for what is none of a template's business.
             if field not in known or spec or conversion:
-                raise ValueError(f"{name}={value!r} has the field {{{field}}}, unknown or more than a name: {hint}")
+                raise ValueError(
+                    f"{name}={shown(value)} has the field {{{field}}}, unknown or more than a name: {hint}"
+                )
         if needed not in (field for _, field, _, _ in parts):
-            raise ValueError(f"{name}={value!r} must contain {{{needed}}}")
+            raise ValueError(f"{name}={shown(value)} must contain {{{needed}}}")
         return str(value)
 
     return rule
@@ -147,7 +165,25 @@ def instance(*kinds: type) -> Rule:
     def rule(name: str, value: Any) -> Any:
         if not isinstance(value, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"{name}={value!r} must be a {wanted}, got {type(value).__name__}")
+            raise TypeError(f"{name}={shown(value)} must be a {wanted}, got {type(value).__name__}")
+        return value
+
+    return rule
+
+
+def mapping(empty: bool = True) -> Rule:
+    """
+    A mapping.
+
+    Args:
+        empty (`bool`, *optional*, defaults to `True`): Whether it may be empty.
+    """
+
+    def rule(name: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name}={shown(value)} must be a mapping, such as a dict, got {type(value).__name__}")
+        if not value and not empty:
+            raise ValueError(f"{name}={shown(value)} is empty: give at least one item")
         return value
 
     return rule
@@ -166,9 +202,9 @@ def list_of(rule: Rule, empty: bool = False) -> Rule:
         if isinstance(value, str):
             value = [value]
         if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name}={value!r} must be a list, got {type(value).__name__}")
+            raise TypeError(f"{name}={shown(value)} must be a list, got {type(value).__name__}")
         if not value and not empty:
-            raise ValueError(f"{name}={value!r} is empty: give at least one item")
+            raise ValueError(f"{name}={shown(value)} is empty: give at least one item")
         return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
 
     return items

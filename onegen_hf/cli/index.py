@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ..checks import checked_fields, integer, text
+from ..checks import checked_fields, choice, integer, text
+from ..files import locked_folder
 from ..presets import DEFAULT_CHECKPOINT
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
@@ -25,13 +26,26 @@ class IndexArguments(ModelArguments):
     )
     split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
     factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
+    backend: str = field(
+        default="faiss", metadata={"help": "faiss, or torch: exact, and searched on the device of the model."}
+    )
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checked_fields(
-            self, passages=text(), output_dir=text(), split=text(), factory=text(), batch_size=integer(least=1)
+            self,
+            passages=text(),
+            output_dir=text(),
+            split=text(),
+            factory=text(),
+            backend=choice(["faiss", "torch"]),
+            batch_size=integer(least=1),
         )
+        if self.backend != "faiss" and self.factory != "Flat":
+            raise ValueError(
+                f"factory={self.factory!r} is for backend='faiss', not for {self.backend!r}: leave it out"
+            )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -48,14 +62,16 @@ def main(arguments: Sequence[str]) -> None:
     from ..modeling.tokenizers import load_tokenizer
 
     name = options.model or str(DEFAULT_CHECKPOINT)
-    index = PassageIndex.build(
-        options.load_model(name),
-        load_tokenizer(name),
-        documents,
-        batch_size=options.batch_size,
-        factory=options.factory,
-        checkpoint_dir=Path(options.output_dir) / "encoding",
-        model_id=options.model,
-    )
-    index.save(options.output_dir)
+    with locked_folder(options.output_dir, "indexing"):
+        index = PassageIndex.build(
+            options.load_model(name),
+            load_tokenizer(name),
+            documents,
+            batch_size=options.batch_size,
+            factory=options.factory,
+            checkpoint_dir=Path(options.output_dir) / "encoding",
+            model_id=options.model,
+            backend=options.backend,
+        )
+        index.save(options.output_dir)
     print(f"{index} saved to {options.output_dir}")

@@ -6,22 +6,33 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..checks import checked, flag, instance, integer, number, optional
 from ..data.passages import Passage
 from ..generation import OnePassDecoder
-from ..generation.policy import make_policy
+from ..generation.policy import make_policy, retrieval_rule
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
-from ..pipelines.rag import BATCHES_AT_A_TIME
+from ..pipelines.rag import BATCHES_AT_A_TIME, last_question
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
-from .runs.runner import check_positive, dataset_facts, evaluation_run, identity
+from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
 from .scoring import score_rag
 
 ANSWERS_FILE = "answers.jsonl"
 GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
 
 
+@checked(
+    rag=instance(OneGenRagPipeline),
+    k=integer(least=1),
+    max_hops=integer(least=0),
+    max_new_tokens=integer(least=1),
+    gold_passages=flag(),
+    retrieval=retrieval_rule,
+    threshold=optional(number(least=0, most=1)),
+    **RUN_RULES,
+)
 def evaluate_rag(
     rag: OneGenRagPipeline,
     examples: Iterable[Mapping[str, Any]],
@@ -85,9 +96,7 @@ def evaluate_rag(
     Estimate(value=0.816, low=0.782, high=0.85)
     ```
     """
-    check_positive(k=k, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    if max_hops < 0:
-        raise ValueError(f"max_hops={max_hops} must not be negative")
+    make_policy(retrieval, max_hops, threshold)  # a threshold for another mode than "adaptive" is refused
     read = read_examples(examples, (passage.id for passage in rag.index))
     options = {"task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     # Only what differs from the defaults, so that evaluations of earlier releases can be continued.
@@ -97,7 +106,6 @@ def evaluate_rag(
         options |= {"retrieval": retrieval, "threshold": threshold}
     decoder_options: dict[str, Any] = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
     decoder_options |= {"retrieval": retrieval, "threshold": threshold}
-    make_policy(retrieval, max_hops, threshold)  # raise for an unknown mode before reading the prompts
     answering = _Answering(rag, decoder_class, max_new_tokens, decoder_options)
     answering.check_prompts(read)
     # Single questions gain nothing from waiting for others.
@@ -165,10 +173,10 @@ class _Answering:
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
         prompts = [self._prompt_ids(example) for example in examples]
         rows = self.rag.engine.answer(prompts, decoder, max_new_tokens=self.max_new_tokens, do_sample=False)
-        return [self._describe(row) for row in rows]
+        return [self._describe(row, example) for row, example in zip(rows, examples, strict=True)]
 
-    def _describe(self, row: Any) -> dict[str, Any]:
-        result = self.rag.describe(row)
+    def _describe(self, row: Any, example: EvaluationExample) -> dict[str, Any]:
+        result = self.rag.describe(row, example.question or last_question(example.messages))
         if self.by_sentence:
             for described, retrieval in zip(result["retrievals"], row.retrievals, strict=True):
                 for passage, hit in zip(described["passages"], retrieval.hits, strict=True):

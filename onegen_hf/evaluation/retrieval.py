@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import checked, instance, integer
 from ..data.conversations import RoleEncoder
 from ..index import PassageIndex
 from ..modeling.embed import embed_rows, evaluation_mode
 from ..modeling.positions import context_length
 from .examples import EvaluationExample, read_examples
 from .report import EvaluationReport, RunResult
-from .runs.runner import check_positive, dataset_facts, evaluation_run, identity
+from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
 from .scoring import score_retrieval
 
 RETRIEVALS_FILE = "retrievals.jsonl"
 
 
+@checked(index=instance(PassageIndex), k=integer(least=1), **RUN_RULES)
 def evaluate_retrieval(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -69,7 +71,6 @@ def evaluate_retrieval(
     0.973
     ```
     """
-    check_positive(k=k, batch_size=batch_size)
     index.check_model(model, tokenizer)
     read = read_examples(examples, (passage.id for passage in index))
     _check_queries(read, model)

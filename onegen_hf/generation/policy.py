@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..checks import choice, integer, number, optional
 from .state import RowState
@@ -160,6 +160,11 @@ POLICIES: dict[str, type[RetrievalPolicy]] = {
 """Name of a retrieval mode → class."""
 
 
+def retrieval_rule(name: str, value: Any) -> str | RetrievalPolicy:
+    """A rule of [`~onegen_hf.checks`]: the name of a retrieval mode, or a policy."""
+    return value if isinstance(value, RetrievalPolicy) else choice(POLICIES)(name, value)
+
+
 def make_policy(
     retrieval: str | RetrievalPolicy = "adaptive", max_hops: int = 5, threshold: float | None = None
 ) -> RetrievalPolicy:
@@ -175,11 +180,11 @@ def make_policy(
     Raises:
         `ValueError`: For an unknown mode, or a threshold with a mode other than `"adaptive"`.
     """
-    if isinstance(retrieval, RetrievalPolicy):
-        return retrieval
-    choice(POLICIES)("retrieval", retrieval)
-    if retrieval == AdaptiveRetrieval.name:
+    mode = retrieval_rule("retrieval", retrieval)
+    if isinstance(mode, RetrievalPolicy):
+        return mode
+    if mode == AdaptiveRetrieval.name:
         return AdaptiveRetrieval(max_hops, threshold)
     if threshold is not None:
-        raise ValueError(f'threshold={threshold} is for retrieval="adaptive", not for {retrieval!r}: leave it out')
-    return POLICIES[retrieval](max_hops)
+        raise ValueError(f'threshold={threshold} is for retrieval="adaptive", not for {mode!r}: leave it out')
+    return POLICIES[mode](max_hops)

@@ -11,9 +11,11 @@ PACKAGE = "onegen_hf"
 CARD = "README.md"
 
 INDEX_FILE = "index.faiss"
+EMBEDDINGS_FILE = "embeddings.safetensors"
 PASSAGES_FILE = "passages.parquet"
 DESCRIPTION_FILE = "index.json"
-INDEX_FILES = (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
+INDEX_FILES = (INDEX_FILE, EMBEDDINGS_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
+"""What an index may consist of: the first is of the FAISS backend, the second of the torch backend."""
 
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from data_builders.entity_linking.annotation import MENTION_CLOSE, MENTION_OPEN
 
+from ..checks import instance, integer, text
 from ..files import atomic_file
 
 SCHEMA = pa.schema([("surface", pa.string()), ("entity_id", pa.string()), ("count", pa.int64())])
@@ -80,12 +81,12 @@ class AliasTable:
         Count a reference of a surface form to an entity. A surface form without visible characters is ignored.
 
         Raises:
-            `ValueError`: If `count` is not an integer of at least 1, or `entity_id` is empty.
+            `TypeError` or `ValueError`: If `count` is not an integer of at least 1, `entity_id` is empty, or a text cannot
+                be written as UTF-8.
         """
-        if type(count) is not int or count < 1:
-            raise ValueError(f"count={count!r} of {surface!r} must be a whole number of at least 1")
-        if not isinstance(entity_id, str) or not entity_id:
-            raise ValueError(f"entity_id={entity_id!r} of {surface!r} must be the id of an entity")
+        text(empty=True)("surface", surface)
+        text()("entity_id", entity_id)
+        count = integer(least=1)("count", count)
         normalized = normalize_surface(surface)
         if normalized:
             entities = self._counts.setdefault(normalized, {})
@@ -170,7 +171,7 @@ def _document(reference: str) -> str:
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
-    checked = Path(path)
+    checked = Path(instance(str, os.PathLike)("path", path))
     if checked.suffix not in _SUFFIXES:
         raise ValueError(f"{checked}: an alias table ends in one of {_SUFFIXES}")
     return checked

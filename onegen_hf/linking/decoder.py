@@ -9,27 +9,20 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from ..checks import checked, choice, flag, instance, integer, list_of, text
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenSampler
 from ..generation.loop import DecodingLoop, DecodingTask
 from ..generation.memory import StepOutput
 from ..generation.state import as_sequences
 from .beams import search_beams
+from .boundaries import BOUNDARIES
 from .copying import DEFAULT_MAX_MENTION_LENGTH, CopyRule
 from .markup import MentionMarkup
 from .rewriting import RewriteRule
 from .state import LinkingOutput, LinkingRow
 
 DECODINGS = ("constrained", "free")
-
-
-def check_decoding(name: str) -> None:
-    """
-    Raises:
-        `ValueError`: If `name` is unknown.
-    """
-    if name not in DECODINGS:
-        raise ValueError(f"decoding={name!r} must be one of {DECODINGS}")
 
 
 class LinkingDecoder:
@@ -64,6 +57,14 @@ class LinkingDecoder:
     ```
     """
 
+    @checked(
+        markup=instance(MentionMarkup),
+        texts=list_of(text(empty=True), empty=True),
+        boundaries=choice(BOUNDARIES),
+        max_mention_length=integer(least=1),
+        decoding=choice(DECODINGS),
+        feed_forced_together=flag(),
+    )
     def __init__(
         self,
         markup: MentionMarkup,
@@ -73,7 +74,6 @@ class LinkingDecoder:
         decoding: str = "constrained",
         feed_forced_together: bool = True,
     ) -> None:
-        check_decoding(decoding)
         self.markup = markup
         self.tokenizer = markup.tokenizer
         self.texts = list(texts)
@@ -127,10 +127,10 @@ class LinkingDecoder:
         return LinkingOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
 
     def _row(self, number: int, prompt: list[int], end_tokens: list[int]) -> LinkingRow:
-        text = self.texts[number]
+        source = self.texts[number]
         if self.decoding == "free":
-            return LinkingRow.under(RewriteRule(self.markup, text, end_tokens), number, prompt)
-        rule = CopyRule(self.markup, text, end_tokens[0], self.boundaries, self.max_mention_length)
+            return LinkingRow.under(RewriteRule(self.markup, source, end_tokens), number, prompt)
+        rule = CopyRule(self.markup, source, end_tokens[0], self.boundaries, self.max_mention_length)
         return LinkingRow.under(rule, number, prompt)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from ..checks import shown
 from ..generation import Usage
 from .markup import Span
 from .windows import Window
@@ -83,8 +84,11 @@ def check_spans(spans: Any, text: str) -> list[Span]:
     Check that given mentions can be marked in a text.
 
     Raises:
+        `TypeError`: If `spans` is not a list.
         `ValueError`: If a span is not a pair of offsets, is empty, exceeds the text, or overlaps another.
     """
+    if isinstance(spans, (str, bytes, Mapping)) or not isinstance(spans, Iterable):
+        raise TypeError(f"spans={shown(spans)} must be a list of [start, end], got {type(spans).__name__}")
     checked: list[Span] = []
     for span in spans:
         if not isinstance(span, Sequence) or isinstance(span, str) or [type(v) for v in span] != [int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
+from ..hub.layout import INDEX_FILES
 from ..hub.origin import access_of
 
 
@@ -37,8 +37,8 @@ def default_index(model: Any) -> str:
         return str(location)
     if not checkpoint.is_dir():  # a Hub repository, of the commit that the model came from
         commit = model.origin.commit if model.origin else None
-        wanted = [posixpath.normpath(f"{location}/{name}") for name in (INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)]
-        found = snapshot_download(model.name_or_path, revision=commit, allow_patterns=wanted, **access_of(model))
+        patterns = [posixpath.normpath(f"{location}/{name}") for name in INDEX_FILES]
+        found = snapshot_download(model.name_or_path, revision=commit, allow_patterns=patterns, **access_of(model))
         checkpoint = Path(found).resolve()
     folder = (checkpoint / location).resolve()
     if not folder.is_relative_to(checkpoint):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 
+from ..checks import shown
 from ..configuration import OneGenConfig
 from ..hub.origin import access_of
 from ..index import PassageIndex
@@ -40,7 +42,8 @@ def prepare_checkpoint(model: Any, tokenizer: Any, preset: str | RetrievalTokens
     if preset is not None:
         model = convert(model)
         model.set_onegen_config(with_preset(model.onegen_config, preset))
-    elif not isinstance(model, OneGenForCausalLM) or OneGenConfig.of(model.config) is None:
+    # The section first: a broken one is named, whatever the class with which the model was loaded.
+    elif OneGenConfig.of(model.config) is None or not isinstance(model, OneGenForCausalLM):
         name = getattr(getattr(model, "config", None), "name_or_path", "the model")
         raise TypeError(
             f"model is a {backbone_class_of(type(model)).__name__} without retrieval tokens. "
@@ -90,8 +93,14 @@ def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     with the token and cache of the model.
 
     Raises:
+        `TypeError`: If `index` is neither an index, nor a directory, nor a repository.
         `ValueError`: If there is no index, or it was built by another model.
     """
+    if index is not None and not isinstance(index, (PassageIndex, str, os.PathLike)):
+        raise TypeError(
+            f"index={shown(index)} must be a PassageIndex, a directory or a Hub repository, got "
+            f"{type(index).__name__}: make one of passages with `PassageIndex.build(model, tokenizer, passages)`"
+        )
     if index is None:
         index = default_index(model)
     opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index, **access_of(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,14 +15,16 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from data_builders.entity_linking.converter import INSTRUCTION
 
+from ..checks import Rule, check, choice, flag, instance, integer, number, text
 from ..data.padding import pad_ids
 from ..generation import Usage
+from ..generation.options import check_generation_options
 from ..importing.renamed import renamed_arguments
 from ..linking import LinkingDecoder, LinkingRow, MentionMarkup
 from ..linking.aliases import AliasTable
-from ..linking.boundaries import check_boundaries
+from ..linking.boundaries import BOUNDARIES
 from ..linking.copying import MENTION_RESERVE
-from ..linking.decoder import check_decoding
+from ..linking.decoder import DECODINGS
 from ..linking.embed_mentions import embed_given
 from ..linking.entities import EntityPriors, link_mentions
 from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, check_text
@@ -37,6 +40,25 @@ TOKENS_PER_CHARACTER = 8
 TOKENS_PER_TOKEN = 5
 """More are not waited for when a text is written freely: every token may be a mention, which brings 4."""
 MINIMAL_WINDOW = 16
+
+
+_RULES: dict[str, Rule] = {
+    "top_k": integer(least=1),
+    "threshold": number(infinite=True),
+    "prior_weight": number(least=0),
+    "boundaries": choice(BOUNDARIES),
+    "decoding": choice(DECODINGS),
+    "mode": choice(MODES),
+    "instruction": text(empty=True),
+    "max_window_tokens": integer(least=MINIMAL_WINDOW),
+    "window_overlap": integer(least=0),
+    "return_dict": flag(),
+    "batch_size": integer(least=1),
+    "num_workers": integer(least=0),
+}
+"""Of the pipeline's call arguments; those of `generate` have theirs in `GENERATION_RULES`."""
+_WINDOWS = frozenset({"instruction", "max_window_tokens", "window_overlap", "mode"})
+_SEARCH = frozenset({"top_k", "threshold", "prior_weight", "mode", "return_dict"})
 
 
 class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
@@ -106,6 +128,9 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
 
     @renamed_arguments(tokens="preset")
     def __init__(self, *args: Any, index: Any = None, aliases: Any = None, preset: Any = None, **kwargs: Any) -> None:
+        check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
+        if aliases is not None:
+            instance(AliasTable, str, os.PathLike)("aliases", aliases)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
@@ -119,51 +144,32 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self.priors = None if aliases is None or self.index is None else EntityPriors(aliases, self.index)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self.check_call_arguments(kwargs)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple)) and not inputs:
             return []
+        names = inputs.column_names if isinstance(inputs, (Dataset, IterableDataset)) else None
+        if names is not None and "text" not in names:
+            raise ValueError(
+                f"the dataset has the columns {names}, none of which is 'text': rename the one with the texts"
+            )
         if isinstance(inputs, Dataset) and "spans" not in inputs.column_names:
             inputs = KeyDataset(inputs, "text")
         elif isinstance(inputs, (Dataset, IterableDataset)):
             inputs = ({name: row[name] for name in ("text", "spans") if name in row} for row in inputs)
         return super().__call__(inputs, *args, **kwargs)
 
-    def _sanitize_parameters(
-        self,
-        top_k: int | None = None,
-        threshold: float | None = None,
-        prior_weight: float | None = None,
-        boundaries: str | None = None,
-        instruction: str | None = None,
-        max_window_tokens: int | None = None,
-        window_overlap: int | None = None,
-        mode: str | None = None,
-        decoding: str | None = None,
-        return_dict: bool | None = None,
-        **generate_kwargs: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k={top_k} must be at least 1 candidate")
-        if boundaries is not None:
-            check_boundaries(boundaries)
-        if decoding is not None:
-            check_decoding(decoding)
-        if mode not in (None, *MODES):
-            raise ValueError(f"mode={mode!r} must be one of {MODES}")
-        windows = {
-            "instruction": instruction,
-            "max_window_tokens": max_window_tokens,
-            "window_overlap": window_overlap,
-            "mode": mode,
-        }
-        writing = {"boundaries": boundaries, "decoding": decoding}
-        search = {
-            "top_k": top_k,
-            "threshold": threshold,
-            "prior_weight": prior_weight,
-            "mode": mode,
-            "return_dict": return_dict,
-        }
-        return _given(windows), generate_kwargs | _given(writing), _given(search)
+    @staticmethod
+    def check_call_arguments(options: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            `TypeError` or `ValueError`: If one is unknown or out of range; names it with its value.
+        """
+        check_generation_options(options, _RULES)
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        options = check_generation_options(options, _RULES)
+        forward = {name: value for name, value in options.items() if name not in _WINDOWS | _SEARCH}
+        return _among(options, _WINDOWS), forward, _among(options, _SEARCH)
 
     def preprocess(
         self,
@@ -190,14 +196,12 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             min(window_overlap, size // 2),
         )  # fmt: skip
         spans = None if order is None else assign_spans(sorted(order), windows)
-        for number, window in enumerate(windows):
+        for place, window in enumerate(windows):
             prompt = self.markup.prompt(text[window.start : window.end], instruction)
-            own = WindowInput(text, window, prompt, None if spans is None else spans[number], order)
-            yield {"window": own, "is_last": number == len(windows) - 1}
+            own = WindowInput(text, window, prompt, None if spans is None else spans[place], order)
+            yield {"window": own, "is_last": place == len(windows) - 1}
 
     def _window_size(self, wanted: int, instruction: str) -> int:
-        if wanted < MINIMAL_WINDOW:
-            raise ValueError(f"max_window_tokens={wanted} must be at least {MINIMAL_WINDOW}")
         context = context_length(self.model)
         if context is None:
             return wanted
@@ -291,8 +295,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
 
 
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _among(options: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in names}
 
 
 def _mentions(window: WindowInput, row: LinkingRow) -> WindowMentions:

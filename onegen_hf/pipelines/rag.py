@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,13 @@ from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..checks import check, flag, integer, number
+from ..checks import Rule, check, integer, number
 from ..configuration import OneGenConfig
-from ..data.messages import is_message
+from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..generation.options import check_generation_options
+from ..generation.policy import retrieval_rule
 from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
@@ -27,23 +29,23 @@ BATCHES_AT_A_TIME = 4
 """Batches that share one call of `generate`: a row that ends is replaced by a question of the next batch."""
 
 
-_DECODER_RULES = {"k": integer(least=1), "max_hops": integer(least=0), "threshold": number(least=0, most=1)}
-_CALL_RULES = {
-    **dict.fromkeys(("batch_size", "max_new_tokens", "num_return_sequences", "prompt_lookup_num_tokens"), integer(1)),
-    "num_workers": integer(0),
-    "temperature": number(above=0),
-    "repetition_penalty": number(above=0),
-    **dict.fromkeys(("top_p", "min_p", "typical_p"), number(0, 1)),
-    "top_k": integer(0),
-    "do_sample": flag(),
+_RULES: dict[str, Rule] = {
+    "k": integer(least=1),
+    "max_hops": integer(least=0),
+    "threshold": number(least=0, most=1),
+    "retrieval": retrieval_rule,
+    "batch_size": integer(least=1),
+    "num_workers": integer(least=0),
 }
+"""Of the pipeline's call arguments; those of `generate` have theirs in `GENERATION_RULES`."""
 
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A question that has been tokenized."""
+    """A question that has been tokenized, and its text: what a retrieval asks for if the answer begins with it."""
 
     ids: list[int]
+    question: str
 
 
 class OneGenRagPipeline(SavedWithIndex, Pipeline):
@@ -101,6 +103,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     @renamed_arguments(tokens="preset")
     def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
+        check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
@@ -109,7 +112,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         self.engine = TransformersEngine(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        check({name: value for name, value in kwargs.items() if value is not None}, _CALL_RULES)
+        check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple)) and not inputs:
             return []
         if isinstance(inputs, (Dataset, IterableDataset)):
@@ -118,21 +121,11 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             inputs = KeyDataset(inputs, column) if isinstance(inputs, Dataset) else rows
         elif isinstance(inputs, (list, tuple)) and not is_message(inputs[0]):
             # All questions are checked before the first one is decoded.
-            inputs = [_Prompt(self._prompt_ids(question)) for question in inputs]
+            inputs = [self._prompt(question) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
-    def _sanitize_parameters(
-        self,
-        k: int | None = None,
-        max_hops: int | None = None,
-        retrieval: str | RetrievalPolicy | None = None,
-        threshold: float | None = None,
-        **generate_kwargs: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        options = {"k": k, "max_hops": max_hops, "retrieval": retrieval, "threshold": threshold}
-        options = {name: value for name, value in options.items() if value is not None}
-        check(options, _DECODER_RULES)
-        return {}, {**generate_kwargs, **options}, {}
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return {}, check_generation_options(options, _RULES), {}
 
     def get_iterator(
         self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
@@ -143,24 +136,26 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
 
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        return {"prompt": inputs.ids if isinstance(inputs, _Prompt) else self._prompt_ids(inputs)}
+        prompt = inputs if isinstance(inputs, _Prompt) else self._prompt(inputs)
+        return {"prompt": prompt.ids, "question": prompt.question}
 
-    def _prompt_ids(self, question: Any) -> list[int]:
-        """The token ids of a question or a chat, checked against the model's context."""
+    def _prompt(self, question: Any) -> _Prompt:
+        """A question or a chat, checked against the model's context."""
         if isinstance(question, Mapping):
             if "question" not in question:
                 raise ValueError(
                     f"a question must be text, a chat, or a mapping with 'question'; got {str(question)[:200]!r}"
                 )
             question = question["question"]
-        ids = prompt_ids(self.tokenizer, self.model.onegen_config, getattr(question, "messages", question))
+        question = getattr(question, "messages", question)
+        ids = prompt_ids(self.tokenizer, self.model.onegen_config, question)
         limit = context_length(self.model)
         if limit is not None and len(ids) >= limit:
             raise ValueError(
                 f"the question takes {len(ids)} tokens, but the model's context holds {limit}: shorten the question "
                 f"{str(question)[:60]!r}"
             )
-        return ids
+        return _Prompt(ids, last_question(question))
 
     def _forward(
         self,
@@ -182,17 +177,25 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         each = len(rows) // len(prompts)
         # A tensor per question, so that the pipeline can cut the batch into single results.
         answers = [rows[start : start + each] for start in range(0, len(rows), each)]
-        return ModelOutput(rows=answers, question=torch.arange(len(answers)))
+        question = model_inputs["question"]
+        questions = question if isinstance(question, list) else [question]
+        return ModelOutput(rows=answers, questions=questions, number=torch.arange(len(answers)))
 
     def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any] | list[dict[str, Any]]:
-        rows = model_outputs["rows"]
-        if isinstance(rows[0], list):  # a single question, not yet cut out of its batch
-            rows = rows[0]
-        results = [self.describe(row) for row in rows]
+        rows, question = model_outputs["rows"], model_outputs["questions"]
+        if isinstance(question, list):  # a single question, not yet cut out of its batch
+            rows, question = rows[0], question[0]
+        results = [self.describe(row, question) for row in rows]
         return results[0] if len(results) == 1 else results
 
-    def describe(self, row: RowState) -> dict[str, Any]:
-        """The result of one row, as text and plain types."""
+    def describe(self, row: RowState, question: str = "") -> dict[str, Any]:
+        """
+        The result of one row, as text and plain types.
+
+        Args:
+            row ([`RowState`])
+            question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
+        """
         settings = self.model.onegen_config
         text = self._text(row.ids[row.usage.prompt_tokens :])
         written = [self._text(row.ids[start:stop]) for start, stop in row.written_spans()]
@@ -202,7 +205,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
                 {"id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text, "score": hit.score}
                 for hit in retrieval.hits
             ]
-            query = before.strip().rpartition("\n")[2]
+            query = before.strip().rpartition("\n")[2] or question.strip()
             retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
         return {
             "answer": extract_answer("".join(written), settings),
@@ -229,6 +232,13 @@ def extract_answer(text: str, settings: OneGenConfig) -> str:
     for token in settings.tokens.generation:
         text = text.replace(token, "")
     return text.strip()
+
+
+def last_question(question: str | Sequence[Message]) -> str:
+    """The text that asks: a question itself, or the last turn of the user in a chat."""
+    if isinstance(question, str):
+        return question
+    return next((turn["content"] for turn in reversed(question) if turn["role"] == "user"), "")
 
 
 def question_column(dataset: Dataset | IterableDataset) -> str:

@@ -235,6 +235,12 @@ def test_what_comes_from_an_index_of_strangers_is_text() -> None:
     assert re.findall(r"^#+ .*", body, re.MULTILINE) == ["# index", "## Use"] and "&lt;script&gt;" in body
 
 
+def test_an_index_without_a_factory_shows_its_backend() -> None:
+    description = {"backend": "torch", "passages": 3, "embeddings": 3, "dimension": 32, "metric": "dot"}
+    body = body_of(index_card({**description, "granularity": "passage"}, "org/index"))
+    assert "| backend | `torch` |" in body and "None" not in body and "FAISS" not in body
+
+
 def test_what_comes_from_a_model_of_strangers_is_text(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     config["onegen"]["tokens"] |= {"query": "<q>`# x", "generation": [HOSTILE]}

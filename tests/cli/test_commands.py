@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from onegen_hf import PassageIndex
 from onegen_hf.cli.demo import OUTSIDE, demo_questions
 from onegen_hf.cli.display import format_result
 from onegen_hf.cli.main import COMMANDS, main
+from onegen_hf.files import locked_folder
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,26 @@ def test_index_then_ask(checkpoint: Path, tmp_path: Path, capsys: pytest.Capture
     assert sorted(path.name for path in out.iterdir()) == ["index.faiss", "index.json", "passages.parquet"]
     assert PassageIndex.load(out).passages[4].id == "4"
     main(["ask", "Why?", "--model", str(checkpoint), "--index", str(out), "--max-new-tokens", "3"])
+
+
+def test_index_of_the_torch_backend(checkpoint: Path, tmp_path: Path) -> None:
+    corpus, out = tmp_path / "corpus.jsonl", tmp_path / "index"
+    corpus.write_text('{"id": "a", "text": "A town."}\n')
+    command = ["index", "--passages", str(corpus), "--output-dir", str(out), "--model", str(checkpoint)]
+    main([*command, "--backend", "torch"])
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.safetensors", "index.json", "passages.parquet"]
+    with pytest.raises(SystemExit, match="factory='HNSW32' is for backend='faiss', not for 'torch'"):
+        main([*command, "--backend", "torch", "--factory", "HNSW32"])
+
+
+def test_index_locks_its_folder(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "a", "text": "A town."}\n')
+    command = ["index", "--passages", str(corpus), "--output-dir", str(tmp_path / "out"), "--model", "nowhere"]
+    # Another thread, since the one that holds the lock may take it again. The model is not looked for.
+    with locked_folder(tmp_path / "out", "a test"), ThreadPoolExecutor() as threads:
+        with pytest.raises(SystemExit, match="another process is writing to .*indexing"):
+            threads.submit(main, command).result()
 
 
 def test_errors_of_input_are_one_line(tmp_path: Path) -> None:

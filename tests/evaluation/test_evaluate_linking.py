@@ -241,8 +241,8 @@ def test_killed_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "all"}, "mode='all' must be one of"),
-        ({"datasets": {}}, "datasets is empty"),
+        ({"mode": "all"}, "mode='all' is unknown: choose one of"),
+        ({"datasets": {}}, "datasets={} is empty"),
         ({"datasets": {"a/b": TOWNS}}, "the data set's name 'a/b' names files"),
         ({"datasets": {"average": TOWNS}}, "the data set's name 'average'"),
         ({"datasets": {"zed": TOWNS[2:]}}, "no label of the data set 'zed' has an entity of the catalogue"),
@@ -252,7 +252,7 @@ def test_killed_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"prior_weight": 0.5}, "a weight of priors needs an alias table"),
         ({"fit_prior_weight": True}, "a weight of priors needs an alias table"),
-        ({"prior_weight": -1.0}, "needs an alias table"),
+        ({"prior_weight": -1.0}, "prior_weight=-1.0 must be at least 0"),
         ({"mode": "detection", "fit_threshold": True}, "there is no threshold"),
     ],
 )

@@ -276,7 +276,7 @@ def test_another_model_index_or_data_is_refused(finished: Path) -> None:
     [
         ({"k": 0}, "k=0 must be at least 1"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"max_hops": -1}, "max_hops=-1 must not be negative"),
+        ({"max_hops": -1}, "max_hops=-1 must be at least 0"),
     ],
 )
 def test_options_out_of_range(changed: dict[str, Any], message: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from onegen_hf.evaluation.runs.run_directory import SETTINGS_FILE, RunDirectory
+from onegen_hf.files import FolderLockedError
 
 SETTINGS = {"k": 1, "model": {"dtype": "float32", "weights": "ab"}, "tokens": ("[RQ]",)}
 
@@ -48,14 +50,14 @@ def test_unreadable_settings_are_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_second_process_stays_out(tmp_path: Path) -> None:
     with RunDirectory(tmp_path).opened(SETTINGS):
-        with pytest.raises(ValueError, match="another process evaluates into"):
-            with RunDirectory(tmp_path).opened(SETTINGS):
-                pass
+        # Another thread, since the one that holds the lock may take it again.
+        with ThreadPoolExecutor() as threads, pytest.raises(FolderLockedError, match="writing to .*an evaluation"):
+            threads.submit(RunDirectory, tmp_path).result()
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(OSError, match="cannot be written to .*: give another one"):
+    with pytest.raises(OSError, match="cannot be written to .*an evaluation: choose another folder"):
         RunDirectory(tmp_path / "out")
 
 

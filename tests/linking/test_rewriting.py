@@ -151,5 +151,5 @@ def test_nothing_but_the_continuation_is_forced(setup: LinkingSetup) -> None:
 
 
 def test_unknown_decoding(setup: LinkingSetup) -> None:
-    with pytest.raises(ValueError, match=r"decoding='loose' must be one of"):
+    with pytest.raises(ValueError, match=r"decoding='loose' is unknown: choose one of"):
         setup.generate([TEXT], decoding="loose")

@@ -87,3 +87,24 @@ def test_a_tokenizer_that_pads_on_the_right_or_not_at_all(llama: Setup) -> None:
     found = make(llama, tokenizer=tokenizer)(["Why?", "Where is the boat?"], batch_size=2, max_new_tokens=6)
     expected = make(llama)(["Why?", "Where is the boat?"], max_new_tokens=6)
     assert [result["text"] for result in found] == [result["text"] for result in expected]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_query_of_an_answer_that_begins_with_a_retrieval(llama: Setup, batch_size: int) -> None:
+    chat = [
+        {"role": "user", "content": "Who made Tin Boat?"},
+        {"role": "assistant", "content": "Ada Moll"},
+        {"role": "user", "content": " And where was she born? "},
+    ]
+    results = make(llama)(["Who made it?", chat], batch_size=batch_size, threshold=0.0, max_hops=1, max_new_tokens=4)
+    assert [[retrieval["query"] for retrieval in result["retrievals"]] for result in results] == [
+        ["Who made it?"],
+        ["And where was she born?"],
+    ]
+
+
+def test_a_broken_section_is_named(llama: Setup) -> None:
+    plain = tiny_backbone()
+    plain.config.onegen = {"tokens": 5}
+    with pytest.raises(ValueError, match="'onegen' section that cannot be read"):
+        make(llama, model=plain)

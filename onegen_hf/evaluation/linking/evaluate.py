@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ...checks import checked, choice, flag, instance, integer, mapping, number, optional
 from ...linking.prior_weight import fit_prior_weight as best_prior_weight
 from ...linking.threshold import fit_threshold as best_threshold
 from ...pipelines import OneGenEntityLinkingPipeline
-from ..runs.runner import check_positive, evaluation_run, identity
+from ..runs.runner import RUN_RULES, evaluation_run, identity
 from ..runs.settings import digest
 from .documents import LinkingDocument, read_linking_documents
 from .report import AVERAGE, LinkingReport
@@ -32,6 +33,18 @@ PREDICTIONS_FILE = "{}.predictions.jsonl"
 _NAME = re.compile(r"[\w.-]+")
 
 
+@checked(
+    linker=instance(OneGenEntityLinkingPipeline),
+    datasets=mapping(empty=False),
+    mode=choice(MODES),
+    groups=optional(mapping()),
+    top_k=integer(least=1),
+    threshold=optional(number(infinite=True)),
+    prior_weight=number(least=0),
+    call_options=optional(mapping()),
+    **dict.fromkeys(("fit_threshold", "fit_prior_weight", "coreferences"), flag()),
+    **{name: rule for name, rule in RUN_RULES.items() if name not in ("dataset", "split")},
+)
 def evaluate_entity_linking(
     linker: OneGenEntityLinkingPipeline,
     datasets: Mapping[str, Iterable[Mapping[str, Any]]],
@@ -100,12 +113,13 @@ def evaluate_entity_linking(
     ```
     """
     groups = dict(groups or {})
-    check_positive(top_k=top_k, batch_size=batch_size)
+    options = dict(call_options or {})
+    linker.check_call_arguments(options)
     _check(linker, datasets, mode, groups, prior_weight, fit_threshold, fit_prior_weight)
     catalogue = _Catalogue(linker)
     read = {name: _read(name, list(rows), catalogue, coreferences) for name, rows in datasets.items()}
-    linking = _Linking(linker, mode, top_k, batch_size, dict(call_options or {}))
-    options = {
+    linking = _Linking(linker, mode, top_k, batch_size, options)
+    settings = {
         "task": "entity-linking",
         "mode": mode,
         "k": top_k,
@@ -115,7 +129,7 @@ def evaluate_entity_linking(
     }
     examples = {name: identity(documents) for name, documents in read.items()}
     with evaluation_run(
-        output_dir, linker.model, linker.tokenizer, linker.index, examples, options, show_progress
+        output_dir, linker.model, linker.tokenizer, linker.index, examples, settings, show_progress
     ) as run:
         links = {
             name: run.results(LINKS_FILE.format(name), documents, batch_size, linking.link)
@@ -214,12 +228,8 @@ def _check(
     fit_threshold: bool,
     fit_prior_weight: bool,
 ) -> None:
-    if mode not in MODES:
-        raise ValueError(f"mode={mode!r} must be one of {MODES}")
-    if not datasets:
-        raise ValueError("datasets is empty: give at least one data set")
     for name in datasets:
-        if not _NAME.fullmatch(name) or name == AVERAGE:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name == AVERAGE:
             raise ValueError(
                 f"the data set's name {name!r} names files: use letters, digits, '.', '-' and '_', and not {AVERAGE!r}"
             )
@@ -233,8 +243,6 @@ def _check(
         raise ValueError(f"mode={mode!r} needs an entity catalogue: make the pipeline with `index=...`")
     if (prior_weight or fit_prior_weight) and linker.priors is None:
         raise ValueError("a weight of priors needs an alias table: make the pipeline with `aliases=...`")
-    if prior_weight < 0 or not math.isfinite(prior_weight):
-        raise ValueError(f"prior_weight={prior_weight} must not be negative")
 
 
 def _read(
@@ -280,6 +288,6 @@ def _lines(documents: Sequence[LinkingDocument], mentions: Sequence[Sequence[Map
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for own in counts:
-        for reason, number in own.items():
-            total[reason] = total.get(reason, 0) + number
+        for reason, count in own.items():
+            total[reason] = total.get(reason, 0) + count
     return dict(sorted(total.items()))

@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from ...files import atomic_file
+from ...files import atomic_file, locked_folder
 
 SETTINGS_FILE = "settings.json"
-_LOCK_FILE = ".lock"
 
 
 class RunDirectory:
@@ -30,13 +27,8 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock = FileLock(self.path / _LOCK_FILE, timeout=0)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / _LOCK_FILE).open("a"):
-                pass
-        except OSError as error:
-            raise OSError(f"output directory {self.path} cannot be written to ({error}): give another one") from error
+        with locked_folder(self.path, "an evaluation"):  # a folder that cannot be written to is named now
+            pass
 
     @contextmanager
     def opened(self, settings: Mapping[str, Any]) -> Iterator[Path]:
@@ -50,16 +42,12 @@ class RunDirectory:
             `Path`: The directory.
 
         Raises:
-            `ValueError`: If another process evaluates into it, or it holds results of other settings, which are named.
+            [`~onegen_hf.files.FolderLockedError`]: If another process is writing to it.
+            `ValueError`: If it holds results of other settings, which are named.
         """
-        try:
-            with self._lock:
-                self._claim(json.loads(json.dumps(settings)))
-                yield self.path
-        except Timeout as error:
-            raise ValueError(
-                f"another process evaluates into {self.path}: wait for it, or give another output directory"
-            ) from error
+        with locked_folder(self.path, "an evaluation"):
+            self._claim(json.loads(json.dumps(settings)))
+            yield self.path
 
     def write(self, name: str, text: str) -> None:
         """Write a file in one step."""

@@ -13,12 +13,23 @@ from typing import Any, Protocol, TypeVar
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from ...checks import Rule, flag, instance, integer, number, optional, text
 from ...index import PassageIndex
 from ..report import EvaluationReport
 from .results_file import ResultsFile
 from .run_directory import RunDirectory
 from .settings import digest, index_settings, library_versions, model_settings
 
+RUN_RULES: dict[str, Rule] = {
+    "output_dir": optional(instance(str, os.PathLike)),
+    "dataset": optional(text()),
+    "split": optional(instance(str)),  # a `datasets.NamedSplit` is one
+    "level": number(above=0, below=1),
+    "seed": integer(least=0),
+    "batch_size": integer(least=1),
+    "show_progress": flag(),
+}
+"""Of the arguments that evaluations share."""
 REPORT_FILE = "report.json"
 MODEL_INDEX_FILE = "model-index.yaml"
 
@@ -149,16 +160,6 @@ def public_name(name: str | os.PathLike[str] | None, default: str) -> str:
     if name is None or not str(name):
         return default
     return Path(name).resolve().name if os.path.exists(name) else str(name)
-
-
-def check_positive(**values: int) -> None:
-    """
-    Raises:
-        `ValueError`: If one is below 1.
-    """
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
 
 
 def dataset_facts(rows: Any, dataset: str | None, split: str | None) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...hub.layout import EMBEDDINGS_FILE
 from .base import MISSING, VectorBackend
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class TorchBackend(VectorBackend):
     """
 
     name = "torch"
-    file_name = "embeddings.safetensors"
+    file_name = EMBEDDINGS_FILE
     write_errors = (SafetensorError,)
 
     def __init__(self, device: str | torch.device | None = None) -> None:
