@@ -81,7 +81,7 @@ class AliasTable:
         Count a reference of a surface form to an entity. A surface form without visible characters is ignored.
 
         Raises:
-            `TypeError` or `ValueError`: If `count` is not an integer of at least 1, `entity_id` is empty, or a text cannot
+            `TypeError` or `ValueError`: If `count` is not an integer of at least 1, `entity_id` is empty, or a text can't
                 be written as UTF-8.
         """
         text(empty=True)("surface", surface)

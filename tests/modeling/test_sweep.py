@@ -11,6 +11,10 @@ ARCHITECTURES = architectures()
 EVERY_TIME = {"smollm3": "right", "gemma3_text": "right", "qwen2_moe": "right", "bloom": "slower", "mamba": "slower"}
 
 
+ENDS_IN_AN_ERROR = {"cpmant", "laguna", "mllama", "modernbert-decoder", "moshi"}
+"""Their embeddings can't be resized, or their tiny models can't be loaded."""
+
+
 def outcome_of(name: str) -> tuple[str, str]:
     transformers.utils.logging.disable_progress_bar()
     _, config_class, model_class = next(entry for entry in ARCHITECTURES if entry[0] == name)
@@ -28,3 +32,4 @@ def test_a_few_architectures(name: str, verdict: str) -> None:
 def test_every_architecture(name: str) -> None:
     verdict, detail = outcome_of(name)
     assert verdict != "WRONG", detail
+    assert verdict != "error" or name in ENDS_IN_AN_ERROR, detail

@@ -58,7 +58,13 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 @dataclass
 class Outcome:
-    """What became of one architecture: `verdict` is `"right"`, `"slower"`, `"refused"`, `"not built"` or `"WRONG"`."""
+    """
+    What became of one architecture.
+
+    Attributes:
+        verdict (`str`): `"right"`, `"slower"` (but right), `"refused"` by name, `"error"` (of a library, not mended by us),
+            `"not built"`, or `"WRONG"`: another result in silence.
+    """
 
     name: str
     verdict: str
@@ -118,8 +124,8 @@ def examine(name: str, config_class: type, model_class: type) -> Outcome:
         return Outcome(name, "WRONG", str(error))
     except (ValueError, TypeError, NotImplementedError) as error:
         return Outcome(name, "refused", str(error).split("\n")[0][:110])
-    except Exception as error:  # a raw error far from its cause is wrong too
-        return Outcome(name, "WRONG", f"{type(error).__name__}: {str(error)[:90]}")
+    except Exception as error:  # raw, and far from its cause
+        return Outcome(name, "error", f"{type(error).__name__}: {str(error)[:90]}")
     reading = reading_of(model)
     return Outcome(name, "right" if reading is Reading.PACKED else "slower", reading.value)
 
