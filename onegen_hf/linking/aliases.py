@@ -81,8 +81,8 @@ class AliasTable:
         Count a reference of a surface form to an entity. A surface form without visible characters is ignored.
 
         Raises:
-            `TypeError` or `ValueError`: If `count` is not an integer of at least 1, `entity_id` is empty, or a text can't
-                be written as UTF-8.
+            `TypeError` or `ValueError`: If `count` is not an integer of at least 1, `entity_id` is empty, or a text
+                can't be written as UTF-8.
         """
         text(empty=True)("surface", surface)
         text()("entity_id", entity_id)

@@ -62,8 +62,8 @@ class Outcome:
     What became of one architecture.
 
     Attributes:
-        verdict (`str`): `"right"`, `"slower"` (but right), `"refused"` by name, `"error"` (of a library, not mended by us),
-            `"not built"`, or `"WRONG"`: another result in silence.
+        verdict (`str`): `"right"`, `"slower"` (but right), `"refused"` by name, `"error"` (of a
+            library), `"not built"`, or `"WRONG"`: another result in silence.
     """
 
     name: str
