@@ -18,9 +18,10 @@ OPTIONS: dict[str, list[str]] = {
     "drafts": [],
     "index_memory": [],
     "quality": ["--dtype", "float32"],
+    "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
-SLOW = ("drafts", "quality", "throughput")
+SLOW = ("drafts", "quality", "threads", "throughput")
 """They answer with the built-in checkpoint; test_contenders.py runs their parts on a tiny model."""
 
 

@@ -160,8 +160,14 @@ def start(name: str, work: str) -> subprocess.Popen[str]:
         ]
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # A job in the background of a shell is started with interrupts ignored, and so are its children.
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        args=[sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

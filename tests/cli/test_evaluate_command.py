@@ -62,6 +62,7 @@ def test_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(options(tmp_path))
 
 
+@pytest.mark.slow  # a kill between any two lines is tested in tests/evaluation
 def test_killed_from_outside(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     more = ["--gold-passages", "--index", str(checkpoint() / "index")]

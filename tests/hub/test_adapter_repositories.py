@@ -19,6 +19,7 @@ from support.tiny_models import tiny_backbone
 from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex
 from onegen_hf.cli.main import main
 from onegen_hf.hub.commit import Upload
+from onegen_hf.hub.layout import INDEX_FILES
 from onegen_hf.hub.origin import Origin
 from onegen_hf.modeling import adapters
 from onegen_hf.modeling.adapters import is_adapter, save_adapter
@@ -133,7 +134,7 @@ def test_default_index_in_the_repository_of_the_model(tmp_path: Path, monkeypatc
     settings = OneGenConfig(default_index="./index")
     model = SimpleNamespace(name_or_path="org/model", origin=Origin("org/model", "abc"), onegen_config=settings)
     assert default_index(model) == str((tmp_path / "index").resolve())
-    wanted = ["index/index.faiss", "index/passages.parquet", "index/index.json"]
+    wanted = [f"index/{name}" for name in INDEX_FILES]
     assert asked == {"repo_id": "org/model", "revision": "abc", "allow_patterns": wanted}
     settings.default_index = "./../elsewhere"
     with pytest.raises(ValueError, match="leads out of the checkpoint"):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from peft import LoraConfig
 from support.hub_processes import run
 from support.loopback import LoopbackHub
@@ -43,6 +44,7 @@ def parts(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_files_of_an_older_version_go(hub: LoopbackHub, base_tokenizer: Any, tmp_path: Path) -> None:
     before, after = build(tmp_path / "before", 2500), build(tmp_path / "after", 1500)
     assert len(parts(before)) > len(parts(after))

@@ -68,8 +68,8 @@ def test_the_same_for_an_adapter(base_tokenizer: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ([1], r"onegen=\[1\], which must be a section of settings"),
-        ("text", "onegen='text', which must be a section of settings"),
+        ([1], r"an 'onegen' section that cannot be read: onegen=\[1\] must be a mapping of settings"),
+        ("text", "an 'onegen' section that cannot be read: onegen='text' must be a mapping of settings"),
         ({"scale": 0}, "an 'onegen' section that cannot be read: .*scale"),
         ({"granularity": "word"}, "an 'onegen' section that cannot be read: onegen.granularity='word'"),
         ({"max_inserted_tokens": "128"}, "an 'onegen' section that cannot be read: .*"),
