@@ -1,4 +1,4 @@
-"""What transformers' `generate` keeps from a decoding loop that is a callable, handed to it after all."""
+"""Gives a decoding loop that is a callable what transformers' `generate` would keep from it."""
 
 from __future__ import annotations
 

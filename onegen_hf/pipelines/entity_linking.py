@@ -98,8 +98,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         threshold (`float`, *optional*): A mention whose best score is lower gets the id `"NIL"`; by default the
             checkpoint's `onegen.link_threshold`, without which none does. That one is fitted to the mentions that the
             model finds, and does not concern `spans`. `-math.inf` for none.
-        prior_weight (`float`, *optional*, defaults to 0.0): A candidate's score is its cosine plus so many times its
-            prior. Needs `aliases`.
+        prior_weight (`float`, *optional*, defaults to 0.0): Weight of the prior in a
+            candidate's score, which is its cosine plus the weighted prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
             those inside of words.
         instruction (`str`, *optional*): Stands before the text, as in training; by default the checkpoint's
