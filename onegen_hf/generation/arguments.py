@@ -73,6 +73,15 @@ def check_supported(
             )
         if value != getattr(unset, name, None):
             raise ValueError(f"{name}={value!r} is not supported by one-pass decoding: leave it out")
+    vocabulary = plain.config.get_text_config().vocab_size
+    for name in ("eos_token_id", "pad_token_id", "forced_bos_token_id", "forced_eos_token_id"):
+        ids, of_checkpoint = (_as_list(getattr(each, name)) for each in (generation_config, plain.generation_config))
+        beyond = [token for token in ids if token >= vocabulary and token not in of_checkpoint]
+        if beyond:
+            raise ValueError(
+                f"{name}={getattr(generation_config, name)!r} is beyond the vocabulary: {beyond[0]} is not below "
+                f"{vocabulary}. Take the id from the tokenizer."
+            )
     past = model_kwargs.get(CACHE)
     if past is not None and _is_filled(past):
         raise ValueError(f"{CACHE}: a filled cache cannot be continued here. Pass the whole prompt instead.")
@@ -105,7 +114,11 @@ def prompt_ids(input_ids: Tensor, attention_mask: Tensor | None) -> list[list[in
 
 def end_token_ids(generation_config: GenerationConfig) -> list[int]:
     """The ids that end a text; none if `eos_token_id` is not set."""
-    tokens = generation_config.eos_token_id
+    return _as_list(generation_config.eos_token_id)
+
+
+def _as_list(tokens: Any) -> list[int]:
+    """A setting that is nothing, an id or several, as a list."""
     if tokens is None:
         return []
     return [int(token) for token in tokens] if isinstance(tokens, (list, tuple)) else [int(tokens)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, integer, optional
+from ..checks import checked, integer, optional, shown
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
@@ -50,7 +50,8 @@ class OnePassDecoder:
             exceeds it.
 
     Raises:
-        `TypeError` or `ValueError`: If an argument is out of range, or `tokenizer` lacks the retrieval tokens.
+        `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
+            the retrieval tokens.
 
     Example:
 
@@ -72,6 +73,11 @@ class OnePassDecoder:
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
     ) -> None:
+        if not callable(getattr(index, "search", None)):
+            raise TypeError(
+                f"index must be a PassageIndex (or have its `search`), got {type(index).__name__} {shown(index)}: "
+                "load one with `PassageIndex.load(folder)`"
+            )
         self.index = index
         self.tokenizer = tokenizer
         self.passages = PassageEncoder(tokenizer, config)

@@ -145,7 +145,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         self.check_call_arguments(kwargs)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
-        if isinstance(inputs, (list, tuple)) and not inputs:
+        if isinstance(inputs, (list, tuple, Dataset)) and not len(inputs):
             return []
         names = inputs.column_names if isinstance(inputs, (Dataset, IterableDataset)) else None
         if names is not None and "text" not in names:

@@ -113,7 +113,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
-        if isinstance(inputs, (list, tuple)) and not inputs:
+        if isinstance(inputs, (list, tuple, Dataset)) and not len(inputs):
             return []
         if isinstance(inputs, (Dataset, IterableDataset)):
             column = question_column(inputs)

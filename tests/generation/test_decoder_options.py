@@ -245,6 +245,7 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
         (dict(penalty_alpha=0.6, top_k=4), "penalty_alpha=0.6 is not supported"),
         (dict(prefill_chunk_size=4), "prefill_chunk_size=4 is not supported"),
         (dict(num_beam_groups=2), "num_beam"),
+        (dict(eos_token_id=[2, 10**6]), r"eos_token_id=\[2, 1000000\] is beyond the vocabulary: 1000000 is not below"),
         (dict(assistant_model=llama.model), "assistant_model is not supported by OnePassDecoder"),
         (dict(negative_prompt_ids=torch.tensor([[5]])), "negative_prompt_ids is not supported"),
     ]:
@@ -254,6 +255,8 @@ def test_settings_that_cannot_be_honoured(llama: Setup) -> None:
         llama.run(PROMPTS, streamer=Recorder())
     with pytest.raises(ValueError, match="k=0 must be at least 1"):
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, k=0)
+    with pytest.raises(TypeError, match=r"index must be a PassageIndex .* got str 'passages'.*PassageIndex.load"):
+        OnePassDecoder("passages", llama.tokenizer, llama.model.onegen_config)
     with pytest.raises(ValueError, match="max_hops=-1"):
         OnePassDecoder(llama.index, llama.tokenizer, llama.model.onegen_config, max_hops=-1)
     with pytest.raises(ValueError, match="max_rows=0 must be at least 1"):

@@ -53,7 +53,7 @@ def test_result_of_a_text(link: OneGenEntityLinkingPipeline) -> None:
 def test_no_mention_and_no_text(link: OneGenEntityLinkingPipeline) -> None:
     assert link(TEXTS[0], **marks(link, 0)) == []
     assert link(["", " \n"]) == [[], []]
-    assert link([]) == []
+    assert link([]) == [] and link(Dataset.from_list([])) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

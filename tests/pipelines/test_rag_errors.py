@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from support.decoding_setup import Setup
 from support.sample_corpus import DOCUMENTS
 from support.tiny_models import tiny_backbone, tiny_model
@@ -32,6 +33,11 @@ def test_registering_twice_changes_nothing() -> None:
 def test_no_question(llama: Setup, question: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="question|messages"):
         make(llama)(question)
+
+
+def test_no_questions(llama: Setup) -> None:
+    rag = make(llama)
+    assert rag([]) == rag(Dataset.from_list([])) == rag(Dataset.from_dict({"question": []})) == []
 
 
 def test_a_question_longer_than_the_context(llama: Setup) -> None:
