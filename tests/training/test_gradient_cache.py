@@ -238,6 +238,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run_together(one_process_of_two, directory, str(directory))
 
 
+@pytest.mark.xdist_group("two processes of the cache")
 @pytest.mark.parametrize("case", CASES_OF_TWO)
 def test_two_processes_equal_one(case: str, pair: list[dict[str, Any]], base_tokenizer: Any, tmp_path: Path) -> None:
     whole = make_of_two(case, base_tokenizer, tmp_path, 4, None)
