@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize as _normalize
@@ -18,6 +20,29 @@ def normalize(embeddings: Tensor) -> Tensor:
         `Tensor` of shape `(..., hidden)`, float32. A zero vector stays zero.
     """
     return _normalize(embeddings.float(), dim=-1)
+
+
+def as_numbers(embeddings: Any, shape: str) -> Tensor:
+    """
+    Embeddings that a caller gave, as a tensor outside any gradient.
+
+    Args:
+        embeddings (`Tensor`, `np.ndarray` or nested lists of numbers)
+        shape (`str`): The shape wanted, for the message.
+
+    Returns:
+        `Tensor` of the shape and dtype given.
+
+    Raises:
+        `TypeError`: If they are no numbers.
+    """
+    try:
+        return torch.as_tensor(embeddings).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"embeddings is a {type(embeddings).__name__} that holds no matrix of numbers ({error}): give a tensor or "
+            f"array of shape {shape}"
+        ) from error
 
 
 def similarity_matrix(queries: Tensor, passages: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..data.documents import DocumentStore
-from ..similarity import unit_vectors
+from ..similarity import as_numbers, unit_vectors
 from .encode import EncodedCorpus, encode_passages
 from .fingerprint import SAME_MODEL_COSINE
 
@@ -65,13 +65,7 @@ def embeddings_per_passage(store: DocumentStore, granularity: str) -> np.ndarray
 
 def _checked_vectors(embeddings: torch.Tensor | np.ndarray, count: int, num_passages: int, model: Any) -> np.ndarray:
     hidden = int(model.config.get_text_config().hidden_size)
-    try:
-        vectors = torch.as_tensor(embeddings).detach()  # (count, hidden)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"embeddings is a {type(embeddings).__name__} that holds no matrix of numbers ({error}): give a tensor or "
-            f"array of shape (n_embeddings, {hidden})"
-        ) from error
+    vectors = as_numbers(embeddings, f"(n_embeddings, {hidden})")  # (count, hidden)
     if vectors.ndim != 2:
         raise ValueError(f"embeddings has shape {tuple(vectors.shape)}, expected (n_embeddings, {hidden})")
     if vectors.shape[1] != hidden:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..similarity import unit_vectors
+from ..similarity import as_numbers, unit_vectors
 from .backends import MISSING, VectorBackend
 
 
@@ -25,13 +25,7 @@ def unit_queries(embeddings: Tensor | np.ndarray, dimension: int) -> Tensor:
         `TypeError`: If they are no numbers.
         `ValueError`: If the shape or dimension is wrong, or a query is zero or holds NaN or infinite values.
     """
-    try:
-        queries = torch.as_tensor(embeddings).detach()  # (n, hidden)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"embeddings is a {type(embeddings).__name__} that holds no matrix of numbers ({error}): give a tensor or "
-            f"array of shape (n, {dimension})"
-        ) from error
+    queries = as_numbers(embeddings, f"(n, {dimension})")  # (n, hidden)
     if queries.dtype == torch.bool or queries.is_complex():
         raise TypeError(f"embeddings has dtype {queries.dtype}: give floating-point numbers")
     if queries.ndim != 2:
