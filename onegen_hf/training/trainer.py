@@ -36,6 +36,7 @@ from .evaluation import summarize_evaluation
 from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
+from .lora_linear import use_fast_lora_layers
 from .resuming import restore_renamed_weights
 
 UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
@@ -148,9 +149,11 @@ class OneGenTrainer(Trainer):
                 "experts, whose router's loss is not a sum over chunks: leave it out"
             )
         if self._peft_config is not None:
-            return add_adapter(model, self.processing_class, self._peft_config)
-        if isinstance(model, PeftModel):
+            model = add_adapter(model, self.processing_class, self._peft_config)
+        elif isinstance(model, PeftModel):
             check_mergeable(model)
+        if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
+            use_fast_lora_layers(model)
         return model
 
     def train(
