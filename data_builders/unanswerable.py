@@ -41,7 +41,10 @@ def without_answer(example: Mapping[str, Any], passage: Document) -> dict[str, A
 
 
 def with_unanswerable(
-    examples: Iterable[Mapping[str, Any]], documents: DocumentStore, share: float, seed: int = 0
+    examples: Iterable[Mapping[str, Any]],
+    documents: Mapping[str, Document] | DocumentStore,
+    share: float,
+    seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """
     Turn a share of the examples into ones whose inserted passage is a hard negative, see [`without_answer`].
@@ -49,7 +52,7 @@ def with_unanswerable(
     Args:
         examples (`Iterable[Mapping[str, Any]]`):
             Records of the `examples` config; those with several hops, without answers or without negatives stay.
-        documents (`DocumentStore`):
+        documents (`DocumentStore` or `Mapping[str, Document]`):
             Holds the negatives.
         share (`float`):
             Of the examples that can be turned, from 0 to 1.
