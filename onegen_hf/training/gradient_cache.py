@@ -13,6 +13,9 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from ..modeling.outputs import OneGenOutput
 
+OVER_EMBEDDINGS = ("loss_ret", "loss_distill")
+"""The losses that are computed from the embeddings of the whole batch."""
+
 
 class RandomState:
     """
@@ -210,18 +213,21 @@ class GradientCache:
             if passages is not None:
                 leaves = passages.leaves
             found = joint.contrast(
-                anchors.leaves, leaves, inputs["retrieval_targets"], inputs.get("passage_keys"), num_anchors_in_batch
-            )
-            objective = joint.lambda_ret * found["loss_ret"]
+                anchors.leaves, leaves, inputs["retrieval_targets"], inputs.get("passage_keys"), num_anchors_in_batch,
+                inputs.get("teacher_scores"),
+            )  # fmt: skip
+            weighted = [joint.loss_weights[name] * found[name] for name in OVER_EMBEDDINGS if name in found]
+            objective = torch.stack(weighted).sum()
             gradient, gradient_of_passages = torch.autograd.grad(objective, (anchors.leaves, leaves))
             pending = list(zip(rows, anchors.gradients(gradient), strict=True))
             if passages is not None:
                 pending = [*zip(passages.chunks, passages.gradients(gradient_of_passages), strict=True), *pending]
         loss, loss_gen = self._replay(model, pending, num_items_in_batch)
         value = joint.lambda_gen * loss_gen
-        if "loss_ret" in found:
-            found["loss_ret"] = found["loss_ret"].detach()
-            value = value + joint.lambda_ret * found["loss_ret"]
+        for name in OVER_EMBEDDINGS:
+            if name in found:
+                found[name] = found[name].detach()
+                value = value + joint.loss_weights[name] * found[name]
         return OneGenOutput(loss=loss + (value - loss).detach(), loss_gen=loss_gen, **found)
 
     def _passages(self, model: nn.Module, inputs: dict[str, Tensor], num_tokens: int) -> CachedEmbeddings | None:

@@ -38,7 +38,10 @@ from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
 from .resuming import restore_renamed_weights
+from .teacher import teacher_of
 
+OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
+"""The parts of the objective that are logged."""
 UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
 """Arguments of `Trainer` that this one has no place for."""
 
@@ -47,9 +50,9 @@ class OneGenTrainer(Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
-    Logs `loss_gen`, `loss_ret` and `retrieval_accuracy` (in-batch) beside the loss; `evaluate()` reports both losses
-    and recall@k and MRR of the evaluation's query tokens against all evaluation passages (the positives and negatives
-    of its examples).
+    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher) and `retrieval_accuracy` (in-batch) beside the loss;
+    `evaluate()` reports the losses, and recall@k and MRR of the evaluation's query tokens against all evaluation
+    passages (the positives and negatives of its examples).
 
     Gradient accumulation and several processes: the language-model loss is divided by the labelled tokens of the whole
     batch and the contrastive loss by its query tokens, so both weigh every token and anchor as one big batch would.
@@ -119,13 +122,16 @@ class OneGenTrainer(Trainer):
             # torch's DataParallel splits every tensor along its first axis, which passages and targets do not share.
             args._n_gpu = 1
         train_dataset = encode_dataset(one_split(train_dataset), data_collator)
+        eval_dataset = encode_dataset(eval_dataset, data_collator)
         check_something_to_learn(train_dataset, args)
+        if args.distill_from is not None:
+            self._ask_teacher(data_collator, train_dataset, eval_dataset)
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator,
             train_dataset=train_dataset,
-            eval_dataset=encode_dataset(eval_dataset, data_collator),
+            eval_dataset=eval_dataset,
             processing_class=processing_class,
             **kwargs,
         )
@@ -155,6 +161,25 @@ class OneGenTrainer(Trainer):
         if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
             use_fast_lora_layers(model)
         return model
+
+    def _ask_teacher(self, collator: Any, train_dataset: Any, eval_dataset: Any) -> None:
+        """Let the teacher score the data, unless the collator has a teacher already."""
+        name = self.args.distill_from
+        if getattr(collator, "teacher", None) is not None:
+            return
+        if not isinstance(collator, OneGenDataCollator):
+            raise ValueError(
+                f"distill_from={name!r} needs a OneGenDataCollator, not a {type(collator).__name__}: leave "
+                "data_collator out, or fill in `teacher_scores` there and leave distill_from out"
+            )
+        evaluated = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
+        datasets = [dataset for dataset in (train_dataset, *evaluated) if dataset is not None]
+        # The other processes find the scores on disk.
+        with self.args.main_process_first(desc="asking the teacher"):
+            collator.teacher = teacher_of(
+                str(name), datasets, collator, str(self.args.output_dir), device=self.args.device,
+                show_progress=not self.args.disable_tqdm and self.args.process_index == 0,
+            )  # fmt: skip
 
     def train(
         self,
@@ -230,6 +255,8 @@ class OneGenTrainer(Trainer):
     ) -> Any:
         if self.args.world_size > 1 and "passage_input_ids" not in inputs:
             inputs |= no_passages(inputs["input_ids"])
+            if getattr(self.data_collator, "teacher", None) is not None:
+                inputs["teacher_scores"] = inputs["input_ids"].new_zeros((0, 0), dtype=torch.float32)
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
         counts = {"num_items_in_batch": num_items_in_batch, "num_anchors_in_batch": self._anchors_in_batch}
         if training and (chunk_size := self.args.contrastive_chunk_size) is not None:
@@ -257,7 +284,7 @@ class OneGenTrainer(Trainer):
     def _add_totals(self, outputs: Any, inputs: dict[str, Any]) -> None:
         if not self._totals:
             self._logged_step = self.state.global_step  # not 0 where a run was resumed
-        values = {name: getattr(outputs, name) for name in ("loss_gen", "loss_ret", "loss_router")}
+        values = {name: getattr(outputs, name) for name in OBJECTIVE}
         if outputs.retrieval_accuracy is not None:
             anchors = count_anchors(inputs["retrieval_targets"])
             values["anchors"] = anchors
@@ -299,7 +326,9 @@ class OneGenTrainer(Trainer):
             targets = inputs["retrieval_targets"][: len(anchors)].cpu()
             keys = inputs["passage_keys"].tolist()
             record["anchors"] = int(count_anchors(targets))
-            record["loss_ret"] = outputs.loss_ret.item() * record["anchors"]
+            for name in ("loss_ret", "loss_distill"):
+                if getattr(outputs, name) is not None:
+                    record[name] = getattr(outputs, name).item() * record["anchors"]
             record["anchor_embeddings"] = anchors.float().cpu()
             record["positives"] = [[keys[c] for c in row.nonzero()[:, 0].tolist()] for row in targets == POSITIVE]
             record["passages"] = dict(zip(keys, outputs.passage_embeddings.float().cpu(), strict=True))
