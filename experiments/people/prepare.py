@@ -52,6 +52,7 @@ def cut_after_query(encoded: dict[str, Any]) -> dict[str, Any]:
         "query_positions": encoded["query_positions"][:1],
         "positives": encoded["positives"][:1],
         "negatives": encoded["negatives"][:1],
+        "queries": encoded["queries"][:1],
         "length": end,
     }
 

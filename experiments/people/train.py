@@ -140,6 +140,8 @@ def _run(
         dataloader_persistent_workers=arguments.workers > 0,
         dataloader_prefetch_factor=4 if arguments.workers else None,
         use_liger_kernel=arguments.liger,
+        matryoshka_dims=arguments.matryoshka,
+        distill_from=arguments.teacher,
         logging_steps=5,
         save_strategy="no",
         report_to=[],

@@ -79,9 +79,7 @@ def test_a_share_beyond_its_bounds_is_refused(share: float, documents: DocumentS
 def test_only_the_training_split_of_a_repository_is_turned(tmp_path: Path) -> None:
     colours = ["red", "green", "blue", "white", "black", "brown"]
     corpus = [{"id": c, "title": f"The {c} boat", "text": f"This boat is painted {c}."} for c in colours]
-    rows = [
-        {"id": c, "question": f"How is the {c} boat painted?", "answers": [c], "passage_id": c} for c in colours
-    ]
+    rows = [{"id": c, "question": f"How is the {c} boat painted?", "answers": [c], "passage_id": c} for c in colours]
     for name, records in (("corpus", corpus), ("rows", rows)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     source = str(tmp_path / "rows.jsonl")

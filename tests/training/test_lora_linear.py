@@ -47,10 +47,16 @@ def test_outputs_and_gradients_are_those_of_peft() -> None:
 
 def test_the_product_by_gradcheck() -> None:
     torch.manual_seed(0)
-    x, down, up = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 5), (2, 5), (4, 2)))
+    x, down, up = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 5), (2, 5), (4, 2))
+    )
     weight, bias = torch.randn(4, 5, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda *given: LoraProduct.apply(given[0], weight, bias, *given[1:]), (x, down, up))
-    assert torch.autograd.gradcheck(lambda *given: LoraProduct.apply(given[0], weight, None, *given[1:]), (x, down, up))
+    assert torch.autograd.gradcheck(
+        lambda *given: LoraProduct.apply(given[0], weight, bias, *given[1:]), (x, down, up)
+    )
+    assert torch.autograd.gradcheck(
+        lambda *given: LoraProduct.apply(given[0], weight, None, *given[1:]), (x, down, up)
+    )
 
 
 def test_autocast_computes_in_its_dtype_and_keeps_gradients_in_that_of_the_weights() -> None:
