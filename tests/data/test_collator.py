@@ -239,6 +239,8 @@ def test_a_teacher_needs_the_queries(tokenizer: Any, documents: Any, examples: A
         collator([encoded])
     assert "teacher_scores" not in OneGenDataCollator(tokenizer, documents)([encoded])
     assert "teacher_scores" not in collator([examples[6]])  # retrieves nothing
+    with pytest.raises(TypeError, match="teacher='an encoder' must be a Teacher, got str"):
+        OneGenDataCollator(tokenizer, documents, teacher="an encoder")
 
 
 def test_missing_fields_mean_none(tokenizer: Any, documents: Any) -> None:

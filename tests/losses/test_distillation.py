@@ -97,6 +97,17 @@ def test_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.autograd.gradcheck(lambda a, c: loss(a, c, TARGETS, TEACHER), inputs)
 
 
+def test_the_teacher_keeps_its_precision_under_autocast() -> None:
+    # In bfloat16 both scores are 0.8984.
+    anchors, candidates = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    teacher, targets = torch.tensor([[0.8980, 0.8990]]), torch.tensor([[1, 0]])
+    loss = DistillationLoss(temperature=0.001)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(anchors, candidates, targets, teacher)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(kl([1, 0], [0, 0]), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"temperature": 0}, "temperature=0 must be above 0"), ({"scale": NAN}, "scale=nan must be a finite number")],

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 from support.fixed_teacher import FixedTeacher
 from support.sample_corpus import DOCUMENTS, EXAMPLES, make_repository
 from support.tiny_teachers import save_cross_encoder, save_sentence_transformer
 from support.training_setup import assert_same_weights, dataset, logged, trainer_for, weights
 
-from onegen_hf import OneGenDataCollator, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
+from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM, OneGenTrainer, OneGenTrainingArguments
 from onegen_hf.training import run
 from onegen_hf.training.teacher import CrossEncoderTeacher, EmbeddingTeacher
 from onegen_hf.training.teacher.embedding import EMBEDDINGS_FILE
@@ -82,6 +84,14 @@ def test_a_resumed_run_does_not_embed_again(
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert_same_weights(weights(resumed.model), weights(whole.model), atol=1e-7)
     assert OneGenForCausalLM.from_pretrained(tmp_path / "whole" / "checkpoint-4").onegen_config.matryoshka_dims == [8]
+
+
+def test_an_adapter_keeps_the_prefixes(base_tokenizer: Any, tmp_path: Path) -> None:
+    adapter = LoraConfig(r=2, target_modules=["q_proj"])
+    trainer = trainer_for(base_tokenizer, tmp_path, matryoshka_dims=[8], peft_config=adapter)
+    trainer.train()
+    trainer.save_model()
+    assert OneGenConfig.from_dict(json.loads((tmp_path / "config.json").read_text())["onegen"]).matryoshka_dims == [8]
 
 
 def test_a_cross_encoder(cross_encoder: str, base_tokenizer: Any, tmp_path: Path) -> None:
