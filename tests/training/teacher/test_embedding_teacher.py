@@ -17,7 +17,7 @@ from support.two_processes import run_together
 
 from onegen_hf.data.documents import Corpus
 from onegen_hf.data.passages import Passage
-from onegen_hf.training.teacher import EmbeddingTeacher
+from onegen_hf.training.teacher import EmbeddingTeacher, embedding
 from onegen_hf.training.teacher.embedding import EMBEDDINGS_FILE
 
 QUERIES = ["Who made Tin Boat?", None, "Where was Ada Moll born?", "Who made Tin Boat?"]
@@ -60,6 +60,15 @@ def test_scores_are_cosines(encoder: Path) -> None:
         torch.testing.assert_close(scores[[0, 2]][:, [0, 2, 3]], expected, atol=2e-3, rtol=0)
         assert torch.equal(scores[0].nan_to_num(9), scores[3].nan_to_num(9))
         assert scores[[1, 4]].isnan().all() and scores[:, 1].isnan().all()
+
+
+def test_texts_in_several_portions(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = [Passage.from_record(document, 0) for document in DOCUMENTS]
+    whole = EmbeddingTeacher.build(encoder, QUERIES, DOCUMENTS, **OPTIONS)
+    monkeypatch.setattr(embedding, "_TEXTS_AT_ONCE", 5)
+    portions = EmbeddingTeacher.build(encoder, QUERIES, DOCUMENTS, **OPTIONS)
+    expected = whole.scores(QUERIES[::2], passages)
+    torch.testing.assert_close(portions.scores(QUERIES[::2], passages), expected, atol=1e-3, rtol=0)
 
 
 def test_every_text_is_embedded_once_and_a_second_run_embeds_nothing(
