@@ -102,6 +102,20 @@ def test_another_model_embeds_anew(encoder: Path, tmp_path: Path, calls: list[st
     assert len(calls) == 2 + len(DOCUMENTS)
 
 
+def test_a_model_that_overflows_in_float16_runs_again_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[bool] = []
+
+    def encode(texts: list[str], **options: Any) -> torch.Tensor:
+        modes.append(torch.is_autocast_enabled("cpu"))
+        return torch.full((len(texts), 2), torch.inf if modes[-1] else 3.0)
+
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype: autocast("cpu", torch.bfloat16))
+    found = embedding.embed_texts(encode, ["a", "b"], 8, torch.device("cuda"), "queries", show_progress=False)
+    assert modes == [True, False]
+    torch.testing.assert_close(found, torch.full((2, 2), 0.5**0.5, dtype=torch.float16))
+
+
 def test_saves_loads_and_pickles(encoder: Path, tmp_path: Path) -> None:
     teacher = EmbeddingTeacher.build(encoder, QUERIES, DOCUMENTS, **OPTIONS)
     teacher.save(tmp_path / "kept")
