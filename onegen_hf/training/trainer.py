@@ -37,7 +37,7 @@ from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .resuming import restore_renamed_weights
-from .teacher import teacher_of
+from .teacher import attach_teacher
 
 OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
 """The parts of the objective that are logged."""
@@ -124,7 +124,7 @@ class OneGenTrainer(Trainer):
         eval_dataset = encode_dataset(eval_dataset, data_collator)
         check_something_to_learn(train_dataset, args)
         if args.distill_from is not None:
-            self._ask_teacher(data_collator, train_dataset, eval_dataset)
+            attach_teacher(data_collator, args, train_dataset, eval_dataset)
         super().__init__(
             model=model,
             args=args,
@@ -158,25 +158,6 @@ class OneGenTrainer(Trainer):
         if isinstance(model, PeftModel):
             check_mergeable(model)
         return model
-
-    def _ask_teacher(self, collator: Any, train_dataset: Any, eval_dataset: Any) -> None:
-        """Let the teacher score the data, unless the collator has a teacher already."""
-        name = self.args.distill_from
-        if getattr(collator, "teacher", None) is not None:
-            return
-        if not isinstance(collator, OneGenDataCollator):
-            raise ValueError(
-                f"distill_from={name!r} needs a OneGenDataCollator, not a {type(collator).__name__}: leave "
-                "data_collator out, or fill in `teacher_scores` there and leave distill_from out"
-            )
-        evaluated = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
-        datasets = [dataset for dataset in (train_dataset, *evaluated) if dataset is not None]
-        # The other processes find the scores on disk.
-        with self.args.main_process_first(desc="asking the teacher"):
-            collator.teacher = teacher_of(
-                str(name), datasets, collator, str(self.args.output_dir), device=self.args.device,
-                show_progress=not self.args.disable_tqdm and self.args.process_index == 0,
-            )  # fmt: skip
 
     def train(
         self,

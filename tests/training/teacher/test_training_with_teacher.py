@@ -20,7 +20,7 @@ from onegen_hf import OneGenConfig, OneGenDataCollator, OneGenForCausalLM, OneGe
 from onegen_hf.training import run
 from onegen_hf.training.teacher import CrossEncoderTeacher, EmbeddingTeacher
 from onegen_hf.training.teacher.embedding import EMBEDDINGS_FILE
-from onegen_hf.training.teacher.from_name import TEACHER_FOLDER, is_cross_encoder
+from onegen_hf.training.teacher.for_training import TEACHER_FOLDER, is_cross_encoder
 
 
 @pytest.fixture(scope="module")
