@@ -54,6 +54,7 @@ class OneGenDataCollator:
         max_length=optional(integer(least=2)),
         pad_to_multiple_of=optional(integer(least=1)),
         seed=integer(),
+        teacher=optional(instance(Teacher)),
     )
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from ..configuration import OneGenConfig
 from .passages import Passage
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Scores passages for queries. It is asked in the processes of a data loader, so it must pickle and be quick."""
 

@@ -72,7 +72,8 @@ class DistillationLoss(nn.Module):
             return 0.0 * (anchors.float().sum() + candidates.float().sum())
         known = ~teacher_scores.isnan() & (targets != IGNORED)
         scores = self.scale * similarity_matrix(anchors, candidates)
-        losses = divergence(teacher_scores.to(scores.dtype) / self.temperature, scores, known)
+        dtype = torch.promote_types(scores.dtype, torch.float32)  # autocast would leave bfloat16
+        losses = divergence(teacher_scores.to(dtype) / self.temperature, scores.to(dtype), known)
         return losses.sum() / (count_anchors(targets) if num_anchors is None else num_anchors)
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Chunk:
 
         Args:
             model (`nn.Module`)
-            gradient (`Tensor` of shape `(n, m, hidden)`): Of the contrastive loss, with respect to the embeddings.
+            gradient (`Tensor` of shape `(n, m, hidden)`): Of the losses over embeddings, with respect to these.
             num_items (`int` or 0-d `Tensor`, *optional*): Labelled tokens by which the language-model loss is divided.
 
         Returns:
@@ -152,9 +152,9 @@ class GradientCache:
     Computes the joint objective of a batch, and its gradient, chunk by chunk.
 
     1. All rows are embedded without gradients, a chunk at a time.
-    2. The contrastive loss over all embeddings gives the gradient of each embedding.
+    2. The losses over all embeddings, contrastive and of distillation, give the gradient of each embedding.
     3. Every chunk goes through the model again, now with gradients: the language-model loss is computed there, and the
-       gradient of the embeddings takes the place of the contrastive loss.
+       gradient of the embeddings takes the place of the losses over them.
 
     So an anchor is compared with the passages of the whole batch, and of all processes, while activations are kept for
     one chunk only. The gradient is that of the batch in one piece; the price is one more forward.

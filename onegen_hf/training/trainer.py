@@ -38,7 +38,7 @@ from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
 from .resuming import restore_renamed_weights
-from .teacher import teacher_of
+from .teacher import attach_teacher
 
 OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
 """The parts of the objective that are logged."""
@@ -125,7 +125,7 @@ class OneGenTrainer(Trainer):
         eval_dataset = encode_dataset(eval_dataset, data_collator)
         check_something_to_learn(train_dataset, args)
         if args.distill_from is not None:
-            self._ask_teacher(data_collator, train_dataset, eval_dataset)
+            attach_teacher(data_collator, args, train_dataset, eval_dataset)
         super().__init__(
             model=model,
             args=args,
@@ -161,25 +161,6 @@ class OneGenTrainer(Trainer):
         if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
             use_fast_lora_layers(model)
         return model
-
-    def _ask_teacher(self, collator: Any, train_dataset: Any, eval_dataset: Any) -> None:
-        """Let the teacher score the data, unless the collator has a teacher already."""
-        name = self.args.distill_from
-        if getattr(collator, "teacher", None) is not None:
-            return
-        if not isinstance(collator, OneGenDataCollator):
-            raise ValueError(
-                f"distill_from={name!r} needs a OneGenDataCollator, not a {type(collator).__name__}: leave "
-                "data_collator out, or fill in `teacher_scores` there and leave distill_from out"
-            )
-        evaluated = list(eval_dataset.values()) if isinstance(eval_dataset, dict) else [eval_dataset]
-        datasets = [dataset for dataset in (train_dataset, *evaluated) if dataset is not None]
-        # The other processes find the scores on disk.
-        with self.args.main_process_first(desc="asking the teacher"):
-            collator.teacher = teacher_of(
-                str(name), datasets, collator, str(self.args.output_dir), device=self.args.device,
-                show_progress=not self.args.disable_tqdm and self.args.process_index == 0,
-            )  # fmt: skip
 
     def train(
         self,

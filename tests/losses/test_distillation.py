@@ -28,14 +28,13 @@ def kl(teacher: list[float], student: list[float]) -> float:
 
 def test_by_hand() -> None:
     # Anchor 0 knows the candidates 0 and 1 (2 has no score, 3 is ignored): teacher 0.5 / 0.5 = 1 and 0, model 2 and 0:
-    # p = (0.7310586, 0.2689414), q = (0.8807971, 0.1192029): 0.7310586 ln 0.8299966 + 0.2689414 ln 2.2561647 =
-    # -0.1362210 + 0.2188287. Anchor 1 knows 1 and 3: teacher 1 and 1, model 2 and 1.6: p = (½, ½),
-    # q = (0.5986877, 0.4013123): ½ ln 0.8351600 + ½ ln 1.2459125 = -0.0900637 + 0.1099341.
+    # p = (0.7310586, 0.2689414), q = (0.8807971, 0.1192029): KL = -0.1362205 + 0.2188283. Anchor 1 knows 1 and 3:
+    # teacher 1 and 1, model 2 and 1.6: p = (0.5, 0.5), q = (0.5986877, 0.4013123): KL = -0.0900660 + 0.1099340.
     loss = DistillationLoss(scale=2.0, temperature=0.5)
     found = loss(ANCHORS, CANDIDATES, TARGETS, TEACHER)
     assert found.shape == () and found.dtype == torch.float32
     assert kl([1, 0], [2, 0]) == pytest.approx(0.0826077, abs=1e-6)
-    assert found.item() == pytest.approx((0.0826077 + 0.0198704) / 2, abs=1e-6)
+    assert found.item() == pytest.approx((0.0826077 + 0.0198681) / 2, abs=1e-6)
     assert loss(3 * ANCHORS, 0.1 * CANDIDATES, TARGETS, TEACHER).item() == pytest.approx(found.item(), abs=1e-6)
     assert loss(ANCHORS, CANDIDATES, TARGETS, TEACHER, 8).item() == pytest.approx(found.item() / 4, abs=1e-6)
     assert loss(ANCHORS, CANDIDATES, TARGETS, TEACHER, torch.tensor(8)).item() == pytest.approx(
@@ -96,6 +95,17 @@ def test_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = tuple(torch.randn(n, 3, generator=generator, dtype=torch.float64, requires_grad=True) for n in (2, 4))
     loss = DistillationLoss(scale=3.0, temperature=0.5)
     assert torch.autograd.gradcheck(lambda a, c: loss(a, c, TARGETS, TEACHER), inputs)
+
+
+def test_the_teacher_keeps_its_precision_under_autocast() -> None:
+    # In bfloat16 both scores are 0.8984.
+    anchors, candidates = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    teacher, targets = torch.tensor([[0.8980, 0.8990]]), torch.tensor([[1, 0]])
+    loss = DistillationLoss(temperature=0.001)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(anchors, candidates, targets, teacher)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(kl([1, 0], [0, 0]), abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,6 @@
 
 from .cross_encoder import CrossEncoderTeacher
 from .embedding import EmbeddingTeacher
-from .from_name import teacher_of
+from .for_training import attach_teacher
 
-__all__ = ["CrossEncoderTeacher", "EmbeddingTeacher", "teacher_of"]
+__all__ = ["CrossEncoderTeacher", "EmbeddingTeacher", "attach_teacher"]

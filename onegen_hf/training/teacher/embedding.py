@@ -84,17 +84,18 @@ class EmbeddingTeacher:
         file = None if folder is None else Path(folder) / EMBEDDINGS_FILE
         about = {} if file is None else description_of(encoder)
         known = {} if file is None else load_tables(file, about)
-        tables = {}
-        for name, values, encode in (
-            ("queries", questions, encoder.encode_query),
-            ("passages", texts, encoder.encode_document),
-        ):
-            tables[name] = known.get(name, KeyedRows.empty()).extended(
-                text_keys(values),
-                lambda places, values=values, encode=encode, name=name: embed_texts(  # type: ignore[misc]
-                    encode, [values[place] for place in places], batch_size, encoder.device, name, show_progress
-                ),
-            )
+
+        def table_of(name: str, values: list[str], encode: Callable[..., Any]) -> KeyedRows:
+            def compute(places: list[int]) -> Tensor:
+                missing = [values[place] for place in places]
+                return embed_texts(encode, missing, batch_size, encoder.device, name, show_progress)
+
+            return known.get(name, KeyedRows.empty()).extended(text_keys(values), compute)
+
+        tables = {
+            "queries": table_of("queries", questions, encoder.encode_query),
+            "passages": table_of("passages", texts, encoder.encode_document),
+        }
         if file is not None and any(tables[name] is not known.get(name) for name in tables):
             save_tables(file, tables, about)
         return cls(**tables)

@@ -17,7 +17,7 @@ from support.two_processes import run_together
 
 from onegen_hf.data.documents import Corpus
 from onegen_hf.data.passages import Passage
-from onegen_hf.training.teacher import EmbeddingTeacher
+from onegen_hf.training.teacher import EmbeddingTeacher, embedding
 from onegen_hf.training.teacher.embedding import EMBEDDINGS_FILE
 
 QUERIES = ["Who made Tin Boat?", None, "Where was Ada Moll born?", "Who made Tin Boat?"]
@@ -62,6 +62,15 @@ def test_scores_are_cosines(encoder: Path) -> None:
         assert scores[[1, 4]].isnan().all() and scores[:, 1].isnan().all()
 
 
+def test_texts_in_several_portions(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = [Passage.from_record(document, 0) for document in DOCUMENTS]
+    whole = EmbeddingTeacher.build(encoder, QUERIES, DOCUMENTS, **OPTIONS)
+    monkeypatch.setattr(embedding, "_TEXTS_AT_ONCE", 5)
+    portions = EmbeddingTeacher.build(encoder, QUERIES, DOCUMENTS, **OPTIONS)
+    expected = whole.scores(QUERIES[::2], passages)
+    torch.testing.assert_close(portions.scores(QUERIES[::2], passages), expected, atol=1e-3, rtol=0)
+
+
 def test_every_text_is_embedded_once_and_a_second_run_embeds_nothing(
     encoder: Path, tmp_path: Path, calls: list[str]
 ) -> None:
@@ -91,6 +100,20 @@ def test_another_model_embeds_anew(encoder: Path, tmp_path: Path, calls: list[st
     calls.clear()
     EmbeddingTeacher.build(other, QUERIES, DOCUMENTS, folder=tmp_path / "kept", **OPTIONS)
     assert len(calls) == 2 + len(DOCUMENTS)
+
+
+def test_a_model_that_overflows_in_float16_runs_again_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[bool] = []
+
+    def encode(texts: list[str], **options: Any) -> torch.Tensor:
+        modes.append(torch.is_autocast_enabled("cpu"))
+        return torch.full((len(texts), 2), torch.inf if modes[-1] else 3.0)
+
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype: autocast("cpu", torch.bfloat16))
+    found = embedding.embed_texts(encode, ["a", "b"], 8, torch.device("cuda"), "queries", show_progress=False)
+    assert modes == [True, False]
+    torch.testing.assert_close(found, torch.full((2, 2), 0.5**0.5, dtype=torch.float16))
 
 
 def test_saves_loads_and_pickles(encoder: Path, tmp_path: Path) -> None:

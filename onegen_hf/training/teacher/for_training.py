@@ -1,9 +1,8 @@
-"""`teacher_of`: the teacher that `distill_from` names, with its scores of a training's data."""
+"""`attach_teacher`: the teacher that `distill_from` names scores a training's data before it starts."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,36 +12,44 @@ from datasets import Dataset
 from ...data.collator import OneGenDataCollator
 from ...data.passages import Passage
 from ...data.teacher import Teacher, embedded_units
+from ..arguments import OneGenTrainingArguments
 from .cross_encoder import CrossEncoderTeacher
 from .embedding import EmbeddingTeacher
 
 TEACHER_FOLDER = "teacher"
 """Folder in the output directory that keeps a teacher's scores."""
+Anchor = tuple[str | None, list[str], list[str]]
+"""Text, positives and hard negatives of a query token."""
 
 
-def teacher_of(
-    name: str,
-    datasets: Sequence[Any],
-    collator: OneGenDataCollator,
-    output_dir: str | os.PathLike[str],
-    device: Any = None,
-    show_progress: bool = True,
-) -> Teacher:
+def attach_teacher(collator: Any, args: OneGenTrainingArguments, train_dataset: Any, eval_dataset: Any = None) -> None:
     """
-    Let a teacher score the data of a training.
+    Let the teacher that `distill_from` names score the data of a training, and give it to the collator.
+
+    The scores are kept in the folder `teacher` of the output directory, where a run that is resumed finds them, and
+    the other processes do. A collator that has a teacher keeps it.
 
     Args:
-        name (`str`): Of a SentenceTransformer or a CrossEncoder.
-        datasets (`Sequence`): Training and evaluation examples, encoded or not.
         collator ([`OneGenDataCollator`]): Knows the documents, and how many negatives are drawn from where.
-        output_dir (`str` or path): The scores are kept in its folder `teacher`, for a run that is resumed.
-        device (`torch.device`, *optional*)
-        show_progress (`bool`, *optional*, defaults to `True`)
+        args ([`OneGenTrainingArguments`]): With `distill_from`.
+        train_dataset: Examples, encoded or not.
+        eval_dataset (*optional*): The same, or a dictionary of them.
 
     Raises:
         `TypeError`: For a stream, which cannot be read before the training.
-        `ValueError`: If no query token has a positive and a text, or the teacher cannot be loaded.
+        `ValueError`: If no query token has a positive and a text, the teacher cannot be loaded, or the collator is of
+            another class.
     """
+    if getattr(collator, "teacher", None) is not None:
+        return
+    name = str(args.distill_from)
+    if not isinstance(collator, OneGenDataCollator):
+        raise ValueError(
+            f"distill_from={name!r} needs a OneGenDataCollator, not a {type(collator).__name__}: leave data_collator "
+            "out, or fill in `teacher_scores` there and leave distill_from out"
+        )
+    evaluated = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+    datasets = [dataset for dataset in (train_dataset, *evaluated) if dataset is not None]
     anchors = [anchor for dataset in datasets for anchor in _anchors(dataset, collator)]
     if not any(query is not None for query, _, _ in anchors):
         raise ValueError(
@@ -50,16 +57,22 @@ def teacher_of(
             "text (a sub-question, or the user's question). Leave distill_from out, or check the examples"
         )
     options: dict[str, Any] = {
-        "device": device, "folder": Path(output_dir) / TEACHER_FOLDER, "show_progress": show_progress
-    }  # fmt: skip
-    try:
-        if is_cross_encoder(name):
-            return CrossEncoderTeacher.build(name, _pairs(anchors, collator), **options)
-        return EmbeddingTeacher.build(
-            name, (query for query, _, _ in anchors), _passages(anchors, collator), **options
-        )
-    except ValueError as error:
-        raise ValueError(f"distill_from={name!r}: {error}") from error
+        "device": args.device,
+        "folder": Path(str(args.output_dir)) / TEACHER_FOLDER,
+        "show_progress": not args.disable_tqdm and args.process_index == 0,
+    }
+    with args.main_process_first(desc="scores of the teacher"):
+        try:
+            collator.teacher = _teacher(name, anchors, collator, options)
+        except ValueError as error:
+            raise ValueError(f"distill_from={name!r}: {error}") from error
+
+
+def _teacher(name: str, anchors: Sequence[Anchor], collator: OneGenDataCollator, options: dict[str, Any]) -> Teacher:
+    if is_cross_encoder(name):
+        return CrossEncoderTeacher.build(name, _pairs(anchors, collator), **options)
+    queries = [query for query, _, _ in anchors]
+    return EmbeddingTeacher.build(name, queries, _passages(anchors, collator), **options)
 
 
 def is_cross_encoder(name: str) -> bool:
@@ -76,10 +89,6 @@ def is_cross_encoder(name: str) -> bool:
     except (OSError, ValueError):
         return False  # loading it says what is wrong
     return declared == "CrossEncoder" or architectures[0].endswith("ForSequenceClassification")
-
-
-Anchor = tuple[str | None, list[str], list[str]]
-"""Text, positives and hard negatives of a query token."""
 
 
 def _anchors(dataset: Any, collator: OneGenDataCollator) -> Iterator[Anchor]:
