@@ -21,6 +21,7 @@ from data_builders.repository import check_split, replaced_repository
 from data_builders.sampling import balanced_rows, kind_of
 from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.sources import Sources, as_list
+from data_builders.unanswerable import with_unanswerable
 
 Miner = Callable[[Iterable[Mapping[str, Any]], DocumentStore], Iterator[dict[str, Any]]]
 
@@ -38,6 +39,7 @@ def build_repository(
     seed: int = 0,
     sample: Mapping[str, int] | None = None,
     miner: Miner | None = None,
+    unanswerable_share: float = 0.0,
     license: str | None = None,
     bytes_per_shard: int = BYTES_PER_SHARD,
 ) -> dict[str, Any]:
@@ -66,6 +68,9 @@ def build_repository(
             Split → how many of its examples to keep, rare kinds preferred; see [`balanced_rows`].
         miner (`Callable`, *optional*):
             Adds hard negatives, see [`make_miner`].
+        unanswerable_share (`float`, *optional*, defaults to 0.0):
+            Of the split `train`: put a hard negative in the place of the passage that holds the answer, see
+            [`with_unanswerable`].
         license (`str`, *optional*):
             Of the data, as the Hub names it, such as `"cc-by-sa-4.0"`; for the README.
         bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
@@ -100,7 +105,16 @@ def build_repository(
         engine = Engine(converter, examples, documents, Path(downloads), on_error, limit)
         corpus = engine.collect_documents()
         splits = {
-            split: _write_split(engine, split, folder, sample.get(split), seed, miner, bytes_per_shard)
+            split: _write_split(
+                engine,
+                split,
+                folder,
+                sample.get(split),
+                seed,
+                miner,
+                unanswerable_share if split == "train" else 0.0,
+                bytes_per_shard,
+            )
             for split in examples
         }
         with ShardWriter(folder / "documents", "train", DOCUMENTS_FEATURES, bytes_per_shard) as writer:
@@ -109,7 +123,14 @@ def build_repository(
         report = {
             "builder": converter.name,
             "sources": _sources(examples, documents),
-            "options": {**_options(converter), "on_error": on_error, "limit": limit, "seed": seed, "sample": sample},
+            "options": {
+                **_options(converter),
+                "on_error": on_error,
+                "limit": limit,
+                "seed": seed,
+                "sample": sample,
+                "unanswerable_share": unanswerable_share,
+            },
             "documents": {
                 "documents": writer.num_rows,
                 "rows": corpus.rows,
@@ -135,13 +156,15 @@ def _write_split(
     size: int | None,
     seed: int,
     miner: Miner | None,
+    unanswerable_share: float,
     bytes_per_shard: int,
 ) -> SplitReport:
     report = SplitReport(engine.converter.counted_meta)
     produce = partial(engine.iterate_examples, split)
     rows = produce(report) if size is None else _sampled(produce, report, size, seed)
     with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES, bytes_per_shard) as writer:
-        for example in rows if miner is None else miner(rows, engine.store):
+        mined = rows if miner is None else miner(rows, engine.store)
+        for example in with_unanswerable(mined, engine.store, unanswerable_share, seed):
             report.add(example)
             writer.write(example)
     return report

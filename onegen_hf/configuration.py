@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from .checks import Rule, checked_fields, choice, instance, integer, number, optional, template, text
+from .checks import Rule, checked_fields, choice, instance, integer, list_of, number, optional, template, text
 from .importing.renamed import renamed_arguments
 from .tokens import RetrievalTokens
 
@@ -41,6 +41,7 @@ _RULES: dict[str, Rule] = {
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
+    "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
 }
 """By name, what each setting of [`OneGenConfig`] must be."""
 
@@ -95,6 +96,9 @@ class OneGenConfig:
         link_threshold (`float`, *optional*):
             Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
             set by [`~onegen_hf.linking.threshold.fit_threshold`].
+        matryoshka_dims (`list[int]`, *optional*):
+            Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
+            with `matryoshka_dims`; an index over another prefix loses accuracy.
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)
@@ -115,6 +119,7 @@ class OneGenConfig:
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
+    matryoshka_dims: list[int] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, Mapping):

@@ -189,13 +189,14 @@ def mapping(empty: bool = True) -> Rule:
     return rule
 
 
-def list_of(rule: Rule, empty: bool = False) -> Rule:
+def list_of(rule: Rule, empty: bool = False, distinct: bool = False) -> Rule:
     """
     A list whose items another rule allows; a single `str` counts as a list of one.
 
     Args:
         rule (`Rule`): For the items.
         empty (`bool`, *optional*, defaults to `False`): Whether the list may be empty.
+        distinct (`bool`, *optional*, defaults to `False`): Whether an item may occur only once.
     """
 
     def items(name: str, value: Any) -> list[Any]:
@@ -205,7 +206,12 @@ def list_of(rule: Rule, empty: bool = False) -> Rule:
             raise TypeError(f"{name}={shown(value)} must be a list, got {type(value).__name__}")
         if not value and not empty:
             raise ValueError(f"{name}={shown(value)} is empty: give at least one item")
-        return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+        allowed = [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+        if distinct:
+            for place, item in enumerate(allowed):
+                if item in allowed[:place]:
+                    raise ValueError(f"{name}={shown(value)} holds {shown(item)} more than once: leave it out")
+        return allowed
 
     return items
 

@@ -16,7 +16,7 @@ from data_builders.facts.builder import write_facts
 from data_builders.hard_negatives import make_miner
 from data_builders.registry import CONVERTERS, converter_class
 
-from ..checks import checked_fields, choice, flag, integer, list_of, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from ..terminal.options import OptionParser
 
 FACTS = "facts"
@@ -55,6 +55,10 @@ class BuildArguments:
     num_mined_negatives: int = field(
         default=5, metadata={"help": "Maximum number of mined negatives per query token."}
     )
+    unanswerable_share: float = field(
+        default=0.0,
+        metadata={"help": "Share of the split train in which a hard negative takes the place of the passage."},
+    )
     license: str | None = field(
         default=None,
         metadata={"help": "License of the data as the Hub names it, such as cc-by-sa-4.0."},
@@ -72,6 +76,7 @@ class BuildArguments:
             sample=list_of(text(), empty=True),
             negatives=optional(text()),
             num_mined_negatives=integer(least=0),
+            unanswerable_share=number(least=0, most=1),
             license=optional(text()),
         )
 
@@ -165,6 +170,7 @@ def _build(name: str, arguments: Sequence[str]) -> dict[str, Any]:
         seed=options.seed,
         sample={split: _number(size) for split, size in map(split_argument, options.sample)},
         miner=mined or None,
+        unanswerable_share=options.unanswerable_share,
         license=options.license,
     )
 

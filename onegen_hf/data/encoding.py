@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 
 from .collator import OneGenDataCollator
+
+# Spelled out, because the first thousand rows may hold nothing but empty lists.
+ENCODED_FEATURES = Features(
+    {
+        "input_ids": List(Value("int64")),
+        "labels": List(Value("int64")),
+        "query_positions": List(Value("int64")),
+        "positives": List(List(Value("string"))),
+        "negatives": List(List(Value("string"))),
+        "queries": List(Value("string")),
+        "length": Value("int64"),
+    }
+)
+"""Columns of an encoded example."""
 
 
 def encode_dataset(dataset: Any, collator: OneGenDataCollator) -> Any:
@@ -39,11 +53,14 @@ def encode_dataset(dataset: Any, collator: OneGenDataCollator) -> Any:
                 "configuration; passages go into `documents`"
             )
         return dataset
-    kept = {"input_ids", "labels", "query_positions", "positives", "negatives", "length"}
-    removed = [name for name in dataset.column_names if name not in kept]
+    removed = [name for name in dataset.column_names if name not in ENCODED_FEATURES]
     # Not cached on disk: a cache that a changed template or length does not invalidate is worse than a minute of work.
     return dataset.map(
-        collator.encode_example, remove_columns=removed, desc="Encoding examples", load_from_cache_file=False
+        collator.encode_example,
+        remove_columns=removed,
+        features=ENCODED_FEATURES if type(collator) is OneGenDataCollator else None,
+        desc="Encoding examples",
+        load_from_cache_file=False,
     )
 
 

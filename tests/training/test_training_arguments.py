@@ -20,7 +20,10 @@ def make(tmp_path: Path, **kwargs: Any) -> OneGenTrainingArguments:
 
 def test_defaults(tmp_path: Path) -> None:
     args = make(tmp_path)
-    assert args.loss_options() == {"name": "bpr", "lambda_gen": 1.0, "lambda_ret": 1.0, "negatives": "mean"}
+    assert args.loss_options() == {
+        "name": "bpr", "lambda_gen": 1.0, "lambda_ret": 1.0, "matryoshka_dims": None, "lambda_distill": 1.0,
+        "distill_temperature": 0.05, "negatives": "mean",
+    }  # fmt: skip
     assert args.remove_unused_columns is False
     assert args.train_sampling_strategy == "group_by_length"
     assert args.eval_recall_at == [1, 5]
@@ -31,16 +34,21 @@ def test_loss_options_make_the_loss(name: str, tmp_path: Path) -> None:
     args = make(tmp_path, contrastive_loss=name, contrastive_scale=7.0, lambda_ret=0.5, bpr_negatives="sum")
     options = args.loss_options()
     assert (options.pop("name"), options.pop("lambda_gen"), options.pop("lambda_ret")) == (name, 1.0, 0.5)
+    for name_of_joint in ("matryoshka_dims", "lambda_distill", "distill_temperature"):
+        del options[name_of_joint]
     loss = CONTRASTIVE_LOSSES[name](**options)  # type: ignore[arg-type]
     assert loss.get_config_dict() == ({"scale": 7.0, "negatives": "sum"} if name == "bpr" else {"scale": 7.0})
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     line = ["--output_dir", str(tmp_path), "--use_cpu", "--report_to", "none", "--lambda_ret", "2", "--bpr_negatives",
-            "sum", "--eval_recall_at", "1", "10", "--num_random_negatives", "3"]  # fmt: skip
+            "sum", "--eval_recall_at", "1", "10", "--num_random_negatives", "3", "--matryoshka_dims", "64", "256",
+            "--distill_from", "some/encoder", "--lambda_distill", "0.5", "--distill_temperature", "0.1"]  # fmt: skip
     (args,) = HfArgumentParser(OneGenTrainingArguments).parse_args_into_dataclasses(line)
     assert (args.lambda_ret, args.bpr_negatives, args.eval_recall_at) == (2.0, "sum", [1, 10])
     assert args.num_random_negatives == 3
+    assert (args.matryoshka_dims, args.distill_from) == ([64, 256], "some/encoder")
+    assert (args.lambda_distill, args.distill_temperature) == (0.5, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,17 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         ({"contrastive_scale": math.inf}, "contrastive_scale=inf must be a finite number"),
         ({"contrastive_scale": 0}, "contrastive_scale=0 must be above 0"),
         ({"bpr_negatives": "max"}, "bpr_negatives='max' is unknown: choose one of 'mean', 'sum'"),
+        ({"matryoshka_dims": [8, 0]}, r"matryoshka_dims\[1\]=0 must be at least 1"),
+        ({"matryoshka_dims": [8, 8]}, r"matryoshka_dims=\[8, 8\] holds 8 more than once"),
+        ({"matryoshka_dims": [1.5]}, r"matryoshka_dims\[0\]=1.5 must be an integer"),
+        ({"matryoshka_dims": 8}, "matryoshka_dims=8 must be a list"),
+        ({"distill_from": " "}, "distill_from=' ' is empty"),
+        ({"distill_temperature": 0}, "distill_temperature=0 must be above 0"),
+        ({"lambda_distill": -1}, "lambda_distill=-1 must be at least 0"),
+        (
+            {"lambda_gen": 0.0, "lambda_ret": 0.0, "lambda_distill": 0.0, "distill_from": "some/encoder"},
+            "leave nothing to learn",
+        ),
         ({"max_length": 1}, "max_length=1 must be at least 2"),
         ({"num_random_negatives": -1}, "num_random_negatives=-1 must be at least 0"),
         ({"eval_recall_at": [1, 0]}, r"eval_recall_at\[1\]=0 must be at least 1"),
@@ -74,7 +93,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     ],
 )
 def test_bad_settings(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make(tmp_path, **arguments)
 
 
