@@ -30,7 +30,7 @@ class Corpus(Sequence[Passage]):
         self._rows: Any
         self._rows = documents if lazy else list(documents)
         if len(self._rows) == 0:
-            raise ValueError("documents: the corpus is empty. Give at least one passage.")
+            raise ValueError("documents: the corpus is empty (no passages). Give at least one.")
         column = find_column(self._rows.column_names, "id") if lazy else None
         values = [None] if column is None else list(self._rows[column])
         if any(is_missing(value) for value in values):

@@ -38,6 +38,11 @@ MODEL_FILES = (
     "eval_results.json", "all_results.json",
 )  # fmt: skip
 """What belongs to a model and is pushed with it."""
+RESUME_FILES = (
+    "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth",
+    *(f"rng_state_{'[0-9]' * digits}.pth" for digits in range(1, 5)),
+)  # fmt: skip
+"""What resuming a training needs beside its model, on one process or several."""
 # What an older push may have left, and would be loaded in place of this one's weights.
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 

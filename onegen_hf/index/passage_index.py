@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, flag, instance, integer, optional, text
+from ..checks import checked, flag, integer, optional, path, text
 from ..data.passages import Passage
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
@@ -30,7 +30,7 @@ from .model_name import model_name
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
 from .search import search_passages, search_rows, unit_queries
-from .storage import locate, write_directory
+from .storage import check_hub_options, locate, write_directory
 from .update import (
     UpdatedPassages,
     UpdatePlan,
@@ -45,7 +45,7 @@ from .update import (
 logger = logging.getLogger(__name__)
 
 Backend = str | type[VectorBackend] | VectorBackend
-_PATH = instance(str, os.PathLike)
+_PATH = path()
 _NAMES = {"model_id": optional(text()), "revision": optional(text())}
 
 
@@ -558,6 +558,7 @@ class PassageIndex:
             `FileNotFoundError`: If there is no such index, or one of its files is missing.
             `ValueError`: If a file is damaged, of another index, or of a newer version of this package.
         """
+        check_hub_options(hub_kwargs)
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])

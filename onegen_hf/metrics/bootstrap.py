@@ -127,7 +127,8 @@ def _column(values: Sequence[float], name: str) -> np.ndarray:
     if column.ndim != 1 or not len(column):
         raise ValueError(f"{name} has the shape {column.shape}: give one number per example, and at least one example")
     if not np.isfinite(column).all():
-        raise ValueError(f"{name}: value {int(np.argmin(np.isfinite(column)))} is not finite. Drop it or score it 0.")
+        place = int(np.argmin(np.isfinite(column)))
+        raise ValueError(f"{name}[{place}]={column[place]} is not finite: drop it or score it 0")
     return column
 
 

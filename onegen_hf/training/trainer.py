@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..cards import model_card
 from ..cards.training_record import TrainingRun, base_model_of
+from ..checks import checked, instance, optional
 from ..data.collator import OneGenDataCollator
 from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
@@ -74,6 +75,11 @@ class OneGenTrainer(Trainer):
     # The loss below is already divided by the whole batch's tokens and anchors.
     loss_is_scaled_for_ga = True
 
+    @checked(
+        args=optional(instance(OneGenTrainingArguments)),
+        processing_class=optional(instance(PreTrainedTokenizerBase)),
+        peft_config=optional(instance(PeftConfig)),
+    )
     def __init__(
         self,
         model: Any = None,
@@ -124,7 +130,7 @@ class OneGenTrainer(Trainer):
             args=args,
             data_collator=data_collator,
             train_dataset=train_dataset,
-            eval_dataset=encode_dataset(eval_dataset, data_collator),
+            eval_dataset=encode_dataset(eval_dataset, data_collator, "eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
