@@ -97,6 +97,7 @@ def build_repository(
             f'`examples` must map splits to sources, as {{"train": "a.jsonl"}} does, got {examples!r:.90}.'
         )
     check_folder_name("out_dir", out_dir)
+    check_option("limit", limit, int, type(None), least=1)
     check_option("seed", seed, int)
     check_option("license", license, str, type(None))
     check_option("bytes_per_shard", bytes_per_shard, int, least=1)

@@ -2,7 +2,8 @@
 
 from .annotations import rules_by_annotation
 from .arguments import Rule, check, checked, checked_fields
-from .paths import path, source
+from .errors import LoadingError
+from .paths import check_folder, path, source
 from .rules import (
     choice,
     flag,
@@ -20,8 +21,10 @@ from .rules import (
 )
 
 __all__ = [
+    "LoadingError",
     "Rule",
     "check",
+    "check_folder",
     "checked",
     "checked_fields",
     "choice",

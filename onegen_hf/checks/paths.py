@@ -22,6 +22,17 @@ def path() -> Rule:
     return rule
 
 
+def check_folder(name: str, value: Any) -> None:
+    """
+    Raises:
+        `TypeError` or `ValueError`: If it is no path, or an empty one.
+        `NotADirectoryError`: If there is a file of that name.
+    """
+    folder = path()(name, value)
+    if os.path.isfile(folder):
+        raise NotADirectoryError(f"{name}={os.fspath(folder)!r} is a file: choose a folder")
+
+
 def source() -> Rule:
     """A local directory that exists, a Hub repository, or a URL."""
 

@@ -77,6 +77,9 @@ class LinkArguments(ModelArguments):
             json=flag(),
         )
 
+        if self.html is not None and Path(self.html).is_dir():
+            raise IsADirectoryError(f"html={self.html!r} is a folder: name a file in it, such as mentions.html")
+
     def load(self) -> Any:
         """The pipeline."""
         from transformers import pipeline

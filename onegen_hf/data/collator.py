@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..checks import checked, instance, integer, optional, shown
 from ..configuration import OneGenConfig
 from .conversations import RoleEncoder
-from .documents import Corpus, stable_key
+from .documents import Corpus, check_container, stable_key
 from .padding import pad_ids, pad_positions, pad_rows
 from .passages import PassageEncoder
 from .targets import IGNORE_INDEX, IGNORED, NEGATIVE, POSITIVE
@@ -76,6 +76,7 @@ class OneGenDataCollator:
     ) -> None:
         self.tokenizer = tokenizer
         self.config = config or OneGenConfig()
+        check_container(documents, "documents")
         self.documents = documents if isinstance(documents, Corpus) else Corpus(documents)
         self.roles = RoleEncoder(tokenizer, self.config, max_length)
         self.passages = PassageEncoder(tokenizer, self.config)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..checks import path
+
 PACKAGE = "onegen_hf"
 """All that saved artefacts name of this package, whatever its layout."""
 CARD = "README.md"
@@ -58,7 +60,7 @@ def require_file(directory: str | os.PathLike[str], name: str, remedy: str) -> P
         `FileNotFoundError`: If it does not; the message ends with `remedy`.
         `ValueError`: If it is a link.
     """
-    root = Path(directory)
+    root = Path(path()("directory", directory))
     refuse_links(root, [name])
     if not (root / name).is_file():
         raise FileNotFoundError(f"{root / name} is missing: {remedy}")

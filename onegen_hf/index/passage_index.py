@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..checks import checked, flag, integer, optional, path, text
 from ..data.passages import Passage
+from ..hub.commit import check_repo_id
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, VectorBackend, make_backend
@@ -587,6 +588,7 @@ class PassageIndex:
         Returns:
             `huggingface_hub.CommitInfo`
         """
+        check_repo_id(repo_id)
         with tempfile.TemporaryDirectory() as directory:
             self._write(directory)
             commit = index_upload(directory, repo_id).push(**kwargs)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from ..checks import instance
+from ..checks import instance, shown
 from .normalization import normalize_answer
 
 _CLOSED = {"yes", "no", "noanswer"}
@@ -95,6 +95,8 @@ def check_answers(prediction: str, answers: Sequence[str], empty: bool = False) 
         `ValueError`: If it is empty.
     """
     instance(str)("prediction", prediction)
+    if not isinstance(answers, (str, Collection)):
+        raise TypeError(f"answers={shown(answers)} must be a list of texts, got {type(answers).__name__}")
     if isinstance(answers, str):
         raise TypeError(f"answers is the text {answers!r}: give a list of acceptable answers, such as [{answers!r}]")
     for place, answer in enumerate(answers):

@@ -19,7 +19,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ..configuration import OneGenConfig
 from ..hub.origin import Origin
 from .backbones import SMOLLM2, load_backbone, packaged_smollm2
-from .loading_options import RESTORE_HINT, broken_config_explained, broken_weights_explained
+from .loading_options import RESTORE_HINT, broken_config_explained, broken_weights_explained, model_source
 from .mergeable import merging_errors
 from .tokenizers import HUB_OPTIONS, load_tokenizer
 
@@ -121,6 +121,7 @@ def open_adapter(
         model_class (`type`): [`OneGenForCausalLM`], which calls this and so can't be imported here.
         name_or_path, merge, is_trainable, kwargs: As there.
     """
+    model_source()("name_or_path", name_or_path)
     is_local, options = os.path.isdir(name_or_path), dict(kwargs)
     path = Path(name_or_path) if is_local else _download(str(name_or_path), kwargs)
     for name in ("revision", "force_download"):

@@ -21,7 +21,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
 
-from ..checks import checked, instance, optional
+from ..checks import check_folder, checked, instance, optional
 from ..configuration import OneGenConfig
 from ..files import write_text_atomically
 from ..hub.layout import PACKAGE
@@ -33,7 +33,14 @@ from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
 from .backbone_check import check_causal
 from .custom_generate import with_whole_call
-from .loading_options import broken_config_explained, broken_weights_explained, checked_options, model_source
+from .loading_options import (
+    broken_config_explained,
+    broken_weights_explained,
+    check_json_files,
+    checked_options,
+    final_for_pipeline,
+    model_source,
+)
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -155,10 +162,12 @@ class OneGenForCausalLM(OneGenMixin):
                 read, or for a `dtype` that weights cannot have.
         """
         name = _SOURCE("pretrained_model_name_or_path", pretrained_model_name_or_path)
-        checked_options(kwargs)  # before anything is downloaded
+        with final_for_pipeline(kwargs):
+            checked_options(kwargs)  # before anything is downloaded
+            check_json_files(name)
         if issubclass(cls, PreTrainedModel):
             kwargs = checked_options(kwargs)
-            with broken_weights_explained(name, kwargs):
+            with final_for_pipeline(kwargs), broken_weights_explained(name, kwargs):
                 loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
             known = hub_id(str(name))
             _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
@@ -244,6 +253,7 @@ class OneGenForCausalLM(OneGenMixin):
                 installed but not imported. Without `trust_remote_code` it is ignored.
             kwargs: As for `PreTrainedModel.save_pretrained`.
         """
+        check_folder("save_directory", save_directory)
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import GENERATION_CONFIG_NAME
 
-from ..checks import Rule, source
+from ..checks import LoadingError, Rule, source
 
 RESTORE_HINT = "save the checkpoint again, or download it with `force_download=True`"
 FLOATING = ("float32", "bfloat16", "float16", "float64")
@@ -53,6 +56,33 @@ def model_source() -> Rule:
         return location
 
     return rule
+
+
+@contextmanager
+def final_for_pipeline(options: dict[str, Any]) -> Iterator[None]:
+    """Let `pipeline` pass an error on instead of loading the checkpoint in another way, see [`LoadingError`]."""
+    try:
+        yield
+    except ValueError as error:
+        if "_from_pipeline" in options:
+            raise LoadingError(str(error)) from error
+        raise
+
+
+def check_json_files(name_or_path: str | os.PathLike[str]) -> None:
+    """
+    Check the JSON files of a local checkpoint that transformers ignores if it cannot read them.
+
+    Raises:
+        `ValueError`: If generation_config.json is damaged.
+    """
+    path = Path(name_or_path, GENERATION_CONFIG_NAME)
+    if not path.is_file():
+        return
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {RESTORE_HINT}") from error
 
 
 @contextmanager

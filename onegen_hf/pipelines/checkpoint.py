@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import instance, optional, path, shown
+from ..checks import instance, optional, shown, source
 from ..configuration import OneGenConfig
 from ..hub.origin import access_of
 from ..index import PassageIndex
@@ -131,7 +131,7 @@ def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     if index is None:
         index = default_index(model)
     elif not isinstance(index, PassageIndex):
-        path()("index", index)
+        source()("index", index)
     opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index, **access_of(model))
     opened.check_model(model, tokenizer)
     return opened

@@ -14,6 +14,7 @@ from ..checks import (
     checked_fields,
     choice,
     flag,
+    instance,
     integer,
     list_of,
     number,
@@ -42,6 +43,8 @@ _BOUNDS: dict[str, Rule] = {
     "dataloader_prefetch_factor": optional(integer(least=1)),
     "seed": integer(least=0),
     "data_seed": optional(integer(least=0)),
+    "report_to": optional(instance(str, list)),
+    "deepspeed": optional(instance(str, dict)),
     "neftune_noise_alpha": optional(number(least=0)),
 }
 """Bounds of the parent's fields, which it checks late or not at all."""

@@ -179,6 +179,7 @@ class OneGenTrainer(Trainer):
             `ValueError`: If there is no whole checkpoint to resume from, or if `output_dir` or the checkpoint belongs
                 to a training with other settings.
         """
+        optional(instance(str, bool, os.PathLike))("resume_from_checkpoint", resume_from_checkpoint)
         searching = trial is not None  # each trial has a folder of its own
         main = self.is_world_process_zero() and not searching
         with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():

@@ -251,3 +251,16 @@ def test_spawned_workers_and_map(index: PassageIndex, tmp_path: Path) -> None:
         assert pool.map(search_first, [index]) == [expected]
     rows = Dataset.from_dict({"n": [0, 1]}).map(lambda row: {"id": search_first(index)}, num_proc=2)
     assert rows["id"] == [expected] * 2
+
+
+def test_arguments_of_loading_and_pushing(tokenizer: Any, tmp_path: Path) -> None:
+    index = PassageIndex.build(make_model(tokenizer), tokenizer, make_corpus(4), show_progress=False)
+    index.save(tmp_path / "index")
+    with pytest.raises(TypeError, match="nmap=True is no argument of loading an index: did you mean 'mmap'"):
+        PassageIndex.load(tmp_path / "index", nmap=True)
+    for value, message in ((None, "repo_id=None must be text"), ("not a repo!!", "repo_id='not a repo!!' is no name")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            index.push_to_hub(value)
+    for value in ("", None, 5):
+        with pytest.raises((TypeError, ValueError), match=f"directory={value!r} "):
+            index.save(value)
