@@ -15,6 +15,7 @@ from data_builders.card import dataset_card
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.engine import Engine
+from data_builders.options import check_folder_name, check_option
 from data_builders.parquet_shards import BYTES_PER_SHARD, ShardWriter
 from data_builders.report import SplitReport
 from data_builders.repository import check_split, replaced_repository
@@ -81,6 +82,7 @@ def build_repository(
 
     Raises:
         `RecordError`: For a malformed row, with file, line and remedy, if `on_error="raise"`.
+        `TypeError`: If an option has another type.
         `ValueError`: If a split has no usable row, or an option can't be right.
         `FileNotFoundError`: If a source is not there.
 
@@ -93,11 +95,24 @@ def build_repository(
     build_repository(MultiHopConverter(num_negatives=3), "data/hotpotqa", {"train": "hotpot_train_v1.1.json"})
     ```
     """
+    if not isinstance(converter, Converter):
+        raise TypeError(f"`converter` must be a Converter such as MultiHopConverter(), got {converter!r:.100}.")
+    if not isinstance(examples, Mapping):
+        raise TypeError(
+            f'`examples` must map splits to sources, as {{"train": "a.jsonl"}} does, got {examples!r:.90}.'
+        )
+    check_folder_name("out_dir", out_dir)
+    check_option("limit", limit, int, type(None), least=1)
+    check_option("seed", seed, int)
+    check_option("license", license, str, type(None))
+    check_option("bytes_per_shard", bytes_per_shard, int, least=1)
+    if miner is not None and not callable(miner):
+        raise TypeError(f"`miner` must be a function, such as that of make_miner(), got {miner!r:.100}.")
     sample = dict(sample or {})
+    for split, size in sample.items():
+        check_option(f"sample[{split!r}]", size, int, least=1)
     if unknown := set(sample) - set(examples):
         raise ValueError(f"`sample` names the splits {sorted(unknown)}, which `examples` does not have.")
-    if small := {split: size for split, size in sample.items() if size < 1}:
-        raise ValueError(f"`sample` must keep at least one example of a split, got {small}.")
     for split in examples:
         check_split(split)
     # The downloads are gone before the rest is put in place.

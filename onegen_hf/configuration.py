@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.metadata
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -133,10 +135,15 @@ class OneGenConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OneGenConfig:
         """
-        Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning.
+        Inverse of [`~OneGenConfig.to_dict`].
 
         Raises:
-            `ValueError`: If `values` is no mapping, or a setting is wrong; the message names `onegen.<setting>`.
+            `ValueError`: If `values` is no mapping, or a setting is wrong or misspelt; the message names
+                `onegen.<setting>`.
+
+        Warns:
+            `UserWarning`: If a setting is unknown and resembles none that is known, as those of a newer version do.
+                It has no effect.
         """
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
             raise ValueError(
@@ -145,9 +152,7 @@ class OneGenConfig:
             )
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            warnings.warn(f"the checkpoint's onegen section has unknown settings {unknown}: ignored", stacklevel=2)
+        _check_names(set(values) - known, known)
         try:
             return cls(**{key: value for key, value in values.items() if key in known})
         except (TypeError, ValueError) as error:
@@ -173,6 +178,25 @@ class OneGenConfig:
     def attach_to(self, config: PreTrainedConfig) -> None:
         """Write the section into a backbone's config, so that `save_pretrained` keeps it."""
         setattr(config, CONFIG_KEY, self.to_dict())
+
+
+def _check_names(unknown: set[str], known: set[str]) -> None:
+    """Refuse misspelt settings, and warn of those that a newer version may have written."""
+    for name in sorted(unknown):
+        similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+        if similar:
+            raise ValueError(
+                f"{CONFIG_KEY}.{name} is no setting, did you mean {similar[0]!r}? Correct the name in the section "
+                f"{CONFIG_KEY!r} of config.json; if a newer version wrote it, `pip install --upgrade onegen-hf`"
+            )
+    if unknown:
+        release = importlib.metadata.version("onegen-hf")
+        warnings.warn(
+            f"the checkpoint's section {CONFIG_KEY!r} has the settings {sorted(unknown)}, which onegen-hf {release} "
+            "does not know and ignores. A newer version wrote them: `pip install --upgrade onegen-hf` to honour them, "
+            "or delete them from config.json",
+            stacklevel=4,
+        )
 
 
 OneGenConfig.__init__ = renamed_arguments(**RENAMED)(OneGenConfig.__init__)  # type: ignore[method-assign]

@@ -171,6 +171,36 @@ def instance(*kinds: type) -> Rule:
     return rule
 
 
+def having(*methods: str, remedy: str) -> Rule:
+    """
+    An object with certain methods, of whatever class.
+
+    Args:
+        methods (`str`): Their names; `"__call__"` for a function.
+        remedy (`str`): What to pass instead, such as `"a TextStreamer"`.
+    """
+
+    def rule(name: str, value: Any) -> Any:
+        missing = [method for method in methods if not callable(getattr(value, method, None))]
+        if missing or isinstance(value, type):
+            lacks = "is a class" if isinstance(value, type) else f"has no {' and no '.join(missing)}"
+            raise TypeError(f"{name}={shown(value)} {lacks}: pass {remedy}")
+        return value
+
+    return rule
+
+
+def subclass(kind: type) -> Rule:
+    """A class that is, or comes from, `kind`."""
+
+    def rule(name: str, value: Any) -> Any:
+        if not isinstance(value, type) or not issubclass(value, kind):
+            raise TypeError(f"{name}={shown(value)} must be {kind.__name__} or a subclass of it")
+        return value
+
+    return rule
+
+
 def mapping(empty: bool = True) -> Rule:
     """
     A mapping.

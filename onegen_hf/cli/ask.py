@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, text
+from ..checks import checked_fields, flag, integer, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_result
 from .model_arguments import AnswerArguments
-from .rules import source
 from .standard_input import lines_of_standard_input
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
 from .model_arguments import AnswerArguments
-from .rules import source
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, optional, text
+from ..checks import checked_fields, choice, flag, integer, optional, source, text
 from ..files import write_text_atomically
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
-from .rules import source, threshold
+from .rules import threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
 
 
@@ -76,6 +76,9 @@ class LinkArguments(ModelArguments):
             batch_size=integer(least=1),
             json=flag(),
         )
+
+        if self.html is not None and Path(self.html).is_dir():
+            raise IsADirectoryError(f"html={self.html!r} is a folder: name a file in it, such as mentions.html")
 
     def load(self) -> Any:
         """The pipeline."""

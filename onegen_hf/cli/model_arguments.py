@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, number, optional
+from ..checks import checked_fields, choice, flag, integer, number, optional, source
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, RETRIEVAL_MODES, device, dtype, require_device, source
+from .rules import DEVICE_MAPS, RETRIEVAL_MODES, device, dtype, require_device
 
 
 @dataclass(kw_only=True)

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, instance, integer, optional
+from ..checks import checked, instance, integer, optional, shown
 from ..configuration import OneGenConfig
 from .conversations import RoleEncoder
-from .documents import Corpus, stable_key
+from .documents import Corpus, check_container, stable_key
 from .padding import pad_ids, pad_positions, pad_rows
 from .passages import PassageEncoder
 from .queries import query_texts
 from .targets import IGNORE_INDEX, IGNORED, NEGATIVE, POSITIVE
 from .teacher import Teacher, embedded_units
+
+
+def _references(example: Mapping[str, Any], field: str) -> list[list[str]]:
+    """The lists of ids in a field of an example; a text in the place of a list would be read letter by letter."""
+    lists = example.get(field) or ()
+    for hop, ids in enumerate(lists):
+        if isinstance(lists, (str, bytes)) or isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise TypeError(
+                f"example {example.get('id', '')!r}: {field}[{hop}]={shown(ids)} must be a list of ids, such as "
+                "['doc'], one list per query token"
+            )
+    return [list(ids) for ids in lists]
 
 
 class OneGenDataCollator:
@@ -70,6 +82,7 @@ class OneGenDataCollator:
     ) -> None:
         self.tokenizer = tokenizer
         self.config = config or OneGenConfig()
+        check_container(documents, "documents")
         self.documents = documents if isinstance(documents, Corpus) else Corpus(documents)
         self.roles = RoleEncoder(tokenizer, self.config, max_length)
         self.passages = PassageEncoder(tokenizer, self.config)
@@ -93,6 +106,8 @@ class OneGenDataCollator:
             `ValueError`: If query tokens and positives do not match, a document is unknown, or encoded rows lack the
                 `queries` that a teacher reads.
         """
+        if not len(features):
+            raise ValueError("features is empty: give at least one example")
         rows = [feature if "input_ids" in feature else self.encode_example(feature) for feature in features]
         input_ids, attention_mask = self._pad([row["input_ids"] for row in rows])
         labels = pad_rows([row["labels"] for row in rows], IGNORE_INDEX, multiple_of=self.pad_to_multiple_of)
@@ -126,9 +141,11 @@ class OneGenDataCollator:
         Raises:
             `ValueError`: If the number of query tokens differs from the number of positives.
         """
+        if "messages" not in example:
+            raise ValueError(f"the example has the fields {sorted(example)} and no 'messages': add the conversation")
         encoded = self.roles.encode(example["messages"])
-        positives = [list(ids) for ids in example.get("positives") or []]
-        negatives = [list(ids) for ids in example.get("negatives") or [[] for _ in positives]]
+        positives = _references(example, "positives") or []
+        negatives = _references(example, "negatives") or [[] for _ in positives]
         if not len(positives) == len(negatives) == encoded.num_queries:
             raise ValueError(
                 f"example {example.get('id', '')!r}: {encoded.num_queries} query tokens "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, integer, optional, shown
+from ..checks import checked, instance, integer, optional, shown
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
@@ -61,7 +61,12 @@ class OnePassDecoder:
     ```
     """
 
-    @checked(k=integer(least=1), max_rows=optional(integer(least=1)))
+    @checked(
+        tokenizer=instance(PreTrainedTokenizerBase),
+        config=instance(OneGenConfig),
+        k=integer(least=1),
+        max_rows=optional(integer(least=1)),
+    )
     def __init__(
         self,
         index: Retriever,

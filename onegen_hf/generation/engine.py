@@ -47,7 +47,7 @@ class TransformersEngine:
         """See [`Engine.answer`]."""
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
-        required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
+        required = {"pad_token_id": options.get("pad_token_id", pad_token_id), "return_dict_in_generate": True}
         if (config := options.get("generation_config")) is not None:
             # `generate` deprecates passing settings next to a configuration.
             options["generation_config"] = config = copy.deepcopy(config)

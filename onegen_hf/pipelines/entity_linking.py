@@ -31,7 +31,7 @@ from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, ch
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
-from .checkpoint import open_index, prepare_checkpoint, with_device
+from .checkpoint import check_parts, open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 
 MODES = ("linking", "detection")
@@ -131,6 +131,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
         if aliases is not None:
             instance(AliasTable, str, os.PathLike)("aliases", aliases)
+        check_parts(kwargs)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
@@ -168,6 +169,11 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         options = check_generation_options(options, _RULES)
+        if options.get("prior_weight") and getattr(self, "priors", None) is None and hasattr(self, "priors"):
+            raise ValueError(
+                f"prior_weight={options['prior_weight']} needs the pipeline to be made with `aliases=...`: pass them "
+                "to it, or leave prior_weight out"
+            )
         forward = {name: value for name, value in options.items() if name not in _WINDOWS | _SEARCH}
         return _among(options, _WINDOWS), forward, _among(options, _SEARCH)
 

@@ -22,7 +22,7 @@ from ..generation.policy import retrieval_rule
 from ..importing.renamed import renamed_arguments
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
-from .checkpoint import open_index, prepare_checkpoint, with_device
+from .checkpoint import check_parts, open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 
 BATCHES_AT_A_TIME = 4
@@ -104,6 +104,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     @renamed_arguments(tokens="preset")
     def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
         check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
+        check_parts(kwargs)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)

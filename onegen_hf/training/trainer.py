@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..cards import model_card
 from ..cards.training_record import TrainingRun, base_model_of
+from ..checks import checked, instance, optional
 from ..data.collator import OneGenDataCollator
 from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
@@ -78,6 +79,11 @@ class OneGenTrainer(Trainer):
     # The loss below is already divided by the whole batch's tokens and anchors.
     loss_is_scaled_for_ga = True
 
+    @checked(
+        args=optional(instance(OneGenTrainingArguments)),
+        processing_class=optional(instance(PreTrainedTokenizerBase)),
+        peft_config=optional(instance(PeftConfig)),
+    )
     def __init__(
         self,
         model: Any = None,
@@ -122,7 +128,7 @@ class OneGenTrainer(Trainer):
             # torch's DataParallel splits every tensor along its first axis, which passages and targets do not share.
             args._n_gpu = 1
         train_dataset = encode_dataset(one_split(train_dataset), data_collator)
-        eval_dataset = encode_dataset(eval_dataset, data_collator)
+        eval_dataset = encode_dataset(eval_dataset, data_collator, "eval_dataset")
         check_something_to_learn(train_dataset, args)
         if args.distill_from is not None:
             attach_teacher(data_collator, args, train_dataset, eval_dataset)
@@ -182,6 +188,7 @@ class OneGenTrainer(Trainer):
             `ValueError`: If there is no whole checkpoint to resume from, or if `output_dir` or the checkpoint belongs
                 to a training with other settings.
         """
+        optional(instance(str, bool, os.PathLike))("resume_from_checkpoint", resume_from_checkpoint)
         searching = trial is not None  # each trial has a folder of its own
         main = self.is_world_process_zero() and not searching
         with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():

@@ -16,11 +16,13 @@ from onegen_hf.checks import (
     checked_fields,
     choice,
     flag,
+    having,
     instance,
     integer,
     list_of,
     number,
     optional,
+    subclass,
     template,
     text,
 )
@@ -130,3 +132,28 @@ def test_fields_of_a_dataclass() -> None:
 
 def test_named_values() -> None:
     assert check({"k": 2, "other": "x"}, {"k": integer(), "absent": flag()}) == {"k": 2, "other": "x"}
+
+
+def test_an_object_with_methods() -> None:
+    rule = having("append", "pop", remedy="a list")
+    assert rule("x", [1]) == [1]
+    with pytest.raises(TypeError, match=r"x=\(1,\) has no append and no pop: pass a list"):
+        rule("x", (1,))
+    with pytest.raises(TypeError, match="x=<class 'list'> is a class: pass a list"):
+        rule("x", list)
+
+
+def test_a_subclass() -> None:
+    assert subclass(int)("x", bool) is bool
+    for value in (5, str):
+        with pytest.raises(TypeError, match="x=.* must be int or a subclass of it"):
+            subclass(int)("x", value)
+
+
+def test_a_misspelt_argument_is_answered_with_the_known_one() -> None:
+    @checked(batch_size=integer(1))
+    def encode(batch_size: int = 1) -> int:
+        return batch_size
+
+    with pytest.raises(TypeError, match=r"encode\(\) got an unexpected keyword argument 'batchsize': did you mean"):
+        encode(batchsize=3)  # type: ignore[call-arg]

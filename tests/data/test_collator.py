@@ -273,3 +273,21 @@ def test_wrong_examples(change: dict[str, Any], message: str, tokenizer: Any, do
 def test_negative_numbers_of_negatives(name: str, tokenizer: Any, documents: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}=-1 must be at least 0"):
         OneGenDataCollator(tokenizer, documents, **{name: -1})
+
+
+@pytest.mark.parametrize("field", ["positives", "negatives"])
+@pytest.mark.parametrize("value", [["d1"], "d1", [5]])
+def test_a_text_is_no_list_of_ids(field: str, value: Any, tokenizer: Any, documents: Any) -> None:
+    example = {"messages": messages("[RQ]"), "positives": [["d1"]], "negatives": [[]], field: value}
+    with pytest.raises(TypeError, match=rf"{field}\[0\]=.* must be a list of ids, such as \['doc'\]"):
+        OneGenDataCollator(tokenizer, documents)([example])
+
+
+def test_nothing_to_collate(tokenizer: Any, documents: Any) -> None:
+    collator = OneGenDataCollator(tokenizer, documents)
+    with pytest.raises(ValueError, match="features is empty"):
+        collator([])
+    with pytest.raises(ValueError, match=r"the example has the fields \['id'\] and no 'messages'"):
+        collator([{"id": "a"}])
+    with pytest.raises(TypeError, match="documents=5 is a int"):
+        OneGenDataCollator(tokenizer, 5)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,33 @@ def test_liger_kernels_leave_the_forward(tmp_path: Path) -> None:
     assert make(tmp_path).liger_kernel_config is None
     kernels = make(tmp_path, use_liger_kernel=True, liger_kernel_config={"swiglu": False}).liger_kernel_config
     assert kernels == {"swiglu": False, "fused_linear_cross_entropy": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("per_device_train_batch_size", 0), ("per_device_eval_batch_size", "x"), ("gradient_accumulation_steps", 0),
+        ("max_steps", 1.5), ("max_steps", -2), ("save_steps", 0), ("eval_steps", -1), ("logging_steps", 0),
+        ("seed", "x"), ("seed", -1), ("data_seed", "x"), ("save_total_limit", 0), ("dataloader_num_workers", -1),
+        ("adam_beta1", 1.0), ("adam_epsilon", -1), ("warmup_steps", -5), ("bf16", "maybe"), ("fp16", 1),
+        ("optim", "adamm"), ("lr_scheduler_type", "zigzag"), ("hub_strategy", "some"), ("save_strategy", "never"),
+        ("train_sampling_strategy", "x"), ("log_level", "loud"), ("ddp_backend", "smoke"), ("report_to", 5),
+        ("greater_is_better", "yes"), ("learning_rate", "fast"), ("num_train_epochs", "3"), ("deepspeed", 5),
+        ("resume_from_checkpoint", ""),
+    ],
+)  # fmt: skip
+def test_fields_of_the_parent(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{name}={value!r} "):
+        OneGenTrainingArguments(str(tmp_path), **{"use_cpu": True, "report_to": [], name: value})
+
+
+@pytest.mark.parametrize("value", ["", 5])
+def test_the_folder_of_a_training(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"output_dir={value!r} "):
+        OneGenTrainingArguments(value, use_cpu=True, report_to=[])
+
+
+def test_arguments_are_made_again_from_their_own_values(tmp_path: Path) -> None:
+    args = make(tmp_path, save_steps=7, eval_strategy="steps", eval_steps=0.5)
+    again = dataclasses.replace(args)
+    assert again.to_dict() == args.to_dict() and again.save_steps == 7
