@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class AttributeDict(dict[str, Any]):
@@ -10,12 +10,15 @@ class AttributeDict(dict[str, Any]):
     A `dict` whose items can be read and set as attributes: `result.answer` is `result["answer"]`. It equals the plain
     `dict` with the same items, and JSON, pickle and copies treat it as one.
 
-    Subclasses annotate the items that they hold; a value there is what reading a missing item as an attribute gives.
+    Attributes:
+        DEFAULTS (`dict`): What reading a missing item as an attribute gives, by name; set by subclasses.
     """
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self[name]
+            return self[name] if name in self else self.DEFAULTS[name]
         except KeyError:
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name!r}: its items are {', '.join(map(str, self))}"

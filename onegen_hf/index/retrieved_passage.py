@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..data.attribute_dict import AttributeDict
 from ..data.passages import Passage
@@ -21,11 +21,13 @@ class RetrievedPassage(AttributeDict):
             with nothing.
     """
 
+    DEFAULTS: ClassVar[dict[str, Any]] = {"meta": None}
+
     id: str
     title: str
     text: str
     score: float
-    meta: Any = None
+    meta: Any
 
     @classmethod
     def of(cls, passage: Passage, score: float) -> RetrievedPassage:
