@@ -57,7 +57,7 @@ class UiArguments(ModelArguments):
         if self.model is None and self.index is None:
             from .demo import demo_questions
 
-            questions = ("Where was the director of Titanic born?", *demo_questions()[:3])
+            questions = tuple(demo_questions()[1::3][:4])
         return build_app(rag, self.load_linker, questions, () if self.linker else TEXTS)
 
     def load_linker(self) -> Any:

@@ -61,7 +61,7 @@ def build_app(
             "writes, and its own hidden state finds them.</p>",
             elem_classes="onegen-head",
         )
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("Ask"):
                 ask_tab(rag, questions)
             with gr.Tab("Chat"):
@@ -87,4 +87,5 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "run_history": False,
         "show_error": True,
+        "max_file_size": "20mb",
     }

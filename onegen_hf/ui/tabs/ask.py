@@ -27,7 +27,7 @@ def ask_tab(rag: Any, questions: Sequence[str] = ()) -> None:
     )
     with gr.Row():
         ask = gr.Button("Ask", variant="primary", elem_id="ask-button")
-        stop = gr.Button("Stop", elem_id="ask-stop")
+        stop = gr.Button("Stop", min_width=100, scale=0, elem_id="ask-stop")
     with gr.Accordion("Settings", open=False):
         controls = settings_controls()
     shown = gr.HTML(elem_id="ask-answer")

@@ -8,9 +8,8 @@ import gradio as gr
 
 from ...index import PassageIndex
 from ..html import render
+from ..index_pages import PER_PAGE, described, page_of
 from ..streams import MODEL, shown_errors
-
-PER_PAGE = 10
 
 
 def browse_tab(index: PassageIndex, model: Any, tokenizer: Any) -> None:
@@ -37,40 +36,25 @@ def browse_tab(index: PassageIndex, model: Any, tokenizer: Any) -> None:
 
     pages = -(-len(index) // PER_PAGE)
     gr.HTML(
-        f'<p class="onegen note">{len(index)} passages, {index.num_rows} embeddings of {index.dimension} numbers</p>'
+        f'<p class="onegen note">{len(index)} passages, {index.num_rows} embeddings of dimension {index.dimension}</p>'
     )
     with gr.Row():
         query = gr.Textbox(
-            label="Search by meaning", placeholder="a film about a ship", elem_id="search-query", scale=3
+            label="Search by meaning",
+            placeholder="a film about a ship",
+            elem_id="search-query",
+            scale=3,
+            min_width=300,
         )
-        k = gr.Slider(1, 50, 5, step=1, label="Passages", scale=1)
+        k = gr.Slider(1, 50, 5, step=1, label="Passages", scale=1, min_width=200)
     with gr.Row():
         find = gr.Button("Search", variant="primary", elem_id="search-button")
     with gr.Row():
-        identifier = gr.Textbox(label="Passage with the id", elem_id="search-id")
-        number = gr.Number(1, minimum=1, maximum=pages, step=1, precision=0, label=f"Page, 1 to {pages}")
+        identifier = gr.Textbox(label="Passage with the id", elem_id="search-id", min_width=300)
+        number = gr.Number(
+            1, minimum=1, maximum=pages, step=1, precision=0, label=f"Page, 1 to {pages}", min_width=200
+        )
     shown = gr.HTML(page_of(index, 1), elem_id="search-results")
     gr.on([find.click, query.submit], search, [query, k], shown, **MODEL)
     identifier.submit(look_up, identifier, shown)
     number.change(page, number, shown, show_progress="hidden")
-
-
-def page_of(index: PassageIndex, number: int) -> str:
-    """
-    A page of the index as HTML.
-
-    Args:
-        index ([`PassageIndex`])
-        number (`int`): From 1.
-    """
-    start = min(max(number - 1, 0) * PER_PAGE, max(len(index) - 1, 0) // PER_PAGE * PER_PAGE)
-    end = min(start + PER_PAGE, len(index))
-    passages = [described(index.passages[row]) for row in range(start, end)]
-    return render("results.html.jinja", passages=passages, note=f"Passages {start + 1} to {end} of {len(index)}")
-
-
-def described(passage: Any) -> dict[str, Any]:
-    """A passage as the page shows it where it has no score."""
-    return {
-        "id": passage.id, "title": passage.title, "text": passage.text, "meta": passage.meta, "score": None
-    }  # fmt: skip

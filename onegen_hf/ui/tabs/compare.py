@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -24,21 +24,23 @@ def compare_tab(rag: Any, questions: Sequence[str] = ()) -> None:
         shown = ["", ""]
         # One event of each in turn: both answers grow together.
         for pair in zip_longest(traces(rag, question, **left), traces(rag, question, **right)):
-            shown = [old if trace is None else trace.html() for old, trace in zip(shown, pair, strict=True)]
+            shown = [
+                old if trace is None else f"<h3>{_named(options)}</h3>{trace.html()}"
+                for old, trace, options in zip(shown, pair, (left, right), strict=True)
+            ]
             yield shown[0], shown[1]
 
     question = gr.Textbox(label="Question", elem_id="compare-question")
     with gr.Row():
         compare = gr.Button("Compare", variant="primary", elem_id="compare-button")
-        stop = gr.Button("Stop")
+        stop = gr.Button("Stop", min_width=100, scale=0)
     controls: list[Any] = []
     shown: list[Any] = []
     with gr.Row():
-        for name, k, retrieval in (("left", 1, "adaptive"), ("right", 1, "never")):
+        for name, retrieval in (("left", "adaptive"), ("right", "never")):
             with gr.Column(min_width=320):
-                with gr.Accordion(f"Settings, {name}", open=False):
-                    controls += settings_controls(k, retrieval)
-                gr.HTML(f"<h2>{'As it is' if name == 'left' else 'Without retrieval, or as you set it'}</h2>")
+                with gr.Accordion(f"Settings, {name} (retrieval: {retrieval})", open=False):
+                    controls += settings_controls(retrieval=retrieval)
                 shown.append(gr.HTML(elem_id=f"compare-{name}"))
     if questions:
         gr.Examples([[text] for text in questions], question, label="Questions to try")
@@ -46,3 +48,13 @@ def compare_tab(rag: Any, questions: Sequence[str] = ()) -> None:
         [compare.click, question.submit], answer, [question, *controls], shown, show_progress="hidden", **MODEL
     )
     stop.click(None, cancels=running)
+
+
+def _named(options: Mapping[str, Any]) -> str:
+    """The settings of an answer in a few words."""
+    words = [f"retrieval: {options['retrieval']}"]
+    if options["threshold"] is not None:
+        words.append(f"threshold {options['threshold']:g}")
+    if options["retrieval"] != "never":
+        words += [f"{options['k']} passages each" if options["k"] > 1 else "1 passage each"]
+    return ", ".join(words)
