@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape, unescape
 from typing import Any
 
 from ..terminal.characters import printable
@@ -16,8 +17,13 @@ def conversation(shown: Messages) -> Messages:
     return [{"role": turn["role"], "content": _text(turn["content"])} for turn in turns]
 
 
+def asked(message: str) -> dict[str, Any]:
+    """A message of the user."""
+    return {"role": "user", "content": _shown(message)}
+
+
 def turn(trace: Trace) -> Messages:
-    """An answer as messages of plain text: each retrieval folded, then the answer, or what has been written so far."""
+    """An answer as messages: each retrieval folded, then the answer, or what has been written so far."""
     messages: Messages = []
     for hop in trace.hops:
         passages = "\n\n".join(
@@ -25,16 +31,23 @@ def turn(trace: Trace) -> Messages:
             for passage in hop.passages or ()
         )
         title = f"Retrieved: {hop.query}" if hop.passages is not None else f"Searching: {hop.query}"
-        messages.append({"role": "assistant", "content": printable(passages) or "…", "metadata": {"title": title}})
+        messages.append(
+            {"role": "assistant", "content": _shown(passages) or "…", "metadata": {"title": _shown(title)}}
+        )
     if trace.answer is None:
         written = trace.pieces[-1].strip()
     else:
         written = trace.answer.answer if trace.answer.answered else "".join(trace.pieces).strip()
-    return [*messages, {"role": "assistant", "content": printable(written) or "…"}]
+    return [*messages, {"role": "assistant", "content": _shown(written) or "…"}]
+
+
+def _shown(text: str) -> str:
+    """Text as HTML that shows it: Gradio's chat renders HTML even where Markdown is turned off."""
+    return escape(printable(text), quote=False)
 
 
 def _text(content: Any) -> str:
-    """The text of a message, which Gradio may hand back in parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text")
+    """What [`_shown`] was given. Gradio may hand a message back in parts."""
+    if not isinstance(content, str):
+        content = "".join(part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return unescape(content)

@@ -10,6 +10,12 @@ from ..generation.events import AnswerEvent, DoneEvent, PassagesEvent, QueryEven
 from .cost import Cost, cost_of
 from .html import render
 
+_REMARKS = {
+    "max_new_tokens": "It was stopped at the most tokens allowed.",
+    "context_full": "The model's context is full.",
+    "max_hops": "It was not allowed to retrieve once more.",
+}
+
 
 @dataclass
 class Hop:
@@ -85,6 +91,23 @@ class Trace:
                 start, end = citation["start"], citation["end"]
                 return text[:start], text[start:end], text[end:]
         return text, "", ""
+
+    def cited_titles(self) -> list[str]:
+        """The titles of the passages that the answer stands in; the id of one without a title."""
+        titles = []
+        for citation in () if self.answer is None else self.answer.citations:
+            passages = self.hops[citation["hop"]].passages or ()
+            titles += [
+                passage["title"] or passage["id"] for passage in passages if passage["id"] == citation["passage_id"]
+            ]
+        return titles
+
+    def remarks(self) -> list[str]:
+        """Why generation or retrieval ended early, in words."""
+        if self.done is None:
+            return []
+        reasons = (self.done.stop_reason, self.done.result["retrieval_stopped"])
+        return list(dict.fromkeys(_REMARKS[reason] for reason in reasons if reason in _REMARKS))
 
     def html(self) -> str:
         """As HTML; all text is escaped."""

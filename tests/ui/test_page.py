@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import shutil
 import socket
@@ -89,6 +90,8 @@ def visit(browser: Any, address: str, width: int, **options: Any) -> Iterator[An
 
 def picture(page: Any, name: str, whole: bool = True) -> None:
     """Takes a picture and makes sure that nothing stands out of the page."""
+    from PIL import Image  # comes with gradio
+
     page.wait_for_timeout(400)
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -99,7 +102,8 @@ def picture(page: Any, name: str, whole: bool = True) -> None:
     )
     assert out == []
     file = IMAGES / f"ui-{name}-{width}.png"
-    page.screenshot(path=file, full_page=whole)
+    with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as taken:
+        taken.convert("RGB").quantize(128).save(file, optimize=True)
     assert file.stat().st_size < MOST_BYTES, f"{file} has {file.stat().st_size} bytes"
 
 

@@ -14,7 +14,7 @@ from transformers import LogitsProcessorList, pipeline
 from onegen_hf import PassageIndex
 from onegen_hf.generation.events import AnswerEvent, DoneEvent, PassagesEvent, QueryEvent, TokenEvent
 from onegen_hf.ui import own_passages
-from onegen_hf.ui.chat_messages import conversation, turn
+from onegen_hf.ui.chat_messages import asked, conversation, turn
 from onegen_hf.ui.cost import Cost, cost_of
 from onegen_hf.ui.index_pages import PER_PAGE, page_of
 from onegen_hf.ui.linked_text import linked_html
@@ -87,7 +87,7 @@ def test_nothing_is_markup() -> None:
     html = trace.html()
     assert "<script" not in html and "\x1b" not in html and "&lt;script&gt;" in html
     assert "<mark>Fern Bay</mark>" in html
-    assert "p = 0.250" in html and "stopped: max_new_tokens" in html and "max_hops" in html
+    assert "p = 0.250" in html and "most tokens allowed" in html and "once more" in html
 
 
 def test_a_trace_in_the_middle_of_things() -> None:
@@ -118,9 +118,12 @@ def test_a_chat_shows_retrievals_and_reads_only_messages() -> None:
 
 
 def test_what_the_model_reads_of_an_answer_is_what_it_wrote() -> None:
-    """Nothing is escaped for the page."""
-    trace = Trace(pieces=["x"], answer=AnswerEvent("C*-algebra (1954).", True))
-    assert conversation(turn(trace))[0]["content"] == "C*-algebra (1954)."
+    """Not what is escaped for the page."""
+    for text in ("C*-algebra (1954).", "<b> & &lt; &amp", HOSTILE.replace("\x1b", "")):
+        trace = Trace(pieces=["x"], answer=AnswerEvent(text, True))
+        assert conversation(turn(trace))[0]["content"] == text
+        assert conversation([asked(text)])[0]["content"] == text
+        assert "<" not in turn(trace)[0]["content"]
 
 
 def test_pasted_text() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..chat_messages import Messages, conversation, turn
+from ..chat_messages import Messages, asked, conversation, turn
 from ..streams import MODEL, traces
 
 
@@ -19,7 +19,7 @@ def chat_tab(rag: Any, questions: Sequence[str] = ()) -> None:
     """
 
     def reply(message: str, shown: Messages) -> Iterator[tuple[str, Messages]]:
-        shown = [*shown, {"role": "user", "content": message}]
+        shown = [*shown, asked(message)]
         for trace in traces(rag, conversation(shown)):
             yield "", [*shown, *turn(trace)]
 
@@ -28,7 +28,7 @@ def chat_tab(rag: Any, questions: Sequence[str] = ()) -> None:
     with gr.Row():
         send = gr.Button("Send", variant="primary", elem_id="chat-send")
         stop = gr.Button("Stop", min_width=100, scale=0)
-        clear = gr.Button("New conversation", min_width=160, scale=0)
+        clear = gr.Button("New chat", min_width=120, scale=0)
     if questions:
         gr.Examples([[text] for text in questions], message, label="Messages to try")
     running = gr.on(

@@ -52,7 +52,7 @@ def compare_tab(rag: Any, questions: Sequence[str] = ()) -> None:
 
 def _named(options: Mapping[str, Any]) -> str:
     """The settings of an answer in a few words."""
-    words = [f"retrieval: {options['retrieval']}"]
+    words = [f"Retrieval: {options['retrieval']}"]
     if options["threshold"] is not None:
         words.append(f"threshold {options['threshold']:g}")
     if options["retrieval"] != "never":

@@ -36,7 +36,7 @@ def own_texts_tab(rag: Any) -> None:
             index = PassageIndex.build(rag.model, rag.tokenizer, passages, max_tokens_per_passage=encoder.max_embedded)
         own = copy.copy(rag)  # the same model; only what it searches differs
         own.index = index
-        note = f"{len(passages)} texts became {len(index)} passages. Ask about them below."
+        note = f"{len(passages)} texts became {len(index)} passages, ready to be asked about."
         first = [described(index.passages[row]) for row in range(min(_SHOWN, len(index)))]
         return own, render("results.html.jinja", passages=first, note=note)
 
