@@ -117,7 +117,11 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
         self.engine = TransformersEngine(self.model, self.tokenizer)
-        self.describer = RowDescriber(self.tokenizer, self.model.onegen_config)
+
+    @property
+    def describer(self) -> RowDescriber:
+        """Turns decoded rows into results, with the settings that the model has now."""
+        return RowDescriber(self.tokenizer, self.model.onegen_config)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
