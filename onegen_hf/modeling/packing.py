@@ -65,8 +65,8 @@ class PackedRows:
 def packs_rows(model: Any, longest: int) -> bool:
     """
     Whether rows of this model are packed: for a decoder of full attention by sdpa, on a CPU, where arithmetic is what
-    costs, and on a GPU whose attention kernel takes rows of any lengths. Elsewhere a call of the kernel for each length
-    would cost more than little padding does.
+    costs, and on a GPU whose attention kernel takes rows of any lengths. Elsewhere a call of the kernel for each
+    length would cost more than little padding does.
 
     Args:
         model: A decoder of transformers.

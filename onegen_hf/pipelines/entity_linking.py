@@ -16,6 +16,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 from data_builders.entity_linking.converter import INSTRUCTION
 
 from ..checks import Rule, check, choice, flag, instance, integer, number, text
+from ..data.attribute_dict import AttributeDict, with_attributes
 from ..data.padding import pad_ids
 from ..generation import Usage
 from ..generation.options import check_generation_options
@@ -116,7 +117,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
     `end` (in code points), `entity_id`, `name`, `score` (cosine) and `candidates`; empty without a mention. In
     `mode="detection"`: `mention`, `start` and `end`. With `return_dict=True` this list is `mentions` of a `dict` with
     `aligned` (whether what was written is the text) and `usage` (`prompt_tokens`, `generated_tokens`,
-    `forwarded_tokens`, `forward_calls`, ... over all windows).
+    `forwarded_tokens`, `forward_calls`, ... over all windows). Items of all these are attributes as well
+    (`mention.entity_id`).
     """
 
     _load_tokenizer = True
@@ -267,7 +269,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         mode: str = "linking",
         return_dict: bool = False,
         **_: Any,
-    ) -> list[dict[str, Any]] | dict[str, Any]:
+    ) -> list[AttributeDict] | AttributeDict:
         parts: list[WindowMentions] = [output["mentions"] for output in model_outputs]
         source = parts[0].source
         spans = [span for part in parts for span in part.spans]
@@ -290,10 +292,15 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             )
         else:
             mentions = []
+        described: list[AttributeDict] = with_attributes(mentions)
         if not return_dict:
-            return mentions
+            return described
         usage = sum((part.usage for part in parts), Usage())
-        return {"mentions": mentions, "aligned": all(part.aligned for part in parts), "usage": usage.to_dict()}
+        return AttributeDict(
+            mentions=described,
+            aligned=all(part.aligned for part in parts),
+            usage=AttributeDict(usage.to_dict()),
+        )
 
     @property
     def _pad_token_id(self) -> int:

@@ -19,6 +19,7 @@ from onegen_hf.checks import (
     having,
     instance,
     integer,
+    json_value,
     list_of,
     number,
     optional,
@@ -49,6 +50,7 @@ from onegen_hf.checks import (
         (list_of(integer(1), distinct=True), (3, 2), [3, 2]),
         (list_of(integer(1), empty=True), [], []),
         (optional(integer(1)), None, None),
+        (json_value(), {"a": (1, None), 2: [True, 1.5, "é"]}, {"a": [1, None], "2": [True, 1.5, "é"]}),
     ],
 )
 def test_what_passes(rule: Any, value: Any, expected: Any) -> None:
@@ -90,6 +92,9 @@ def test_what_passes(rule: Any, value: Any, expected: Any) -> None:
         (list_of(integer(1)), [], ValueError, r"x=\[\] is empty"),
         (instance(dict), [], TypeError, r"x=\[\] must be a dict, got list"),
         (optional(integer(1)), 0, ValueError, r"x=0"),
+        (json_value(), {"a": {1}}, TypeError, r"x=\{'a': \{1\}\} is no JSON .*: give texts"),
+        (json_value(), [math.nan], ValueError, r"x=\[nan\] is no JSON"),
+        (json_value(), "a\ud800", ValueError, r"surrogate"),
     ],
 )
 def test_what_is_refused(rule: Any, value: Any, error: type[Exception], message: str) -> None:

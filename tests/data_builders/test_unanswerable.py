@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
+
 from data_builders.build import build_repository
 from data_builders.documents import Document, DocumentStore
 from data_builders.hard_negatives import make_miner
 from data_builders.single_hop.squad import SquadConverter
 from data_builders.unanswerable import NO_ANSWER, with_unanswerable
-from datasets import load_dataset
-
 from onegen_hf import OneGenConfig
 
 
