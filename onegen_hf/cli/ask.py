@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 from ..checks import checked_fields, flag, integer, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
-from .display import format_result
 from .model_arguments import AnswerArguments
 from .rules import source
-from .standard_input import lines_of_standard_input
+from .standard_input import batches_of_standard_input
+from .trace import print_result
+
+READ_AHEAD = 4
+"""Batches of questions that are read from a file at a time."""
 
 
 @dataclass(kw_only=True)
@@ -44,10 +47,11 @@ class PipelineArguments(AnswerArguments):
 
     def load(self) -> Any:
         """The pipeline."""
+        name = self.checkpoint()
         from transformers import pipeline
 
         options = {"index": self.index, "preset": self.preset, "dtype": self.dtype, **self.place()}
-        rag = pipeline("onegen-rag", model=self.model, **options)
+        rag = pipeline("onegen-rag", model=name, **options)
         rag.model = self.quantized(rag.model)
         return rag
 
@@ -77,40 +81,51 @@ class AskArguments(PipelineArguments):
         checked_fields(self, json=flag(), stream=flag())
 
 
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
+        AskArguments,
+        "onegen-hf ask",
+        "[QUESTION ...]",
+        "Answer questions, given as arguments or, one per line, on standard input.",
+    )
+
+
 def main(arguments: Sequence[str]) -> None:
     """
     Run the command: `onegen-hf ask "Where was …?" "Who …?" --top-k 2`.
 
     Without a question on the command line, it reads standard input, one question per line.
     """
-    parser = OptionParser(
-        AskArguments,
-        "onegen-hf ask",
-        "[QUESTION ...]",
-        "Answer questions, given as arguments or, one per line, on standard input.",
-    )
-    questions, ask = parser.parse_with_texts(arguments)
+    questions, ask = parser().parse_with_texts(arguments)
     for place, question in enumerate(questions, start=1):
         text()(f"question {place}", question)
     rag = ask.load()
-    if questions and not ask.stream:
-        results = rag(questions, batch_size=ask.batch_size, **ask.call_options())
-        for question, result in zip(questions, results, strict=True):
-            show(ask, question, result)
-        return
-    # Each answer to a line of standard input is printed before the next line is read, as in a conversation.
-    for question in questions or read_questions():
-        streamer = None
+    for batch in [questions] if questions else read_questions(1 if ask.stream else READ_AHEAD * ask.batch_size):
         if ask.stream:
             from .streaming import PrintableStreamer
 
-            streamer = PrintableStreamer(rag.tokenizer)
-        show(ask, question, rag(question, streamer=streamer, **ask.call_options()))
+            for question in batch:
+                streamer = PrintableStreamer(rag.tokenizer)
+                show(ask, question, rag(question, streamer=streamer, **ask.call_options()))
+            continue
+        results = rag(batch, batch_size=ask.batch_size, **ask.call_options())
+        for question, result in zip(batch, results, strict=True):
+            show(ask, question, result)
 
 
-def read_questions() -> Iterator[str]:
-    """Questions from standard input, with a prompt on a terminal; blank lines are skipped."""
-    return (line.strip() for line in lines_of_standard_input(prompt="? ") if line.strip())
+def read_questions(most: int) -> Iterator[list[str]]:
+    """
+    Questions from standard input, with a prompt on a terminal; blank lines are skipped.
+
+    Args:
+        most (`int`): Read ahead up to this many lines that are there already. In a conversation, where the next
+            question comes after the answer, each question is a batch of its own.
+    """
+    for lines in batches_of_standard_input(most, prompt="? "):
+        questions = [line.strip() for line in lines if line.strip()]
+        if questions:
+            yield questions
 
 
 def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:
@@ -118,4 +133,4 @@ def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:
     if ask.json:
         print(printable_json(json.dumps({"question": question, **result}, ensure_ascii=False)), flush=True)
     else:
-        print(format_result(question, result, sources=ask.top_k) + "\n", flush=True)
+        print_result(question, result, sources=ask.top_k)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from .model_arguments import AnswerArguments
 from .rules import source
@@ -17,6 +19,7 @@ DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 class EvaluateArguments(AnswerArguments):
     """Options of `onegen-hf evaluate`."""
 
+    group: ClassVar[str] = "evaluation"
     renamed: ClassVar[dict[str, str]] = {
         **AnswerArguments.renamed,
         "data": "dataset",
@@ -38,8 +41,8 @@ class EvaluateArguments(AnswerArguments):
     index: str | None = field(
         default=None,
         metadata={
-            "help": "Directory or Hub repository of the index; default: built from the dataset's documents, or the "
-            "model's own for entity linking."
+            "help": "Directory or Hub repository of the index; default: the model's own if it holds the dataset's "
+            "documents, else one built from them. For entity linking the model's own."
         },
     )
     split: str = field(default="dev", metadata={"help": "Split of the examples."})
@@ -84,3 +87,7 @@ class EvaluateArguments(AnswerArguments):
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k
+
+    def builtin(self) -> Path:
+        """The bundled checkpoint for this task."""
+        return DEFAULT_LINKER if self.task == "entity-linking" else DEFAULT_CHECKPOINT

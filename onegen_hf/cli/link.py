@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..bundled.checkpoints import DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, optional, text
 from ..files import write_text_atomically
 from ..terminal.characters import printable_json
@@ -77,13 +78,18 @@ class LinkArguments(ModelArguments):
             json=flag(),
         )
 
+    def builtin(self) -> Path:
+        """The bundled linker."""
+        return DEFAULT_LINKER
+
     def load(self) -> Any:
         """The pipeline."""
+        name = self.checkpoint()
         from transformers import pipeline
 
         return pipeline(
             "onegen-entity-linking",
-            model=self.model,
+            model=name,
             index=self.index,
             preset=self.preset,
             mode=self.mode,
@@ -103,18 +109,22 @@ class LinkArguments(ModelArguments):
         }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """
-    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`. Without a text on the command line, it reads
-    standard input, one text per line.
-    """
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         LinkArguments,
         "onegen-hf link",
         "[TEXT ...]",
         "Mark the mentions in texts (arguments, or lines of standard input) and link them to entities.",
     )
-    texts, link = parser.parse_with_texts(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """
+    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`. Without a text on the command line, it reads
+    standard input, one text per line.
+    """
+    texts, link = parser().parse_with_texts(arguments)
     for place, value in enumerate(texts, start=1):
         text(empty=True)(f"text {place}", value)
     linker = link.load()
