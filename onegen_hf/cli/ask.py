@@ -11,6 +11,7 @@ from ..checks import checked_fields, flag, integer, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import AnswerArguments
+from .page_file import write_page
 from .rules import source
 from .standard_input import batches_of_standard_input
 from .trace import print_result
@@ -75,10 +76,13 @@ class AskArguments(PipelineArguments):
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per question."})
     stream: bool = field(default=False, metadata={"help": "Print the text while it is generated."})
+    html: str | None = field(
+        default=None, metadata={"help": "Also write an HTML page with the answers and their retrievals."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(self, json=flag(), stream=flag())
+        checked_fields(self, json=flag(), stream=flag(), html=optional(text()))
 
 
 def parser() -> OptionParser:
@@ -100,18 +104,23 @@ def main(arguments: Sequence[str]) -> None:
     questions, ask = parser().parse_with_texts(arguments)
     for place, question in enumerate(questions, start=1):
         text()(f"question {place}", question)
-    rag = ask.load()
+    rag, results = ask.load(), []
     for batch in [questions] if questions else read_questions(1 if ask.stream else READ_AHEAD * ask.batch_size):
         if ask.stream:
             from .streaming import PrintableStreamer
 
             for question in batch:
                 streamer = PrintableStreamer(rag.tokenizer)
-                show(ask, question, rag(question, streamer=streamer, **ask.call_options()))
+                results.append((question, rag(question, streamer=streamer, **ask.call_options())))
+                show(ask, *results[-1])
             continue
-        results = rag(batch, batch_size=ask.batch_size, **ask.call_options())
-        for question, result in zip(batch, results, strict=True):
-            show(ask, question, result)
+        for result in zip(batch, rag(batch, batch_size=ask.batch_size, **ask.call_options()), strict=True):
+            show(ask, *result)
+            results.append(result)
+    if ask.html is not None:
+        from ..pipelines.display import trace_page
+
+        write_page(ask.html, trace_page(results, query_token=rag.model.onegen_config.tokens.query))
 
 
 def read_questions(most: int) -> Iterator[list[str]]:

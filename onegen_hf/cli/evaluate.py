@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,10 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         "level": options.confidence_level,
     }
     if options.task == "retrieval":
-        return evaluate_retrieval(model, tokenizer, index, examples, **common)
+        report = evaluate_retrieval(model, tokenizer, index, examples, **common)
+        return _with_page(options, report, examples, index)
     rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
-    return evaluate_rag(
+    report = evaluate_rag(
         rag,
         examples,
         max_hops=options.max_hops,
@@ -61,6 +63,24 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         threshold=options.retrieval_threshold,
         **common,
     )
+    return _with_page(options, report, examples, index)
+
+
+def _with_page(options: EvaluateArguments, report: EvaluationReport, examples: Any, index: PassageIndex) -> Any:
+    """Write the page that `--html` asks for, from what the evaluation left in its directory."""
+    if options.html is None:
+        return report
+    from ..evaluation.display import evaluation_page
+    from ..evaluation.examples import read_examples
+    from ..evaluation.rag import ANSWERS_FILE
+    from ..evaluation.retrieval import RETRIEVALS_FILE
+    from .page_file import write_page
+
+    path = Path(options.output_dir) / (RETRIEVALS_FILE if report.task == "retrieval" else ANSWERS_FILE)
+    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    read = read_examples(examples, (passage.id for passage in index))
+    write_page(options.html, evaluation_page(report, read, results, index.get))
+    return report
 
 
 def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from ..bundled.checkpoints import DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, optional, text
-from ..files import write_text_atomically
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
+from .page_file import write_page
 from .rules import source, threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
 
@@ -135,10 +135,11 @@ def main(arguments: Sequence[str]) -> None:
     if link.html is not None:
         from ..linking.display import mention_page
 
-        path = Path(link.html)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(path, mention_page(results, link_token=linker.model.onegen_config.tokens.query))
-        print(f"The page is in {path}", file=sys.stderr)
+        linked_ids = {mention["entity_id"] for _, of_text in results for mention in of_text if "entity_id" in mention}
+        known = {} if linker.index is None else {key: linker.index.get(key) for key in linked_ids}
+        descriptions = {key: passage.text for key, passage in known.items() if passage is not None}
+        link_token = linker.model.onegen_config.tokens.query
+        write_page(link.html, mention_page(results, link_token=link_token, descriptions=descriptions))
 
 
 def linked(link: LinkArguments, linker: Any, texts: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
