@@ -83,7 +83,7 @@ def _case(example: EvaluationExample, result: Mapping[str, Any], passage_of: Cal
         kinds.append("retrieval")
     if example.positives and len(retrievals) != len(example.positives):
         kinds.append("hops")
-    question = example.question or (example.messages[0].content if example.messages else "")
+    question = example.question or (example.messages[0]["content"] if example.messages else "")
     group = example.group or "no type"
     return Case(example.id, question, group, tuple(example.answers), answer, hops, tuple(kinds))
 
