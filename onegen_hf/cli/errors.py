@@ -12,6 +12,7 @@ from typing import Any
 
 from ..checks import LoadingError
 from ..terminal.characters import printable_in_terminal
+from ..terminal.usage import UsageError, is_usage_error
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, LoadingError)
 """Errors whose message says what to change; any other one is shown with its type."""
@@ -31,7 +32,7 @@ def errors_in_one_line(program: str, debug: bool = False, resumable: bool = Fals
         resumable (`bool`, *optional*, defaults to `False`): Whether the same command continues after an interruption.
 
     Raises:
-        `SystemExit`: With 130 after Ctrl-C, else with 1.
+        `SystemExit`: With 130 after Ctrl-C, 2 for arguments that the command doesn't take, else with 1.
     """
     try:
         yield
@@ -49,7 +50,11 @@ def errors_in_one_line(program: str, debug: bool = False, resumable: bool = Fals
     except Exception as error:
         if debug:
             raise
-        sys.exit(f"{program}: {describe(error)}")
+        message = f"{program}: {describe(error)}"
+        if is_usage_error(error):
+            print(message, file=sys.stderr)
+            raise UsageError(message) from None
+        sys.exit(message)
 
 
 def describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..bundled.checkpoints import builtin_path
 from .loading_options import RESTORE_HINT, model_source
 
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
@@ -34,7 +35,7 @@ def _tokenizer_if_any(name_or_path: str | os.PathLike[str], options: dict[str, A
 
 def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:
     """
-    `AutoTokenizer.from_pretrained`, padding on the left as decoding wants it, with a padding token in any case.
+    `AutoTokenizer.from_pretrained` or a bundled checkpoint's, with padding on the left and a padding token.
 
     Raises:
         `FileNotFoundError`: If there is no such directory.
@@ -42,7 +43,7 @@ def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTr
     """
     model_source()("name_or_path", name_or_path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left", **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(builtin_path(name_or_path), padding_side="left", **kwargs)
     except Exception as error:
         # The tokenizers library raises a plain Exception.
         if type(error) is not Exception and not isinstance(error, json.JSONDecodeError):
