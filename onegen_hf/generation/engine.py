@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.padding import pad_ids
 from .decoder import OnePassDecoder
+from .decoding import Decoding
 from .state import RowState
 
 
@@ -45,6 +46,15 @@ class TransformersEngine:
 
     def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
         """See [`Engine.answer`]."""
+        return list(self._generate(prompts, decoder, **options).rows)
+
+    def prepare(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> tuple[Decoding[RowState], list[RowState]]:
+        """What joins a running [`DecodingLoop`] to give the rows of [`~TransformersEngine.answer`]; same arguments."""
+        return self._generate(prompts, decoder.prepare, **options)
+
+    def _generate(self, prompts: Sequence[Sequence[int]], custom_generate: Any, **options: Any) -> Any:
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
         required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
@@ -54,10 +64,9 @@ class TransformersEngine:
             config.update(**required)
         else:
             options |= required
-        output = self.model.generate(
+        return self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),
-            custom_generate=decoder,
+            custom_generate=custom_generate,
             **options,
         )
-        return list(output.rows)

@@ -83,6 +83,7 @@ class RowState:
         stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
             `"context_full"`, `"never"`, or `None` if the row could still retrieve.
+        generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
     """
 
     number: int
@@ -92,6 +93,7 @@ class RowState:
     retrievals: list[Retrieval] = field(default_factory=list)
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
+    generator: torch.Generator | None = field(default=None, repr=False)
 
     @classmethod
     def start(cls, number: int, prompt: list[int]) -> RowState:
