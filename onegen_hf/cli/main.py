@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": ("onegen_hf.cli.demo", "run the bundled model on a few two-hop questions over the bundled passages"),
     "ask": ("onegen_hf.cli.ask", "answer questions from the command line or standard input"),
     "link": ("onegen_hf.cli.link", "mark entity mentions in texts and link them to a catalogue"),
+    "serve": ("onegen_hf.cli.serve", "answer the requests of many clients over HTTP, as OpenAI's API does"),
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
     "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
     "train": ("onegen_hf.training.run", "train a model to generate and retrieve"),
