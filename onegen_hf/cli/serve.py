@@ -122,4 +122,3 @@ def load_services(options: ServeArguments, limits: ServingLimits) -> Any:
 def _short(source: str | None) -> str | None:
     """The last part of a directory or repository."""
     return None if source is None else source.rstrip("/").rpartition("/")[2]
-

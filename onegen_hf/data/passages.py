@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from data_builders.columns import as_text, check_ids_are_known, find_value, sentences_of
 from data_builders.errors import RecordError
 
+from ..checks import json_value
 from ..configuration import OneGenConfig
 from .text_tokenizer import Span, TextTokenizer
 
@@ -26,17 +27,28 @@ class Passage:
         title (`str`)
         text (`str`)
         sentences (`tuple[str, ...]`, *optional*): The parts of `text`, where an embedding per sentence is wanted.
+        meta (any JSON value, *optional*): Whatever belongs to the passage, such as `{"year": 1954}`. An index keeps it
+            and results show it; the model does not read it.
+
+    Raises:
+        `TypeError` or `ValueError`: If `meta` is no JSON value.
     """
 
     id: str
     title: str
     text: str
     sentences: tuple[str, ...] = field(default=(), repr=False)
+    meta: Any = field(default=None, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.meta is not None:
+            object.__setattr__(self, "meta", json_value()(f"meta of passage {self.id!r}", self.meta))
 
     @classmethod
     def from_record(cls, record: Passage | Mapping[str, Any] | str, number: int) -> Passage:
         """
         Read a passage from a `documents` row (`id`, `title`, `sentences`), a `{id, title, text}` mapping or a string.
+        Mappings may also have `meta`.
 
         The columns may have any of their usual names (`_id`, `doc_id`, `contents`, ...; see
         `data_builders.columns.NAMES`). Numbers become text, and nulls are missing values.
@@ -46,7 +58,7 @@ class Passage:
             number (`int`): Position in the corpus; the id of a record without one, and the place that errors name.
 
         Raises:
-            `TypeError`: If the record is something else.
+            `TypeError`: If the record is something else, or its `meta` is no JSON value.
             `ValueError`: If there is no text under any known name, a column looks like an id under an unknown name, or
                 a value is no text.
         """
@@ -78,7 +90,7 @@ class Passage:
                 f"passage {number} (id {identifier!r}) has no text: give it 'text' (str) or 'sentences' (list of "
                 f"str); its fields are {sorted(map(str, record))}"
             )
-        return cls(name, heading, whole, parts)
+        return cls(name, heading, whole, parts, record.get("meta"))
 
 
 @dataclass(frozen=True)

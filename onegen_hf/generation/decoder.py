@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, integer, optional, shown
+from ..checks import checked, flag, integer, optional, shown
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
@@ -49,6 +49,8 @@ class OnePassDecoder:
             decide, `"always"` makes every row retrieve, `"never"` none.
         threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
             exceeds it.
+        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of the query token at
+            every step, also where the retrieval mode does not need it.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -62,7 +64,7 @@ class OnePassDecoder:
     ```
     """
 
-    @checked(k=integer(least=1), max_rows=optional(integer(least=1)))
+    @checked(k=integer(least=1), max_rows=optional(integer(least=1)), query_probability=flag())
     def __init__(
         self,
         index: Retriever,
@@ -73,6 +75,7 @@ class OnePassDecoder:
         max_rows: int | None = None,
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
+        query_probability: bool = False,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -85,6 +88,7 @@ class OnePassDecoder:
         self.query_token = self.passages.ids.query
         self.paragraph_close = self.passages.paragraph("")[0][-1]
         self.policy = make_policy(retrieval, max_hops, threshold)
+        self.query_probability = query_probability or self.policy.uses_probability
         self.k = k
         self.max_rows = max_rows
 
@@ -93,24 +97,30 @@ class OnePassDecoder:
         self,
         model: Any,
         input_ids: Tensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
+        *,
         generation_config: GenerationConfig,
         streamer: Any = None,
-        **model_kwargs: Any,
+        **kwargs: Any,
     ) -> OnePassOutput | Tensor:
         """Called by `generate`; see its documentation for the arguments."""
         decoding, rows = self.prepare(
-            model, input_ids, logits_processor, stopping_criteria, generation_config, streamer, **model_kwargs
+            model, input_ids, generation_config=generation_config, streamer=streamer, **kwargs
         )
         if streamer is not None:
             streamer.put(input_ids.cpu())
         DecodingLoop(model).run(decoding, rows, self.max_rows)
         if streamer is not None:
             streamer.end()
-        pad_token_id, width = padding_id(generation_config), input_ids.shape[1]
-        sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
+        sequences = as_sequences(rows, input_ids.shape[1], padding_id(generation_config)).to(input_ids.device)
         return OnePassOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
+
+    def steps(self, model: Any, input_ids: Tensor, **kwargs: Any) -> Generator[list[RowState], None, None]:
+        """
+        The same run, one step at a time: `generate(..., custom_generate=decoder.steps)` returns the iterator of
+        [`DecodingLoop.steps`]. All arguments are checked before; nothing is decoded until the first step is asked for.
+        """
+        decoding, rows = self.prepare(model, input_ids, **kwargs)
+        return DecodingLoop(model).steps(decoding, rows, self.max_rows)
 
     def prepare(
         self,
@@ -192,7 +202,8 @@ class _Retrieving(DecodingTask[RowState]):
         position = len(row.ids) - 1
         tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
         tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
-        row.retrievals.append(Retrieval(len(row.retrievals), position, hits, len(tokens), embedding))
+        retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
+        row.retrievals.append(retrieval)
         row.insert(tokens)
         self.decoding.stream(tokens)
 
@@ -200,12 +211,15 @@ class _Retrieving(DecodingTask[RowState]):
         return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages
 
     def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
-        probabilities: list[float | None] = [None] * len(rows)
-        if self.policy.uses_probability:
-            probabilities = list(logits.softmax(dim=-1)[:, self.decoder.query_token].tolist())
+        if self.decoder.query_probability:
+            probabilities = logits.softmax(dim=-1)[:, self.decoder.query_token].tolist()  # (rows,)
+            for row, probability in zip(rows, probabilities, strict=True):
+                row.query_probability = probability
         decisions = [
-            self.policy.next_token(row, self.room(row), probability)
-            for row, probability in zip(rows, probabilities, strict=True)
+            self.policy.next_token(
+                row, self.room(row), row.query_probability if self.policy.uses_probability else None
+            )
+            for row in rows
         ]
         self._forced = {
             row.number for row, decision in zip(rows, decisions, strict=True) if decision is Decision.FORCED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +30,17 @@ class Engine(Protocol):
             `list[RowState]`: One per prompt, in order, or `num_return_sequences` per prompt if that is set.
         """
 
+    def steps(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> Generator[list[RowState], None, None]:
+        """
+        The same run, one step at a time. All arguments are checked before this returns; a caller that stops asking for
+        steps ends the decoding.
+
+        Yields:
+            `list[RowState]`: The rows that took part in the step, with what they wrote and received in it.
+        """
+
 
 class TransformersEngine:
     """
@@ -46,15 +57,25 @@ class TransformersEngine:
 
     def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
         """See [`Engine.answer`]."""
-        return list(self._generate(prompts, decoder, **options).rows)
+        return list(self._generate(prompts, decoder, options).rows)
+
+    def steps(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> Generator[list[RowState], None, None]:
+        """See [`Engine.steps`]."""
+        steps: Generator[list[RowState], None, None] = self._generate(prompts, decoder.steps, options)
+        return steps
 
     def prepare(
         self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
     ) -> tuple[Decoding[RowState], list[RowState]]:
         """What joins a running [`DecodingLoop`] to give the rows of [`~TransformersEngine.answer`]; same arguments."""
-        return self._generate(prompts, decoder.prepare, **options)
+        prepared: tuple[Decoding[RowState], list[RowState]] = self._generate(prompts, decoder.prepare, options)
+        return prepared
 
-    def _generate(self, prompts: Sequence[Sequence[int]], custom_generate: Any, **options: Any) -> Any:
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], custom_generate: Callable[..., Any], options: dict[str, Any]
+    ) -> Any:
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
         required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .decoding import Decoding
@@ -60,14 +61,25 @@ class DecodingLoop:
         self._joining.append(Member(row, decoding, next(self._keys)))
 
     def run(self, decoding: Decoding[Any], rows: Sequence[RowState], max_rows: int | None = None) -> None:
+        """Decode rows until all have ended; see [`~DecodingLoop.steps`]."""
+        for _ in self.steps(decoding, rows, max_rows):
+            pass
+
+    def steps(
+        self, decoding: Decoding[Any], rows: Sequence[RowState], max_rows: int | None = None
+    ) -> Generator[list[RowState], None, None]:
         """
-        Decode rows until all have ended.
+        Decode rows one step at a time, in the caller's thread: nothing runs between two steps, and a caller that stops
+        asking ends the decoding.
 
         Args:
             decoding ([`Decoding`])
             rows (`Sequence[RowState]`)
             max_rows (`int`, *optional*): Rows decoded at a time. Each of the others starts as soon as a row ends
                 (continuous batching). By default all rows start together.
+
+        Yields:
+            `list[RowState]`: The rows that took part in the step, with what they wrote and received in it.
         """
         # Rows with long prompts tend to take more hops. Start them first, so that they don't run alone at the end.
         waiting = deque(sorted(rows, key=lambda row: -len(row.ids)))
@@ -75,7 +87,9 @@ class DecodingLoop:
             while waiting and self.size < (max_rows or len(rows)):
                 self.join(decoding, waiting.popleft())
             self.step()
+            yield [member.row for member in self._members]
 
+    @torch.no_grad()
     def step(self) -> None:
         """Forward the pending tokens of all rows, and let each write its next token or receive its passages."""
         self._rearrange()

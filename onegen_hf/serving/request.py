@@ -32,7 +32,7 @@ class GenerationRequest:
         max_new_tokens (`int`, *optional*, defaults to 256)
         temperature (`float`, *optional*, defaults to 0.0): 0 is greedy decoding.
         top_p (`float`, *optional*, defaults to 1.0)
-        seed (`int`, *optional*): For the same sampled answer again: that of `torch.manual_seed(seed)` and the pipeline.
+        seed (`int`, *optional*): Gives the sampled answer that the pipeline gives after `torch.manual_seed(seed)`.
         stop (`Sequence[str]`, *optional*): Strings after which the text ends.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)

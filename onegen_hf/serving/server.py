@@ -50,4 +50,3 @@ def serve(app: Any, scheduler: Scheduler, host: str, port: int, shutdown_seconds
         timeout_graceful_shutdown=None if shutdown_seconds is None else max(1, round(shutdown_seconds)),
     )
     Server(config, scheduler).run()
-

@@ -22,7 +22,7 @@ DECODERS = 64
 
 class TransformersServingEngine:
     """
-    Decodes with a pipeline's model and index. The result of a request is that of the pipeline, whatever runs beside it.
+    Decodes with a pipeline's model and index. Each result is that of the pipeline, whatever else runs.
 
     Args:
         rag ([`OneGenRagPipeline`])
@@ -71,7 +71,7 @@ class TransformersServingEngine:
             job.row.stop_reason = "cancelled"
 
     def step(self) -> None:
-        with self.rag.device_placement(), torch.no_grad():
+        with self.rag.device_placement():
             self._loop.step()
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from fastapi import Request
@@ -49,7 +49,7 @@ class Answering:
         except (TypeError, ValueError) as error:
             raise ApiError(str(error)) from error
 
-    async def events(self) -> AsyncIterator[StreamEvent]:
+    async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """
         What happens, up to [`DoneEvent`]. Whoever stops asking has cancelled the request.
 

@@ -57,7 +57,5 @@ def create_app(
     app.add_middleware(BodyLimit, most=max_body_bytes)
     app.add_middleware(ApiKeys, keys=api_keys)
     if cors_origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["*"], allow_headers=["*"]
-        )
+        app.add_middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["*"], allow_headers=["*"])
     return app

@@ -29,7 +29,9 @@ router = APIRouter()
 
 @router.post("/v1/chat/completions")
 async def chat_completions(
-    body: ChatBody, http_request: Request, services: Services = Depends(services_of)  # noqa: B008
+    body: ChatBody,
+    http_request: Request,
+    services: Services = Depends(services_of),  # noqa: B008
 ) -> Response:
     """Answer a conversation. What was retrieved stands in `retrievals`, and in `event` of a stream's chunks."""
     shape = _Chat(services.model_name, body)
@@ -38,7 +40,9 @@ async def chat_completions(
 
 @router.post("/v1/completions")
 async def completions(
-    body: CompletionBody, http_request: Request, services: Services = Depends(services_of)  # noqa: B008
+    body: CompletionBody,
+    http_request: Request,
+    services: Services = Depends(services_of),  # noqa: B008
 ) -> Response:
     """Answer a question. What was retrieved stands in `retrievals`, and in `event` of a stream's chunks."""
     return await _answer(_Completion(services.model_name, body), body.question(), http_request, services)
@@ -65,9 +69,7 @@ async def _answer(shape: _Shape, question: Any, http_request: Request, services:
     )
 
 
-async def _stream(
-    shape: _Shape, answering: Answering, services: Services, endpoint: str
-) -> AsyncIterator[str]:
+async def _stream(shape: _Shape, answering: Answering, services: Services, endpoint: str) -> AsyncIterator[str]:
     outcome = "cancelled"
     try:
         async with aclosing(answering.events()) as events:

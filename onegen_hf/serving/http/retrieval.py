@@ -42,7 +42,9 @@ async def embeddings(body: EmbeddingBody, services: Services = Depends(services_
 
 @router.post("/v1/retrieve")
 async def retrieve(
-    body: RetrieveBody, http_request: Request, services: Services = Depends(services_of)  # noqa: B008
+    body: RetrieveBody,
+    http_request: Request,
+    services: Services = Depends(services_of),  # noqa: B008
 ) -> dict[str, Any]:
     """The passages for a question. The model writes what it asks for first, and nothing more."""
     services.require_model(body.model)
