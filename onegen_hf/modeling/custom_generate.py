@@ -20,7 +20,7 @@ def with_whole_call(loop: Callable[..., Any], arguments: dict[str, Any]) -> tupl
     A decoding loop and the arguments of `generate`, so that nothing is lost between them.
 
     Args:
-        loop (`Callable`): For `custom_generate`; its `tokenizer`, if it or the object whose method it is has one, reads
+        loop (`Callable`): For `custom_generate`; its `tokenizer`, or that of the object whose method it is, reads
             stop strings.
         arguments (`dict[str, Any]`): Named ones of `generate`.
 

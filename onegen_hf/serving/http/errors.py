@@ -68,7 +68,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        # FastAPI's own 400 is a body that it can't parse.
+        codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed"}
+        code = codes.get(error.status_code, "invalid_request")
         return error_response(str(error.detail), error.status_code, code)
 
     @app.exception_handler(Exception)

@@ -61,7 +61,7 @@ class StreamOptions(BaseModel):
 class GenerationBody(BaseModel):
     """The settings that chats and completions share."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
     model: str | None = Field(None, description="The name under which the server offers its model.")
     stream: bool = False
