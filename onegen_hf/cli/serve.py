@@ -14,7 +14,9 @@ from .model_arguments import ModelArguments
 from .rules import source
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
-ENGINES = ("transformers",)
+ENGINES = ("transformers", "vllm")
+ONLY_TRANSFORMERS = ("preset", "linker", "int8")
+"""Options that vLLM has no use for."""
 
 
 @dataclass(kw_only=True)
@@ -63,6 +65,12 @@ class ServeArguments(ModelArguments):
         )
         if self.linker_index is not None and self.linker is None:
             raise ValueError(f"linker_index={self.linker_index!r} is for a linker: name it with --linker")
+        if self.engine == "vllm":
+            if self.model is None:
+                raise ValueError("engine='vllm' needs a directory with a plain checkpoint: name it with --model")
+            for name in ONLY_TRANSFORMERS:
+                if getattr(self, name):
+                    raise ValueError(f"{name}={getattr(self, name)!r} is for --engine transformers: leave it out")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -90,13 +98,21 @@ def main(arguments: Sequence[str]) -> None:
 
 def load_services(options: ServeArguments, limits: ServingLimits) -> Any:
     """Load the models and what stands around them."""
+    from ..serving.http import Services
+    from ..serving.metrics import ServingMetrics
+    from ..serving.scheduler import Scheduler
+
+    name = options.served_name or _short(options.model) or "onegen"
+    metrics = ServingMetrics()
+    if options.engine == "vllm":
+        from ..serving.engines import VllmServingEngine
+
+        vllm_engine = VllmServingEngine(options.model, limits, name, options.index, options.dtype)
+        return Services(Scheduler(vllm_engine, limits, metrics), metrics, name)
     from transformers import pipeline
 
     from ..serving.embedding import Embedder
     from ..serving.engines import TransformersServingEngine
-    from ..serving.http import Services
-    from ..serving.metrics import ServingMetrics
-    from ..serving.scheduler import Scheduler
 
     shared = {"dtype": options.dtype, **options.place()}
     rag = pipeline("onegen-rag", model=options.model, index=options.index, preset=options.preset, **shared)
@@ -107,16 +123,9 @@ def load_services(options: ServeArguments, limits: ServingLimits) -> Any:
     linker = None
     if options.linker is not None:
         linker = pipeline("onegen-entity-linking", model=options.linker, index=options.linker_index, **shared)
-    name = options.served_name or _short(options.model) or "onegen"
-    metrics = ServingMetrics()
-    return Services(
-        Scheduler(TransformersServingEngine(rag, limits, name), limits, metrics),
-        metrics,
-        name,
-        Embedder(rag.model, rag.tokenizer),
-        linker,
-        _short(options.linker),
-    )
+    engine = TransformersServingEngine(rag, limits, name)
+    embedder = Embedder(rag.model, rag.tokenizer)
+    return Services(Scheduler(engine, limits, metrics), metrics, name, embedder, linker, _short(options.linker))
 
 
 def _short(source: str | None) -> str | None:

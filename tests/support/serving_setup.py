@@ -27,10 +27,13 @@ QUESTIONS = [
 ]
 
 
-def asking_pipeline(tokenizer: Any, query_scale: float = 2.0, end_scale: float = 1.5, seed: int = 2) -> Any:
+def asking_pipeline(
+    tokenizer: Any, query_scale: float = 2.0, end_scale: float = 1.5, seed: int = 2, model: Any = None
+) -> Any:
     """The head's rows for the query token and the end token are random and large, so both are written at times."""
     tokenizer.padding_side = "left"
-    model = tiny_model(tokenizer, "llama_untied")
+    if model is None:
+        model = tiny_model(tokenizer, "llama_untied")
     head, numbers = model.get_output_embeddings().weight, torch.Generator().manual_seed(seed)
     with torch.no_grad():
         scales = {tokenizer.convert_tokens_to_ids("[RQ]"): query_scale, tokenizer.eos_token_id: end_scale}
