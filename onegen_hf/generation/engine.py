@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.padding import pad_ids
 from .decoder import OnePassDecoder
+from .decoding import Decoding
 from .state import RowState
 
 
@@ -64,6 +65,13 @@ class TransformersEngine:
         """See [`Engine.steps`]."""
         steps: Generator[list[RowState], None, None] = self._generate(prompts, decoder.steps, options)
         return steps
+
+    def prepare(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> tuple[Decoding[RowState], list[RowState]]:
+        """What joins a running [`DecodingLoop`] to give the rows of [`~TransformersEngine.answer`]; same arguments."""
+        prepared: tuple[Decoding[RowState], list[RowState]] = self._generate(prompts, decoder.prepare, options)
+        return prepared
 
     def _generate(
         self, prompts: Sequence[Sequence[int]], custom_generate: Callable[..., Any], options: dict[str, Any]
