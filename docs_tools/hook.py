@@ -1,10 +1,11 @@
-"""Hooks of MkDocs: pages that live outside of docs/, formulas without JavaScript, and llms.txt."""
+"""Hooks of MkDocs: pages and notebooks from outside of docs/, formulas without JavaScript, and llms.txt."""
 
 from __future__ import annotations
 
 import html
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # MkDocs imports this file by its path
+
+from docs_tools.notebooks import FOLDER, TITLES, as_markdown  # noqa: E402
+
+NOTEBOOKS = FOLDER.relative_to(ROOT).as_posix()
 MOUNTED = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "experiments/README.md")
 """Pages of the repository that are pages of the site as well."""
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
@@ -27,6 +33,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the mounted pages, and every file of the repository that a page links to."""
     for path in MOUNTED:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    for name in TITLES:
+        files.append(File.generated(config, f"{NOTEBOOKS}/{name}.ipynb", abs_src_path=str(FOLDER / f"{name}.ipynb")))
+        files.append(File.generated(config, f"{NOTEBOOKS}/{name}.md", content=as_markdown(FOLDER / f"{name}.ipynb")))
     for page in [file for file in files.documentation_pages() if not file.inclusion.is_excluded()]:
         for target in _repository_links(page.src_uri, page.content_string):
             if not target.startswith("docs/") and (ROOT / target).is_file() and target not in files.src_uris:
@@ -43,6 +52,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         if not _is_relative(match[2]):
             return match[0]
         site = _repository_path(page.file.src_uri, target).removeprefix("docs/")
+        if site.endswith(".ipynb") and site != page.file.src_uri.replace(".md", ".ipynb"):
+            site = site.replace(".ipynb", ".md")  # a notebook's page; only that page links to the file
         return f"{match[1]}{os.path.relpath(site, here or '.')}{mark}{anchor}{match[3]}"
 
     return _outside_fences(markdown, lambda text: _LINK.sub(rewrite, text))
@@ -81,7 +92,7 @@ def first_sentence(markdown: str) -> str:
     """The first sentence of a page, without links and emphasis."""
     for block in _FENCE.sub("", markdown).split("\n\n"):
         text = " ".join(block.split())
-        if text and text[0] not in "#|!<-:":
+        if text and not text.startswith(("#", "|", "!", "<", "-", ":", "**")):
             text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("**", "").replace("*", "")
             return re.split(r"(?<=[.?!:]) (?=[A-Z`\"])", text, maxsplit=1)[0].rstrip(":")
     return ""
@@ -101,7 +112,7 @@ def _repository_links(src_uri: str, markdown: str) -> list[str]:
 
 def _repository_path(src_uri: str, target: str) -> str:
     """The path in the repository that a link of a page names."""
-    page = src_uri if src_uri in MOUNTED else f"docs/{src_uri}"
+    page = src_uri if src_uri in MOUNTED or src_uri.startswith(NOTEBOOKS) else f"docs/{src_uri}"
     return os.path.normpath(os.path.join(os.path.dirname(page), target)).replace(os.sep, "/")
 
 

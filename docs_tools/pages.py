@@ -24,7 +24,6 @@ from typing import Any
 import nbformat
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800
@@ -122,7 +121,7 @@ def run_notebook(notebook: Any, directory: Path) -> None:
         timeout=TIMEOUT,
         kernel_name="python3",
         resources={"metadata": {"path": str(directory)}},
-        config=Config({"KernelManager": {"transport": "ipc"}}),
+        startup_timeout=300,
     )
     client.execute(env=environment)
 

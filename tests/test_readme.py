@@ -18,7 +18,7 @@ from onegen_hf.terminal.options import OptionParser
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 BACKBONE = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
 
 
@@ -49,8 +49,8 @@ def commands(page: Path) -> Iterator[list[str]]:
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("onegen-hf "):
-                # What a shell would put in the place of `$(...)` is not known here, nor is a file of questions read.
-                text = re.split(r' --title-template\s+"\$\(| < ', line)[0]
+                # What a shell would put in the place of `$(...)` is not known here, and nothing is read or written.
+                text = re.split(r' --title-template\s+"\$\(| < | 2?> ?| 2>&1| \| ', line)[0]
                 yield shlex.split(text, comments=True)[1:]
 
 
