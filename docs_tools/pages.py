@@ -159,7 +159,7 @@ def with_outputs(page: Path, blocks: Sequence[Block], outputs: Sequence[str]) ->
 
 
 def _cell(block: Block) -> str:
-    return f"%%bash\nset -euo pipefail\n{block.code}" if block.language == "bash" else block.code
+    return f"%%bash\nset -e\n{block.code}" if block.language == "bash" else block.code
 
 
 def _output(block: Block, cell: Any) -> str:
