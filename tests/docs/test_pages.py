@@ -91,7 +91,14 @@ def test_blocks_share_names_and_a_folder(tmp_path: Path) -> None:
         Block("bash", "echo because >&2; exit 2", 6, fails=True),
     ]
     outputs = run_blocks(blocks, tmp_path)
-    assert outputs == ["\n", "done\n", "True\n['note.txt']\n", "", "ZeroDivisionError: division by zero\n", "because\n"]
+    assert outputs == [
+        "\n",
+        "done\n",
+        "True\n['note.txt']\n",
+        "",
+        "ZeroDivisionError: division by zero\n",
+        "because\n",
+    ]
     assert (tmp_path / "recipes").is_symlink()
 
 
