@@ -1,7 +1,20 @@
 """Checks of what comes in from outside: types, ranges and finiteness of arguments, before any work is done."""
 
 from .arguments import Rule, check, checked, checked_fields
-from .rules import choice, flag, instance, integer, list_of, mapping, number, optional, shown, template, text
+from .rules import (
+    choice,
+    flag,
+    instance,
+    integer,
+    json_value,
+    list_of,
+    mapping,
+    number,
+    optional,
+    shown,
+    template,
+    text,
+)
 
 __all__ = [
     "Rule",
@@ -12,6 +25,7 @@ __all__ = [
     "flag",
     "instance",
     "integer",
+    "json_value",
     "list_of",
     "mapping",
     "number",

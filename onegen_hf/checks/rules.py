@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import string
@@ -208,6 +209,25 @@ def list_of(rule: Rule, empty: bool = False) -> Rule:
         return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
 
     return items
+
+
+def json_value() -> Rule:
+    """What JSON can hold, as JSON gives it back: tuples become lists, and the keys of mappings are text."""
+
+    def rule(name: str, value: Any) -> Any:
+        remedy = "give texts, numbers, truth values, None, and lists and mappings of them"
+        try:
+            written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+            written.encode()
+            return json.loads(written)
+        except UnicodeEncodeError:
+            raise ValueError(f"{name}={shown(value)} holds half of a surrogate pair, which is no text") from None
+        except (ValueError, RecursionError) as error:  # NaN, infinity, a circle, or deep nesting
+            raise ValueError(f"{name}={shown(value)} is no JSON ({error}): {remedy}") from None
+        except TypeError as error:
+            raise TypeError(f"{name}={shown(value)} is no JSON ({error}): {remedy}") from None
+
+    return rule
 
 
 def optional(rule: Rule) -> Rule:

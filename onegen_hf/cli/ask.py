@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..checks import checked_fields, flag, integer, optional, text
 from ..terminal.characters import printable_json
@@ -14,6 +14,9 @@ from .display import format_result
 from .model_arguments import AnswerArguments
 from .rules import source
 from .standard_input import lines_of_standard_input
+
+if TYPE_CHECKING:
+    from ..generation.events import StreamEvent
 
 
 @dataclass(kw_only=True)
@@ -70,7 +73,9 @@ class AskArguments(PipelineArguments):
     """Options of `onegen-hf ask`."""
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per question."})
-    stream: bool = field(default=False, metadata={"help": "Print the text while it is generated."})
+    stream: bool = field(
+        default=False, metadata={"help": "Print what happens while it happens; with --json one event per line."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,17 +105,25 @@ def main(arguments: Sequence[str]) -> None:
         return
     # Each answer to a line of standard input is printed before the next line is read, as in a conversation.
     for question in questions or read_questions():
-        streamer = None
         if ask.stream:
-            from .streaming import PrintableStreamer
-
-            streamer = PrintableStreamer(rag.tokenizer)
-        show(ask, question, rag(question, streamer=streamer, **ask.call_options()))
+            show_stream(ask, question, rag.stream(question, **ask.call_options()))
+        else:
+            show(ask, question, rag(question, **ask.call_options()))
 
 
 def read_questions() -> Iterator[str]:
     """Questions from standard input, with a prompt on a terminal; blank lines are skipped."""
     return (line.strip() for line in lines_of_standard_input(prompt="? ") if line.strip())
+
+
+def show_stream(ask: AskArguments, question: str, events: Iterable[StreamEvent]) -> None:
+    """Print one answer while it is generated."""
+    from .streaming import print_stream, print_stream_as_json
+
+    if ask.json:
+        print_stream_as_json(question, events)
+    else:
+        print_stream(question, events, sources=ask.top_k)
 
 
 def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:

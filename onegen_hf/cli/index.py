@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ..checks import checked_fields, choice, integer, text
+from ..checks import checked_fields, choice, integer, optional, text
 from ..files import locked_folder
 from ..presets import DEFAULT_CHECKPOINT
 from ..terminal.options import OptionParser
@@ -30,6 +30,13 @@ class IndexArguments(ModelArguments):
         default="faiss", metadata={"help": "faiss, or torch: exact, and searched on the device of the model."}
     )
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
+    max_tokens_per_passage: int | None = field(
+        default=None,
+        metadata={
+            "help": "Split longer passages at the ends of sentences, into pieces with the ids ID#0, ID#1, ...; by "
+            "default longer ones are cut to what the model embeds."
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,6 +48,7 @@ class IndexArguments(ModelArguments):
             factory=text(),
             backend=choice(["faiss", "torch"]),
             batch_size=integer(least=1),
+            max_tokens_per_passage=optional(integer(least=1)),
         )
         if self.backend != "faiss" and self.factory != "Flat":
             raise ValueError(
@@ -72,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
             checkpoint_dir=Path(options.output_dir) / "encoding",
             model_id=options.model,
             backend=options.backend,
+            max_tokens_per_passage=options.max_tokens_per_passage,
         )
         index.save(options.output_dir)
     print(f"{index} saved to {options.output_dir}")

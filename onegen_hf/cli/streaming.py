@@ -1,36 +1,94 @@
-"""`PrintableStreamer`: text on the terminal while it is generated."""
+"""An answer on the terminal while it is generated."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from transformers import TextStreamer
+from ..terminal.characters import printable_in_terminal, printable_json, printable_line
+from .display import WIDTH, format_usage
 
-from ..terminal.characters import printable_in_terminal
+if TYPE_CHECKING:
+    from ..generation.events import StreamEvent
+
+_INDENT = " " * 10
 
 
-class PrintableStreamer(TextStreamer):
+def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1) -> None:
     """
-    A `TextStreamer` that leaves out the prompt and the tokens that end a text, and prints nothing that could steer the
-    terminal. Retrieval tokens and inserted passages are shown.
+    Print events for people: the text as it is written, and the passages below the query that found them. Control tokens
+    are left out, and so is whatever could steer the terminal.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`)
+        question (`str`)
+        events (`Iterable[StreamEvent]`): Of `rag.stream`.
+        sources (`int`, *optional*, defaults to 1): Passages to show per hop.
     """
+    print(f"Question  {printable_line(question)}", flush=True)
+    text = _IndentedText()
+    for event in events:
+        record = event.to_dict()
+        if event.type == "token":
+            text.write(record["text"])
+        elif event.type == "passages":
+            text.end_line()
+            for passage in record["passages"][:sources]:
+                text.line(f"  {passage['score']:.3f}  {_shortened(passage)}")
+        elif event.type == "answer":
+            text.end_line()
+            answer = printable_in_terminal(record["answer"]) if record["answered"] else "(none was written)"
+            print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
+        elif event.type == "done":
+            text.line(format_usage(record["usage"]))
+            if record["stop_reason"] != "eos":
+                text.line(f"generation was stopped: {record['stop_reason']}")
+            if record["result"]["retrieval_stopped"]:
+                text.line(f"no further retrieval: {record['result']['retrieval_stopped']}")
+    print(flush=True)
 
-    def __init__(self, tokenizer: Any) -> None:
-        super().__init__(tokenizer, skip_prompt=True)
-        self.hidden = {tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
 
-    def put(self, value: Any) -> None:
-        """Take the ids of the prompt, or of the next tokens."""
-        if self.next_tokens_are_prompt:
-            super().put(value)
-            return
-        ids = [token for token in value.reshape(-1).tolist() if token not in self.hidden]
-        if ids:
-            super().put(value.new_tensor(ids))
+def print_stream_as_json(question: str, events: Iterable[StreamEvent]) -> None:
+    """
+    Print events for programs, one JSON object per line.
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Print a piece of the text."""
-        super().on_finalized_text(printable_in_terminal(text), stream_end=stream_end)
+    Args:
+        question (`str`): Stands in every line.
+        events (`Iterable[StreamEvent]`): Of `rag.stream`.
+    """
+    for event in events:
+        line = json.dumps({"question": question, **event.to_dict()}, ensure_ascii=False)
+        print(printable_json(line), flush=True)
+
+
+class _IndentedText:
+    """Prints pieces of text in indented lines, without the white space around a line."""
+
+    def __init__(self) -> None:
+        self._in_line = False
+        self._space = ""
+
+    def write(self, piece: str) -> None:
+        for character in printable_in_terminal(piece):
+            if character == "\n":
+                self.end_line()
+            elif character.isspace():
+                self._space += character
+            else:
+                print(f"{self._space if self._in_line else _INDENT}{character}", end="")
+                self._in_line, self._space = True, ""
+        print(end="", flush=True)
+
+    def end_line(self) -> None:
+        if self._in_line:
+            print(flush=True)
+        self._in_line, self._space = False, ""
+
+    def line(self, text: str) -> None:
+        print(f"{_INDENT}{text}", flush=True)
+
+
+def _shortened(passage: Mapping[str, Any]) -> str:
+    text = textwrap.shorten(printable_line(passage["text"]), WIDTH - 30, placeholder=" …")
+    return f"{printable_line(passage['title'])}: {text}"

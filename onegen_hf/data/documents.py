@@ -37,6 +37,9 @@ class Corpus(Sequence[Passage]):
             ids = [passage.id for passage in self]
         else:
             ids = [as_text(value, "id") for value in values]
+        self._set_ids(ids)
+
+    def _set_ids(self, ids: list[str]) -> None:
         self._position = {identifier: row for row, identifier in enumerate(ids)}
         if len(self._position) != len(ids):
             seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -9,9 +10,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from data_builders.columns import as_text, check_ids_are_known, find_value, sentences_of
+from data_builders.columns import as_text, check_ids_are_known, find_value, is_missing, sentences_of
 from data_builders.errors import RecordError
 
+from ..checks import json_value
 from ..configuration import OneGenConfig
 from .text_tokenizer import Span, TextTokenizer
 
@@ -26,17 +28,28 @@ class Passage:
         title (`str`)
         text (`str`)
         sentences (`tuple[str, ...]`, *optional*): The parts of `text`, where an embedding per sentence is wanted.
+        meta (any JSON value, *optional*): Whatever belongs to the passage, such as `{"year": 1954}`. An index keeps it
+            and results show it; the model does not read it.
+
+    Raises:
+        `TypeError` or `ValueError`: If `meta` is no JSON value.
     """
 
     id: str
     title: str
     text: str
     sentences: tuple[str, ...] = field(default=(), repr=False)
+    meta: Any = field(default=None, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.meta is not None:
+            object.__setattr__(self, "meta", json_value()(f"meta of passage {self.id!r}", self.meta))
 
     @classmethod
     def from_record(cls, record: Passage | Mapping[str, Any] | str, number: int) -> Passage:
         """
         Read a passage from a `documents` row (`id`, `title`, `sentences`), a `{id, title, text}` mapping or a string.
+        Mappings may also have `meta`; a text there that is a JSON list or object is read as such.
 
         The columns may have any of their usual names (`_id`, `doc_id`, `contents`, ...; see
         `data_builders.columns.NAMES`). Numbers become text, and nulls are missing values.
@@ -46,7 +59,7 @@ class Passage:
             number (`int`): Position in the corpus; the id of a record without one, and the place that errors name.
 
         Raises:
-            `TypeError`: If the record is something else.
+            `TypeError`: If the record is something else, or its `meta` is no JSON value.
             `ValueError`: If there is no text under any known name, a column looks like an id under an unknown name, or
                 a value is no text.
         """
@@ -78,7 +91,18 @@ class Passage:
                 f"passage {number} (id {identifier!r}) has no text: give it 'text' (str) or 'sentences' (list of "
                 f"str); its fields are {sorted(map(str, record))}"
             )
-        return cls(name, heading, whole, parts)
+        return cls(name, heading, whole, parts, _meta_of(record))
+
+
+def _meta_of(record: Mapping[str, Any]) -> Any:
+    """`meta` of a record; a cell of a table, which holds text only, may hold a list or an object as JSON."""
+    meta = record.get("meta")
+    if isinstance(meta, str) and meta.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(meta)
+        except ValueError:
+            return meta
+    return None if is_missing(meta) else meta
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,11 @@ class PassageEncoder:
         ids = self.text_ids(self.render(passage))
         kept = [*self.prefix, *ids[: self.max_embedded], self.ids.document]
         return PassageRow(kept, [len(kept) - 1], len(ids) > self.max_embedded)
+
+    def embedded_tokens(self, passage: Passage) -> int | None:
+        """Tokens of a passage's text as it is embedded, without control tokens; `None` if it is cut."""
+        row = self.row(passage)
+        return None if row.truncated else len(row.input_ids) - len(row.positions) - len(self.prefix)
 
     def _text(self, passage: Passage) -> str:
         connector = self.config.sentence_connector

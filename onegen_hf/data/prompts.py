@@ -41,6 +41,32 @@ def prompt_ids(
     return segment_ids(tokenizer, config, render_question(question, tokenizer, config))
 
 
+def query_ids(
+    tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, query: str, template: str = "{query}"
+) -> list[int]:
+    """
+    Token ids of a bare query, up to its query token. What stands in front of that token is what a single-hop training
+    example has there: the prompt with the query as the user's question, then the query once more as the model's own
+    first sub-question. No text of the query becomes a control token.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
+        config ([`OneGenConfig`])
+        query (`str`)
+        template (`str`, *optional*, defaults to `"{query}"`): The model's own text; for entity linking
+            `"<MENTION>{query}</MENTION>"`.
+    """
+    asked = segment_ids(tokenizer, config, render_question(query, tokenizer, config))
+    written, *more = template.split("{query}")
+    spans = []
+    for literal in more:
+        spans.append((len(written), len(written) + len(query)))
+        written += query + literal
+    # Prompt and answer are tokenized one by one, as in training and in decoding.
+    answer = TextTokenizer.of(tokenizer, config.tokens).mixed_ids(written, spans)
+    return [*asked, *answer, config.tokens.ids(tokenizer).query]
+
+
 def messages_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, messages: Sequence[Message]) -> list[int]:
     """
     The same for messages that are whole prompts already, as those of a dataset are: they go into the chat template as

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, Json, Value
 from datasets.exceptions import DatasetGenerationError
 
 from data_builders.columns import as_text, find_value, list_of_texts
@@ -18,7 +18,7 @@ from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from .passages import Passage
 
 _TEXT_FEATURES = Features({"id": Value("string"), "title": Value("string"), "text": Value("string")})
-_READER_VERSION = 1
+_READER_VERSION = 2
 """Part of what identifies a file in the cache of `datasets`: to be raised when files are read in another way."""
 
 
@@ -30,14 +30,15 @@ def passages_of_files(files: Sequence[Path]) -> Dataset:
         files (`Sequence[Path]`): JSON, JSON lines, CSV, TSV, Parquet or text, also compressed.
 
     Returns:
-        `datasets.Dataset`: With `id`, `title`, and `sentences` if the first record has them, else `text`.
+        `datasets.Dataset`: With `id`, `title`, `sentences` if the first record has them, else `text`; and `meta`.
 
     Raises:
         `ValueError`: If a file is empty or malformed, or a record is no passage; the message names file and line.
     """
     first = next(read_records(files[0]), None)
     by_sentence = first is not None and first.record.get("sentences") is not None
-    return _dataset(files, _passages, DOCUMENTS_FEATURES if by_sentence else _TEXT_FEATURES, by_sentence=by_sentence)
+    features = Features({**(DOCUMENTS_FEATURES if by_sentence else _TEXT_FEATURES), "meta": Json()})
+    return _dataset(files, _passages, features, by_sentence=by_sentence)
 
 
 def examples_of_files(files: Sequence[Path]) -> Dataset:
@@ -80,9 +81,9 @@ def _passages(files: Sequence[str], stamps: Any, by_sentence: bool) -> Iterator[
     for number, (record, where, _) in _records(files):
         try:
             passage = Passage.from_record(record, number)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from error
-        row: dict[str, Any] = {"id": passage.id, "title": passage.title}
+        row: dict[str, Any] = {"id": passage.id, "title": passage.title, "meta": passage.meta}
         if by_sentence:
             yield row | {"sentences": list(passage.sentences) or [passage.text]}
         else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, integer, optional, shown
+from ..checks import checked, flag, integer, optional, shown
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
@@ -48,6 +48,8 @@ class OnePassDecoder:
             decide, `"always"` makes every row retrieve, `"never"` none.
         threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
             exceeds it.
+        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of the query token at
+            every step, also where the retrieval mode does not need it.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -61,7 +63,7 @@ class OnePassDecoder:
     ```
     """
 
-    @checked(k=integer(least=1), max_rows=optional(integer(least=1)))
+    @checked(k=integer(least=1), max_rows=optional(integer(least=1)), query_probability=flag())
     def __init__(
         self,
         index: Retriever,
@@ -72,6 +74,7 @@ class OnePassDecoder:
         max_rows: int | None = None,
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
+        query_probability: bool = False,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -84,6 +87,7 @@ class OnePassDecoder:
         self.query_token = self.passages.ids.query
         self.paragraph_close = self.passages.paragraph("")[0][-1]
         self.policy = make_policy(retrieval, max_hops, threshold)
+        self.query_probability = query_probability or self.policy.uses_probability
         self.k = k
         self.max_rows = max_rows
 
@@ -92,33 +96,58 @@ class OnePassDecoder:
         self,
         model: Any,
         input_ids: Tensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
+        *,
         generation_config: GenerationConfig,
         streamer: Any = None,
-        **model_kwargs: Any,
+        **kwargs: Any,
     ) -> OnePassOutput | Tensor:
         """Called by `generate`; see its documentation for the arguments."""
-        check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
-        if (generation_config.num_beams or 1) > 1:
-            raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
-        prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
-        rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
-        pad_token_id, width = padding_id(generation_config), input_ids.shape[1]
-        end_tokens = end_token_ids(generation_config)
-        task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
-        sampler = TokenSampler(
-            logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
-        )
-        drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
-        loop = task.loop = DecodingLoop(model, task, sampler, drafter, streamer, self.max_rows)
+        rows, loop = self._start(model, input_ids, generation_config=generation_config, streamer=streamer, **kwargs)
         if streamer is not None:
             streamer.put(input_ids.cpu())
         loop.run(rows)
         if streamer is not None:
             streamer.end()
-        sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
+        sequences = as_sequences(rows, input_ids.shape[1], padding_id(generation_config)).to(input_ids.device)
         return OnePassOutput(sequences, rows) if generation_config.return_dict_in_generate else sequences
+
+    def steps(self, model: Any, input_ids: Tensor, **kwargs: Any) -> Generator[list[RowState], None, None]:
+        """
+        The same run, one step at a time: `generate(..., custom_generate=decoder.steps)` returns the iterator of
+        [`DecodingLoop.steps`]. All arguments are checked before; nothing is decoded until the first step is asked for.
+        """
+        rows, loop = self._start(model, input_ids, **kwargs)
+        return loop.steps(rows)
+
+    def _start(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        streamer: Any = None,
+        **model_kwargs: Any,
+    ) -> tuple[list[RowState], DecodingLoop[RowState]]:
+        """Check the arguments of `generate`; returns the rows, and the loop that decodes them."""
+        check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
+        if (generation_config.num_beams or 1) > 1:
+            raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
+        prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
+        rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
+        width = input_ids.shape[1]
+        end_tokens = end_token_ids(generation_config)
+        task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
+        sampler = TokenSampler(
+            logits_processor,
+            stopping_criteria,
+            bool(generation_config.do_sample),
+            padding_id(generation_config),
+            width,
+        )
+        drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
+        task.loop = DecodingLoop(model, task, sampler, drafter, streamer, self.max_rows)
+        return rows, task.loop
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """
@@ -169,17 +198,21 @@ class _Retrieving(DecodingTask[RowState]):
             position = len(row.ids) - 1
             tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
             tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
-            row.retrievals.append(Retrieval(len(row.retrievals), position, hits, len(tokens), embedding))
+            retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
+            row.retrievals.append(retrieval)
             row.insert(tokens)
             self.loop.stream(tokens)
 
     def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
-        probabilities: list[float | None] = [None] * len(rows)
-        if self.policy.uses_probability:
-            probabilities = list(logits.softmax(dim=-1)[:, self.decoder.query_token].tolist())
+        if self.decoder.query_probability:
+            probabilities = logits.softmax(dim=-1)[:, self.decoder.query_token].tolist()  # (rows,)
+            for row, probability in zip(rows, probabilities, strict=True):
+                row.query_probability = probability
         decisions = [
-            self.policy.next_token(row, self.room(row), probability)
-            for row, probability in zip(rows, probabilities, strict=True)
+            self.policy.next_token(
+                row, self.room(row), row.query_probability if self.policy.uses_probability else None
+            )
+            for row in rows
         ]
         self._forced = {
             row.number for row, decision in zip(rows, decisions, strict=True) if decision is Decision.FORCED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,17 @@ class Engine(Protocol):
             `list[RowState]`: One per prompt, in order, or `num_return_sequences` per prompt if that is set.
         """
 
+    def steps(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> Generator[list[RowState], None, None]:
+        """
+        The same run, one step at a time. All arguments are checked before this returns; a caller that stops asking for
+        steps ends the decoding.
+
+        Yields:
+            `list[RowState]`: The rows that took part in the step, with what they wrote and received in it.
+        """
+
 
 class TransformersEngine:
     """
@@ -45,6 +56,18 @@ class TransformersEngine:
 
     def answer(self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any) -> list[RowState]:
         """See [`Engine.answer`]."""
+        return list(self._generate(prompts, decoder, options).rows)
+
+    def steps(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> Generator[list[RowState], None, None]:
+        """See [`Engine.steps`]."""
+        steps: Generator[list[RowState], None, None] = self._generate(prompts, decoder.steps, options)
+        return steps
+
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], custom_generate: Callable[..., Any], options: dict[str, Any]
+    ) -> Any:
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
         required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
@@ -54,10 +77,9 @@ class TransformersEngine:
             config.update(**required)
         else:
             options |= required
-        output = self.model.generate(
+        return self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),
-            custom_generate=decoder,
+            custom_generate=custom_generate,
             **options,
         )
-        return list(output.rows)

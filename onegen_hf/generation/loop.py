@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -124,12 +124,28 @@ class DecodingLoop(Generic[Row]):
 
     def run(self, rows: Sequence[Row]) -> None:
         """Decode rows until all have ended."""
+        for _ in self.steps(rows):
+            pass
+
+    @torch.no_grad()
+    def steps(self, rows: Sequence[Row]) -> Generator[list[Row], None, None]:
+        """
+        Decode rows one step at a time, in the caller's thread: nothing runs between two steps, and a caller that stops
+        asking ends the decoding.
+
+        Args:
+            rows (`Sequence[RowState]`)
+
+        Yields:
+            `list[RowState]`: The rows that took part in the step, with what they wrote and received in it.
+        """
         # Rows with long prompts tend to take more hops. Start them first, so that they don't run alone at the end.
         queue = deque(sorted(rows, key=lambda row: -len(row.ids)))
         active = [self._admit(queue) for _ in range(min(self.max_rows or len(rows), len(rows)))]
         memory = memory_for(self.model, [row.number for row in active])
         while active:
             self._step(memory, active)
+            yield active
             if any(row.stop_reason is not None for row in active):
                 active = self._without_ended(active, queue)
                 memory.retain([row.number for row in active])

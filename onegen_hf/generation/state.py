@@ -33,6 +33,7 @@ class Retrieval:
         hits (`list[Hit]`): Best first.
         inserted (`int`): Tokens that were inserted after the query token.
         embedding (`Tensor` of shape `(hidden,)`): The last hidden state at the query token.
+        probability (`float`, *optional*): Of the query token; see `query_probability` of [`RowState`].
     """
 
     hop: int
@@ -40,6 +41,7 @@ class Retrieval:
     hits: list[Hit]
     inserted: int
     embedding: Tensor = field(repr=False)
+    probability: float | None = None
 
 
 @dataclass
@@ -83,6 +85,8 @@ class RowState:
         stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
             `"context_full"`, `"never"`, or `None` if the row could still retrieve.
+        query_probability (`float`, *optional*): Of the query token at the last place where a token was chosen, by the
+            model's unprocessed logits; `None` where the decoder did not compute it.
     """
 
     number: int
@@ -92,6 +96,7 @@ class RowState:
     retrievals: list[Retrieval] = field(default_factory=list)
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
+    query_probability: float | None = None
 
     @classmethod
     def start(cls, number: int, prompt: list[int]) -> RowState:

@@ -21,6 +21,7 @@ from .. import checks
 from ..checks import Rule, checked, flag, instance, integer, optional, text
 from ..data.documents import DocumentStore
 from ..data.passages import Passage, PassageEncoder
+from ..data.splitting import split_long_passages
 from ..files import locked_folder
 from ..modeling.embed import check_encoder, embed_rows, evaluation_mode
 from ..modeling.positions import context_length
@@ -161,9 +162,9 @@ def encode_passages(
         tokenized = _tokenize(encoder, store, context_length(model), show_progress)
         if tokenized.truncated:
             logger.warning(
-                "%d of %d passages were cut to %d tokens before embedding. Split them into shorter passages, or raise "
-                "max_embedded_tokens in OneGenConfig.",
-                tokenized.truncated, len(store), encoder.max_embedded,
+                "%d of %d passages were cut to %d tokens before embedding. Split them with max_tokens_per_passage=%d, "
+                "or raise max_embedded_tokens in OneGenConfig.",
+                tokenized.truncated, len(store), encoder.max_embedded, encoder.max_embedded,
             )  # fmt: skip
         run = _Run(model, tokenizer, store, tokenized)
         stack.enter_context(evaluation_mode(model))
@@ -209,6 +210,35 @@ def as_document_store(passages: Any) -> DocumentStore:
             f"passages={passages!r} must be a list of passages or a dataset, got {type(passages).__name__}"
         )
     return DocumentStore(passages)
+
+
+def split_store(
+    store: DocumentStore,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens_per_passage: int,
+    show_progress: bool = True,
+) -> DocumentStore:
+    """
+    Split long passages and say how many; see [`split_long_passages`].
+
+    Raises:
+        `ValueError`: As [`split_long_passages`].
+    """
+    encoder = PassageEncoder(tokenizer, model.onegen_config)
+    split, counts = split_long_passages(store, encoder, max_tokens_per_passage, show_progress)
+    if counts:
+        logger.warning(
+            "%d of %d passages took more than %d tokens and were split into %d pieces (ids such as %r): the corpus "
+            "has %d passages now",
+            len(counts),
+            len(store),
+            max_tokens_per_passage,
+            sum(counts.values()),
+            f"{next(iter(counts))}#0",
+            len(split),
+        )
+    return split
 
 
 def _tokenize(

@@ -18,19 +18,30 @@ from transformers import PreTrainedTokenizerBase
 
 from ..checks import checked, flag, instance, integer, optional, text
 from ..data.passages import Passage
+from ..data.splitting import pieces_of
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, VectorBackend, make_backend
 from .description import backend_of, description_digest, read_description, require_unedited
-from .encode import Corpus, EncodedCorpus, as_document_store, check_settings, check_texts, encode_passages
+from .encode import (
+    Corpus,
+    EncodedCorpus,
+    as_document_store,
+    check_settings,
+    check_texts,
+    encode_passages,
+    split_store,
+)
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
 from .from_embeddings import embeddings_per_passage, encoded_elsewhere
 from .model_name import model_name
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
+from .retrieved_passage import RetrievedPassage
 from .search import search_passages, search_rows, unit_queries
 from .storage import locate, write_directory
+from .text_search import Encoder, EncoderReference, embed_query, load_encoder
 from .update import (
     UpdatedPassages,
     UpdatePlan,
@@ -113,6 +124,8 @@ class PassageIndex:
         self._checkpoint_dir: str | os.PathLike[str] | None = None
         # Where it lies on disk as it is in memory, and the digest of that index.json.
         self._saved: tuple[Path, str, bool] | None = None
+        self._encoder: EncoderReference | None = None
+        self._loaded: Encoder | None = None  # keeps a model that this index has loaded itself
 
     @classmethod
     @checked(
@@ -134,6 +147,7 @@ class PassageIndex:
         model_id: str | None = None,
         revision: str | None = None,
         backend: Backend = "faiss",
+        max_tokens_per_passage: int | None = None,
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
@@ -155,6 +169,9 @@ class PassageIndex:
             revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`): What stores and searches
                 the vectors. `"torch"` searches exactly, on the device of the model.
+            max_tokens_per_passage (`int`, *optional*): Split longer passages, at the ends of sentences where possible,
+                into pieces with the ids `ID#0`, `ID#1`, ... that repeat the title and `meta` (see [`split_passage`]);
+                says how many. By default longer passages are cut to what the model embeds.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -169,6 +186,8 @@ class PassageIndex:
         check_settings(**encode_kwargs)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
+        if max_tokens_per_passage is not None:
+            store = split_store(store, model, tokenizer, max_tokens_per_passage, show_progress)
         count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
         vectors.check(int(model.config.get_text_config().hidden_size), count)
         fingerprint = ModelFingerprint.of(model, tokenizer)
@@ -183,6 +202,7 @@ class PassageIndex:
         )
         index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
         index._checkpoint_dir = checkpoint_dir
+        index._encoder = EncoderReference(model, tokenizer)
         return index
 
     @classmethod
@@ -268,7 +288,9 @@ class PassageIndex:
         check_texts(store)
         encoded = encoded_elsewhere(embeddings, store, model, tokenizer, ids, num_checked)
         fingerprint = ModelFingerprint.of(model, tokenizer)
-        return cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
+        index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
+        index._encoder = EncoderReference(model, tokenizer)
+        return index
 
     @classmethod
     def _of_encoded(
@@ -380,6 +402,55 @@ class PassageIndex:
             return search_rows(self._backend, queries, k)
         return search_passages(self._backend, self._starts, queries, k)
 
+    @checked(query=text(), k=integer(least=1))
+    def search_text(
+        self,
+        query: str,
+        k: int = 5,
+        model: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> list[RetrievedPassage]:
+        """
+        The best passages for a text. One forward embeds it as the model's own sub-question; nothing is generated.
+
+        Args:
+            query (`str`): A question with one hop, or for an entity catalogue the name of an entity.
+            k (`int`, *optional*, defaults to 5): Number of passages; more than there are gives all of them.
+            model (`OneGenForCausalLM`, *optional*): The one that made the index. By default the one with which this
+                index was built or checked (a pipeline does so), else that of the checkpoint in whose folder the index
+                lies, else the repository that the index names, loaded once.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): Goes with `model`.
+
+        Returns:
+            `list[RetrievedPassage]`: Best first, with `id`, `title`, `text`, `score` and, if it has any, `meta`.
+
+        Raises:
+            `ValueError`: If there is no model, it did not make the index, or `query` is empty or too long.
+
+        Example:
+
+        ```python
+        >>> index.search_text("Who directed Titanic?", k=3)[0].title
+        'Titanic'
+        ```
+        """
+        if (model is None) != (tokenizer is None):
+            raise ValueError("model and tokenizer go together: pass both, or neither")
+        if model is not None and tokenizer is not None:
+            self.check_model(model, tokenizer)
+        encoder = None if self._encoder is None else self._encoder.get()
+        if encoder is None:
+            directory = None if self._saved is None else self._saved[0]
+            encoder = load_encoder(directory, self.model_id, self.revision)
+            self.check_model(*encoder)
+            self._loaded = encoder
+        scores, rows = self.search(embed_query(*encoder, query), k)
+        return [
+            RetrievedPassage.of(self[int(row)], float(score))
+            for score, row in zip(scores[0], rows[0], strict=True)
+            if row != MISSING
+        ]
+
     @property
     def search_parameters(self) -> dict[str, float]:
         """The present values, by the names that [`~PassageIndex.set_search_parameters`] takes; none if exact."""
@@ -426,6 +497,7 @@ class PassageIndex:
         fingerprint = ModelFingerprint.of(model, tokenizer)
         difference = self.fingerprint.difference(fingerprint)
         if difference is None:
+            self._encoder = EncoderReference(model, tokenizer)
             return
         if model.approximate_base and dict(fingerprint.facts) == dict(self.fingerprint.facts):
             warnings.warn(
@@ -434,6 +506,7 @@ class PassageIndex:
                 UserWarning,
                 stacklevel=2,
             )
+            self._encoder = EncoderReference(model, tokenizer)
             return
         made_by = (
             f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
@@ -451,6 +524,7 @@ class PassageIndex:
         passages: Corpus,
         batch_size: int = 32,
         show_progress: bool = True,
+        max_tokens_per_passage: int | None = None,
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
@@ -467,6 +541,8 @@ class PassageIndex:
                 passage keeps its place, a new one goes to the end.
             batch_size (`int`, *optional*, defaults to 32)
             show_progress (`bool`, *optional*, defaults to `True`)
+            max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
+                longer has are removed.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -488,6 +564,11 @@ class PassageIndex:
         self.check_model(model, tokenizer)
         store = store_with_ids(passages)
         check_texts(store)
+        if max_tokens_per_passage is not None:
+            whole_ids, store = store.ids, split_store(store, model, tokenizer, max_tokens_per_passage, show_progress)
+            outdated = set(pieces_of(passage_ids(self.passages).to_pylist(), whole_ids)).difference(store.ids)
+            self.update(model, tokenizer, store, batch_size, show_progress, **encode_kwargs)
+            return self.remove(outdated) if outdated else self
         plan = plan_update(self.passages, store)
         if not plan.new:
             logger.info("nothing to update: all %d passages stand in the index as they are", len(store))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import OrderedDict
@@ -24,6 +25,7 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("sentences", pa.list_(pa.string())),
         ("embeddings", pa.int32()),  # number of rows of the passage; tells which passage a row belongs to
+        ("meta", pa.string()),  # JSON, or null; files of earlier releases don't have the column
     ]
 )
 ID_TYPE = pa.large_string()
@@ -31,6 +33,7 @@ ID_TYPE = pa.large_string()
 WRITE_ERRORS = (pa.ArrowException,)
 """With which errors Parquet reports that a file could not be written."""
 _TEXT_COLUMNS = ["id", "title", "text", "sentences"]
+_OPTIONAL_COLUMNS = ["meta"]
 # Reading one row decodes its whole group: small enough for a millisecond, large enough for a short footer.
 _ROWS_PER_GROUP = 512
 _CHARACTERS_PER_GROUP = 2**24
@@ -62,6 +65,7 @@ def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) 
                 "text": [p.text for p in group],
                 "sentences": [list(p.sentences) for p in group],
                 "embeddings": counts[start : start + len(group)].astype(np.int32),
+                "meta": [_to_json(p.meta) for p in group],
             }
             writer.write_table(pa.table(columns, schema=SCHEMA))
             start += len(group)
@@ -74,6 +78,7 @@ def _groups(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
         passage = passages[row]
         group.append(passage)
         characters += len(passage.title) + len(passage.text) + sum(map(len, passage.sentences))
+        characters += len(_to_json(passage.meta) or "")
         if len(group) == _ROWS_PER_GROUP or characters >= _CHARACTERS_PER_GROUP:
             yield group
             group, characters = [], 0
@@ -95,11 +100,13 @@ class PassageTable(Sequence[Passage]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Values that repeat are kept once, so that a group takes no more memory than its pages declare.
-        repeated = [*_TEXT_COLUMNS[:3], "sentences.list.element"]
         try:
             metadata = pq.read_metadata(path)
-            self._check_columns(metadata.schema.to_arrow_schema())
+            schema = metadata.schema.to_arrow_schema()
+            self._check_columns(schema)
+            self._columns = [*_TEXT_COLUMNS, *(name for name in _OPTIONAL_COLUMNS if name in schema.names)]
+            # Values that repeat are kept once, so that a group takes no more memory than its pages declare.
+            repeated = ["sentences.list.element" if name == "sentences" else name for name in self._columns]
             # Not mapped: a column lies in a small piece per group, and the system maps many pages around each piece
             # that is touched, until most of the file is resident.
             self._file = pq.ParquetFile(
@@ -122,10 +129,12 @@ class PassageTable(Sequence[Passage]):
         self._lock = threading.Lock()
 
     def _check_columns(self, schema: pa.Schema) -> None:
-        missing = [field.name for field in SCHEMA if field.name not in schema.names]
+        missing = [name for name in SCHEMA.names if name not in [*schema.names, *_OPTIONAL_COLUMNS]]
         if missing:
             raise ValueError(f"{self._path} lacks the columns {missing}: it was not written by `PassageIndex.save`")
         for field in SCHEMA:
+            if field.name not in schema.names:
+                continue
             places = schema.get_all_field_indices(field.name)
             if len(places) > 1 or not _same_type(schema.field(places[0]).type, field.type):
                 self._refuse(f"its column {field.name!r} is not one of {field.type}")
@@ -140,9 +149,14 @@ class PassageTable(Sequence[Passage]):
         group = self._group(number)
         start = int(self._ends[number]) - group.num_rows
         record = group.slice(int(row) - start, 1).to_pylist()[0]
+        meta = record.pop("meta", None)
         if None in record.values() or None in record["sentences"]:
             self._refuse(f"passage {row} lacks a text")
-        return Passage(record["id"], record["title"], record["text"], tuple(record["sentences"]))
+        try:
+            meta = None if meta is None else json.loads(meta)
+            return Passage(record["id"], record["title"], record["text"], tuple(record["sentences"]), meta)
+        except (ValueError, RecursionError):
+            self._refuse(f"the meta of passage {row} is no JSON")
 
     @property
     def ids(self) -> pa.Array:
@@ -179,13 +193,13 @@ class PassageTable(Sequence[Passage]):
             return group
 
     def _decoded(self, number: int) -> pa.Table:
-        group = self._read([number], _TEXT_COLUMNS)
-        texts = [group[name] for name in _TEXT_COLUMNS[:3]]
+        group = self._read([number], self._columns)
+        texts = [group[name] for name in self._columns if name != "sentences"]
         num_bytes = sum(_num_bytes(chunk) for column in texts for chunk in column.chunks)
         num_bytes += sum(_num_bytes(chunk.flatten()) for chunk in group["sentences"].chunks)
         if num_bytes > _MAX_GROUP_BYTES:
             self._refuse(f"group {number} takes {num_bytes} bytes, more than {_MAX_GROUP_BYTES}")
-        return group.cast(pa.schema([SCHEMA.field(name) for name in _TEXT_COLUMNS]))
+        return group.cast(pa.schema([SCHEMA.field(name) for name in self._columns]))
 
     def _read(self, groups: Sequence[int], columns: list[str]) -> pa.Table:
         """Read columns of some groups, once their pages have been found to declare a reasonable size."""
@@ -207,6 +221,10 @@ class PassageTable(Sequence[Passage]):
 
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{os.fspath(self._path)} is damaged ({what}): build or download it again")
+
+
+def _to_json(meta: Any) -> str | None:
+    return None if meta is None else json.dumps(meta, ensure_ascii=False)
 
 
 def _num_bytes(texts: pa.Array) -> int:

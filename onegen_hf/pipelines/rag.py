@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from transformers import GenerationConfig, Pipeline, PreTrainedTokenizerBase
+from transformers import GenerationConfig, Pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..checks import Rule, check, integer, number
-from ..configuration import OneGenConfig
+from ..checks import Rule, check, integer, number, shown
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..generation.events import PassagesEvent, StreamEvent
 from ..generation.options import check_generation_options
 from ..generation.policy import retrieval_rule
 from ..importing.renamed import renamed_arguments
+from ..index.retrieved_passage import RetrievedPassage
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
 from .checkpoint import open_index, prepare_checkpoint, with_device
+from .describe import RowDescriber
+from .results import RagResult
+from .row_events import events_of
 from .saving import SavedWithIndex
 
 BATCHES_AT_A_TIME = 4
@@ -38,6 +43,7 @@ _RULES: dict[str, Rule] = {
     "num_workers": integer(least=0),
 }
 """Of the pipeline's call arguments; those of `generate` have theirs in `GENERATION_RULES`."""
+_OF_BATCHES = frozenset({"batch_size", "num_workers"})
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,12 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             questions are decoded together, with the same text (see [`OnePassDecoder`]).
         generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
 
-    Returns of a call: `dict` (a list of them for several questions; for each question a list of them with
-    `num_return_sequences` above 1) with `answer`, `text` (all that was generated,
-    with the inserted paragraphs), `retrievals` (per hop: `hop`, `query`, `passages` with `id`, `title`, `text` and
-    `score`), `usage`, `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and
-    `retrieval_stopped` (`"max_hops"`, `"context_full"`, `"never"` or `None`).
+    Returns of a call: [`RagResult`] (a list of them for several questions; for each question a list of them with
+    `num_return_sequences` above 1), a `dict` whose items are attributes as well: `answer`, `answered`, `citations`
+    (`hop`, `passage_id`, `start`, `end`), `text` (all that was generated, with the inserted paragraphs), `retrievals`
+    (per hop: `hop`, `query`, `passages` with `id`, `title`, `text`, `score` and, if it has any, `meta`), `usage`,
+    `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and `retrieval_stopped`
+    (`"max_hops"`, `"context_full"`, `"never"` or `None`).
     """
 
     _load_tokenizer = True
@@ -110,6 +117,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
         self.engine = TransformersEngine(self.model, self.tokenizer)
+        self.describer = RowDescriber(self.tokenizer, self.model.onegen_config)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
@@ -123,6 +131,98 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             # All questions are checked before the first one is decoded.
             inputs = [self._prompt(question) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
+
+    def stream(self, question: Any, **options: Any) -> Generator[StreamEvent, None, None]:
+        """
+        Answer one question and tell what happens while it happens.
+
+        Decoding runs in the caller's thread, between one event and the next; a caller that stops asking for events has
+        stopped the decoding.
+
+        Args:
+            question (`str`, a chat, or a mapping with the key `"question"`)
+            options: As for a call, except for `streamer` and `num_return_sequences`.
+
+        Returns:
+            `Iterator[StreamEvent]`: See [`~onegen_hf.generation.events`]. The last event, [`DoneEvent`], holds the
+            result, which equals that of a call.
+
+        Raises:
+            `TypeError` or `ValueError`: As a call, before the first event; also for several questions.
+
+        Example:
+
+        ```python
+        >>> for event in rag.stream("Where was the director of the film Metropolis born?"):
+        ...     if event.type == "token":
+        ...         print(event.text, end="", flush=True)
+        ...     elif event.type == "passages":
+        ...         print(f"[{event.passages[0].title}: {event.passages[0].score:.2f}]")
+        ```
+        """
+        options = {**self._forward_params, **check_generation_options(options, _RULES)}
+        if options.get("streamer") is not None:
+            raise ValueError("streamer: `stream` gives the tokens itself, as events: leave it out")
+        if options.get("num_return_sequences", 1) > 1:
+            raise ValueError(
+                f"num_return_sequences={options['num_return_sequences']}: one answer can be streamed: leave it out"
+            )
+        if isinstance(question, (Dataset, IterableDataset)) or (
+            isinstance(question, (list, tuple)) and not (question and is_message(question[0]))
+        ):
+            raise TypeError(
+                f"question={shown(question)} must be a single question or chat: stream several one after the other"
+            )
+        prompt = self._prompt(question)
+        steps = self._steps(prompt, **{name: options[name] for name in options if name not in _OF_BATCHES})
+        return events_of(steps, self.describer, prompt.question, self.device_placement)
+
+    def _steps(
+        self,
+        prompt: _Prompt,
+        k: int = 1,
+        max_hops: int = 5,
+        retrieval: str | RetrievalPolicy = "adaptive",
+        threshold: float | None = None,
+        **generate_kwargs: Any,
+    ) -> Generator[list[RowState], None, None]:
+        decoder = OnePassDecoder(
+            self.index,
+            self.tokenizer,
+            self.model.onegen_config,
+            k,
+            max_hops,
+            retrieval=retrieval,
+            threshold=threshold,
+            query_probability=True,
+        )
+        with self.device_placement():
+            return self.engine.steps([prompt.ids], decoder, **self._prepare_generate_kwargs(generate_kwargs))
+
+    def retrieve(self, question: Any, k: int = 5, **options: Any) -> list[RetrievedPassage]:
+        """
+        Find passages for a question. The model writes what it asks for first, and nothing more.
+
+        Args:
+            question (`str`, a chat, or a mapping with the key `"question"`)
+            k (`int`, *optional*, defaults to 5): Number of passages.
+            options: As for [`~OneGenRagPipeline.stream`]; `retrieval` is `"always"` by default, so that the model does
+                search.
+
+        Returns:
+            `list[RetrievedPassage]`: Best first, with `id`, `title`, `text`, `score` and, if it has any, `meta`. Empty
+            if the model asked for nothing within `max_new_tokens`.
+
+        Example:
+
+        ```python
+        >>> [passage.title for passage in rag.retrieve("Where was the director of the film Metropolis born?", k=3)]
+        ```
+        """
+        events = self.stream(question, k=k, **{"retrieval": "always", **options})
+        with closing(events):
+            passages = next((event.passages for event in events if isinstance(event, PassagesEvent)), ())
+        return [RetrievedPassage(passage) for passage in passages]
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         return {}, check_generation_options(options, _RULES), {}
@@ -181,57 +281,22 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         questions = question if isinstance(question, list) else [question]
         return ModelOutput(rows=answers, questions=questions, number=torch.arange(len(answers)))
 
-    def postprocess(self, model_outputs: Any, **_: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    def postprocess(self, model_outputs: Any, **_: Any) -> RagResult | list[RagResult]:
         rows, question = model_outputs["rows"], model_outputs["questions"]
         if isinstance(question, list):  # a single question, not yet cut out of its batch
             rows, question = rows[0], question[0]
         results = [self.describe(row, question) for row in rows]
         return results[0] if len(results) == 1 else results
 
-    def describe(self, row: RowState, question: str = "") -> dict[str, Any]:
+    def describe(self, row: RowState, question: str = "") -> RagResult:
         """
-        The result of one row, as text and plain types.
+        The result of one row; see [`RowDescriber.describe`].
 
         Args:
             row ([`RowState`])
             question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
         """
-        settings = self.model.onegen_config
-        text = self._text(row.ids[row.usage.prompt_tokens :])
-        written = [self._text(row.ids[start:stop]) for start, stop in row.written_spans()]
-        retrievals = []
-        for retrieval, before in zip(row.retrievals, written, strict=False):  # the last piece asks for nothing
-            passages = [
-                {"id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text, "score": hit.score}
-                for hit in retrieval.hits
-            ]
-            query = before.strip().rpartition("\n")[2] or question.strip()
-            retrievals.append({"hop": retrieval.hop, "query": query, "passages": passages})
-        return {
-            "answer": extract_answer("".join(written), settings),
-            "text": text,
-            "retrievals": retrievals,
-            "usage": row.usage.to_dict(),
-            "stop_reason": row.stop_reason,
-            "retrieval_stopped": row.retrieval_stopped,
-        }
-
-    def _text(self, ids: list[int]) -> str:
-        tokenizer: PreTrainedTokenizerBase = self.tokenizer  # type: ignore[assignment]
-        ours = set(tokenizer.convert_tokens_to_ids(self.model.onegen_config.tokens.all))
-        hidden = set(tokenizer.all_special_ids) - ours
-        return tokenizer.decode([token for token in ids if token not in hidden], skip_special_tokens=False)
-
-
-def extract_answer(text: str, settings: OneGenConfig) -> str:
-    """The final answer in a generated text: between the answer's prefix and suffix, without reflection tokens."""
-    if settings.answer_prefix:
-        text = text.rpartition(settings.answer_prefix)[2]
-    if settings.answer_suffix:
-        text = text.partition(settings.answer_suffix)[0]
-    for token in settings.tokens.generation:
-        text = text.replace(token, "")
-    return text.strip()
+        return self.describer.describe(row, question)
 
 
 def last_question(question: str | Sequence[Message]) -> str:

@@ -10,10 +10,9 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import PreTrainedTokenizerBase
 
-from ..data.chat_rendering import render_question
 from ..data.padding import pad_ids, pad_positions
 from ..data.passages import Passage, PassageEncoder
-from ..data.prompts import segment_ids
+from ..data.prompts import query_ids
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import check_encoder
 from ..modeling.positions import context_length
@@ -135,16 +134,7 @@ class OneGenModule(InputModule):
     def _query_ids(self, query: Any, prefix: str) -> list[int]:
         if not isinstance(query, str):
             raise ValueError(f"a query must be a text, got {query!r}")
-        query = self._cut(prefix + query)
-        config = self.model.onegen_config
-        # Prompt and answer are tokenized one by one, as in training and in decoding.
-        asked = segment_ids(self.tokenizer, config, render_question(query, self.tokenizer, config))
-        answer, *more = self.query_template.split("{query}")
-        spans = []
-        for literal in more:
-            spans.append((len(answer), len(answer) + len(query)))
-            answer += query + literal
-        return [*asked, *self.passages.texts.mixed_ids(answer, spans), self.passages.ids.query]
+        return query_ids(self.tokenizer, self.model.onegen_config, self._cut(prefix + query), self.query_template)
 
     def _cut(self, query: str) -> str:
         ids = self.passages.text_ids(query)

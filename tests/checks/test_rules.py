@@ -18,6 +18,7 @@ from onegen_hf.checks import (
     flag,
     instance,
     integer,
+    json_value,
     number,
     optional,
     template,
@@ -43,6 +44,7 @@ from onegen_hf.checks import (
         (template(["title", "text"], "text"), "{title}: {text} {{}}", "{title}: {text} {{}}"),
         (instance(list, tuple), (), ()),
         (optional(integer(1)), None, None),
+        (json_value(), {"a": (1, None), 2: [True, 1.5, "é"]}, {"a": [1, None], "2": [True, 1.5, "é"]}),
     ],
 )
 def test_what_passes(rule: Any, value: Any, expected: Any) -> None:
@@ -81,6 +83,9 @@ def test_what_passes(rule: Any, value: Any, expected: Any) -> None:
         (template(["text"], "text"), "none", ValueError, r"must contain \{text\}"),
         (instance(dict), [], TypeError, r"x=\[\] must be a dict, got list"),
         (optional(integer(1)), 0, ValueError, r"x=0"),
+        (json_value(), {"a": {1}}, TypeError, r"x=\{'a': \{1\}\} is no JSON .*: give texts"),
+        (json_value(), [math.nan], ValueError, r"x=\[nan\] is no JSON"),
+        (json_value(), "a\ud800", ValueError, r"surrogate"),
     ],
 )
 def test_what_is_refused(rule: Any, value: Any, error: type[Exception], message: str) -> None:

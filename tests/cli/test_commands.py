@@ -87,8 +87,14 @@ def test_ask_from_standard_input(
 
 
 def test_ask_streams(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["ask", "Where is it?", "--model", str(checkpoint), "--max-new-tokens", "4", "--stream"])
-    assert "Question  Where is it?" in capsys.readouterr().out
+    command = ["ask", "Where is it?", "--model", str(checkpoint), "--max-new-tokens", "4", "--stream"]
+    main(command)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Question  Where is it?\n") and "4 generated" in shown
+    main([*command, "--json"])
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["type"] for event in events] == ["token"] * 4 + ["answer", "done"]
+    assert {event["question"] for event in events} == {"Where is it?"}
 
 
 def test_ask_with_drafts(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

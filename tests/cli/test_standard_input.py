@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_hf.cli.display import format_result
 from onegen_hf.cli.standard_input import lines_of_standard_input, whole_standard_input
-from onegen_hf.cli.streaming import PrintableStreamer
 from onegen_hf.terminal.characters import printable_json
 
 HOSTILE = "\x1b]0;title\x07 \x1b[2J \x9b2J \u202eright to left"
@@ -67,25 +64,6 @@ def test_json_means_the_same(text: str) -> None:
     assert json.loads(line) == {"text": text}
     line.encode()
     assert not [c for c in line if c < " " or "\x7f" <= c < "\xa0"]
-
-
-class Words:
-    """A tokenizer of five words."""
-
-    eos_token_id, pad_token_id = 4, 3
-    words = ("Fern ", "Bay ", "\x1b[2J ", "<pad>", "<|im_end|>")
-
-    def decode(self, ids: Sequence[int], **_: Any) -> str:
-        return "".join(self.words[int(i)] for i in ids)
-
-
-def test_a_stream_is_printable_and_does_not_show_its_end(capsys: pytest.CaptureFixture[str]) -> None:
-    streamer = PrintableStreamer(Words())
-    streamer.put(torch.tensor([[0, 1]]))  # the prompt
-    for token in (0, 2, 1, 4):
-        streamer.put(torch.tensor([token]))
-    streamer.end()
-    assert capsys.readouterr().out.rstrip() == "Fern \ufffd[2J Bay"
 
 
 def test_arguments_that_are_no_text() -> None:

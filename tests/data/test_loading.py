@@ -14,6 +14,7 @@ from support.sample_corpus import DOCUMENTS, EXAMPLES, make_repository
 
 from onegen_hf.data.documents import DocumentStore
 from onegen_hf.data.loading import join, load_documents, load_examples
+from onegen_hf.data.passages import Passage
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +232,16 @@ def test_examples_come_back_from_a_file_as_they_are(tmp_path: Path, repository: 
     for name, write in (("a.jsonl", examples.to_json), ("a.parquet", examples.to_parquet)):
         write(tmp_path / name)
         assert load_examples(tmp_path / name).to_list() == examples.to_list()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_meta_of_files(tmp_path: Path, ending: str) -> None:
+    """Of any JSON type, or none; in a table as JSON in a cell."""
+    lines = {
+        "jsonl": '{"id": "a", "text": "x", "meta": {"year": 1954}}\n{"id": "b", "text": "y", "meta": "z"}\n'
+        '{"text": "w"}\n{"text": "v", "meta": 7}\n',
+        "csv": 'id,text,meta\na,x,"{""year"": 1954}"\nb,y,z\nc,w,\nd,v,7\n',
+    }
+    (tmp_path / f"corpus.{ending}").write_text(lines[ending])
+    documents = load_documents(tmp_path / f"corpus.{ending}")
+    assert [Passage.from_record(row, 0).meta for row in documents] == [{"year": 1954}, "z", None, 7]

@@ -219,3 +219,25 @@ def test_a_template_of_its_own(tokenizer: Any) -> None:
     encoder = PassageEncoder(tokenizer, OneGenConfig(passage_template="# {title}: {text}"))
     assert encoder.render(FILM) == "# Tin Boat: It is a film. By Ada. It won."
     assert encoder.render(Passage("x", "{text}", "{title}")) == "# {text}: {title}"
+
+
+@pytest.mark.parametrize(
+    ("record", "meta"),
+    [
+        ({"text": "a", "meta": {"b": [1]}}, {"b": [1]}),
+        ({"text": "a", "meta": '{"b": [1]}'}, {"b": [1]}),  # a cell of a table
+        ({"text": "a", "meta": "{no json"}, "{no json"),
+        ({"text": "a", "meta": "12"}, "12"),
+        ({"text": "a", "meta": float("nan")}, None),  # pandas' missing value
+        ({"text": "a"}, None),
+        ("a", None),
+    ],
+)
+def test_meta(record: Any, meta: Any) -> None:
+    assert Passage.from_record(record, 0).meta == meta
+    assert isinstance(hash(Passage.from_record(record, 0)), int)
+
+
+def test_a_meta_that_is_no_json_is_refused() -> None:
+    with pytest.raises(TypeError, match="meta of passage 'a'=.* is no JSON"):
+        Passage.from_record({"id": "a", "text": "b", "meta": {"day": object()}}, 0)

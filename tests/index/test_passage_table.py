@@ -44,3 +44,25 @@ def test_ids_are_an_arrow_array(path: Path) -> None:
     ids = PassageTable(path).ids
     assert isinstance(ids, pa.LargeStringArray)
     assert ids.to_pylist() == [f"p{row}" for row in range(NUMBER)]
+
+
+def rewritten(path: Path, meta: list[str | None] | None) -> Path:
+    """The file with another column `meta`, or none, as earlier releases wrote it."""
+    table = pq.read_table(path).drop_columns(["meta"])
+    if meta is not None:
+        table = table.append_column("meta", pa.array(meta, pa.string()))
+    pq.write_table(table, path)
+    return path
+
+
+def test_a_file_of_an_earlier_release_has_no_meta(path: Path) -> None:
+    table = PassageTable(rewritten(path, None))
+    assert table[5].meta is None and table[5].text == f"5 {TEXT}"
+
+
+@pytest.mark.parametrize("meta", ["{", "NaN", "[" * 200_000], ids=["cut", "nan", "deep"])
+def test_a_meta_that_is_no_json_is_refused_by_name(path: Path, meta: str) -> None:
+    table = PassageTable(rewritten(path, [None, meta, *[None] * (NUMBER - 2)]))
+    assert table[0].meta is None
+    with pytest.raises(ValueError, match="is damaged .*meta of passage 1"):
+        table[1]

@@ -228,3 +228,32 @@ def test_failed_save_keeps_the_old_index(tokenizer: Any, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         index.save(tmp_path)
     assert list(PassageIndex.load(tmp_path)) == make_corpus(4)
+
+
+def test_long_passages_are_split_also_by_an_update(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = make_model(tokenizer)
+    long = {"id": "long", "title": "Boat", "text": "The boat is made of tin. " * 30}
+    short = {"id": "short", "title": "Mill", "text": "A mill."}
+    options: dict[str, Any] = {"show_progress": False, "max_tokens_per_passage": 30}
+    with caplog.at_level("WARNING"):
+        index = PassageIndex.build(model, tokenizer, [long, short], **options)
+    ids = [passage.id for passage in index]
+    assert ids[:2] == ["long#0", "long#1"] and ids[-1] == "short"
+    assert f"1 of 2 passages took more than 30 tokens and were split into {len(ids) - 1} pieces" in caplog.text
+    assert "were cut" not in caplog.text
+    # A passage that is short now has no pieces any more, and one that is long now has no whole.
+    index.update(model, tokenizer, [{**long, "text": "A boat."}, {**short, "text": long["text"]}], **options)
+    after = {passage.id for passage in index}
+    assert "long" in after and "short#0" in after and not {"short", "long#0"} & after
+    fresh = PassageIndex.build(
+        model, tokenizer, [{**long, "text": "A boat."}, {**short, "text": long["text"]}], **options
+    )
+    assert {passage.id: passage for passage in fresh} == {passage.id: passage for passage in index}
+
+
+def test_a_limit_beyond_the_model_is_refused_before_the_work(tokenizer: Any) -> None:
+    model = make_model(tokenizer)
+    counted = CountedEmbed(model)
+    with pytest.raises(ValueError, match="max_tokens_per_passage=9999"):
+        PassageIndex.build(model, tokenizer, make_corpus(2), show_progress=False, max_tokens_per_passage=9999)
+    assert not counted.rows

@@ -24,7 +24,7 @@ from onegen_hf.index import read_embeddings
 from onegen_hf.linking import CopyRule, MentionMarkup
 from onegen_hf.linking.rewriting import RewriteRule
 from onegen_hf.modeling.tokenizers import load_tokenizer
-from onegen_hf.pipelines.rag import extract_answer
+from onegen_hf.pipelines.describe import extract_answer
 from onegen_hf.presets import preset
 from onegen_hf.training.run import FormatArguments, load_for_training
 

@@ -1,0 +1,119 @@
+"""`RowDescriber`: reads a decoded row as text and plain types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..configuration import OneGenConfig
+from ..generation import RowState
+from ..index.retrieved_passage import RetrievedPassage
+from .citations import cite
+from .results import RagResult, RetrievalResult, UsageResult
+
+
+class RowDescriber:
+    """
+    Turns rows into results.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
+        config ([`OneGenConfig`])
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> None:
+        self.tokenizer: Any = tokenizer
+        self.config = config
+        self.ids = config.tokens.ids(tokenizer)
+        retrieval_tokens = set(self.tokenizer.convert_tokens_to_ids(config.tokens.all))
+        self.control_tokens = frozenset(retrieval_tokens.union(tokenizer.all_special_ids))
+        """Ids that stand for no text: retrieval tokens, and the tokenizer's special tokens."""
+        self._hidden = self.control_tokens - retrieval_tokens
+
+    def describe(self, row: RowState, question: str = "") -> RagResult:
+        """
+        The result of a row.
+
+        Args:
+            row ([`RowState`])
+            question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
+        """
+        written = [self.text(row.ids[start:stop]) for start, stop in row.written_spans()]
+        answer = extract_answer("".join(written), self.config)
+        inserted = [self.inserted_texts(row, hop) for hop in range(len(row.retrievals))]
+        return RagResult(
+            answer=answer,
+            answered=bool(answer),
+            citations=cite(answer, row.retrievals, inserted),
+            text=self.text(row.ids[row.usage.prompt_tokens :]),
+            retrievals=[
+                RetrievalResult(
+                    hop=retrieval.hop, query=self.query(row, retrieval.hop, question), passages=self.passages(row, hop)
+                )
+                for hop, retrieval in enumerate(row.retrievals)
+            ],
+            usage=UsageResult(row.usage.to_dict()),
+            stop_reason=row.stop_reason,
+            retrieval_stopped=row.retrieval_stopped,
+        )
+
+    def text(self, ids: list[int]) -> str:
+        """Ids as text, with the retrieval tokens and without the special tokens of the backbone."""
+        return str(self.tokenizer.decode([token for token in ids if token not in self._hidden]))
+
+    def plain_text(self, ids: list[int]) -> str:
+        """Ids as text without any control token."""
+        return str(self.tokenizer.decode([token for token in ids if token not in self.control_tokens]))
+
+    def query(self, row: RowState, hop: int, question: str = "") -> str:
+        """
+        What a retrieval asks for: the line before its query token, or the question if that is empty.
+
+        Args:
+            row ([`RowState`])
+            hop (`int`): Of the retrieval; also the one that comes next, if the query token is the row's last id.
+            question (`str`, *optional*)
+        """
+        start, stop = row.written_spans()[hop]
+        if hop == len(row.retrievals):
+            stop -= 1
+        return self.text(row.ids[start:stop]).strip().rpartition("\n")[2] or question.strip()
+
+    def passages(self, row: RowState, hop: int) -> list[RetrievedPassage]:
+        """The passages of a hop, best first."""
+        return [RetrievedPassage.of(hit.passage, hit.score) for hit in row.retrievals[hop].hits]
+
+    def inserted_texts(self, row: RowState, hop: int) -> list[str]:
+        """What was inserted in a hop, one text per passage that fitted."""
+        retrieval = row.retrievals[hop]
+        texts: list[str] = []
+        ids: list[int] = []
+        for token in row.ids[retrieval.position + 1 : retrieval.position + 1 + retrieval.inserted]:
+            ids.append(token)
+            if token == self.ids.paragraph_close:
+                texts.append(self.plain_text(ids))
+                ids = []
+        return texts
+
+
+def extract_answer(text: str, config: OneGenConfig) -> str:
+    """
+    The final answer in a generated text: between the answer's prefix and suffix, without reflection tokens.
+
+    Args:
+        text (`str`)
+        config ([`OneGenConfig`])
+
+    Returns:
+        `str`: Empty if the text does not contain the prefix. Without a prefix in `config`, all text is the answer.
+    """
+    if config.answer_prefix:
+        _, prefix, text = text.rpartition(config.answer_prefix)
+        if not prefix:
+            return ""
+    if config.answer_suffix:
+        text = text.partition(config.answer_suffix)[0]
+    for token in config.tokens.generation:
+        text = text.replace(token, "")
+    return text.strip()

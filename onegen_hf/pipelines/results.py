@@ -1,0 +1,78 @@
+"""What `pipeline("onegen-rag")` returns: objects with attributes that are still plain dicts."""
+
+from __future__ import annotations
+
+from ..data.attribute_dict import AttributeDict
+from ..index.retrieved_passage import RetrievedPassage
+
+
+class RetrievalResult(AttributeDict):
+    """
+    One hop.
+
+    Attributes:
+        hop (`int`): 0 for the first.
+        query (`str`): What the model asked for: the line that it wrote before the query token, or the question where
+            it wrote nothing.
+        passages (`list[RetrievedPassage]`): Best first.
+    """
+
+    hop: int
+    query: str
+    passages: list[RetrievedPassage]
+
+
+class UsageResult(AttributeDict):
+    """
+    Token counts; see [`~onegen_hf.generation.Usage`].
+    """
+
+    prompt_tokens: int
+    generated_tokens: int
+    retrieved_tokens: int
+    forwarded_tokens: int
+    forward_calls: int
+    rejected_tokens: int
+
+
+class Citation(AttributeDict):
+    """
+    Where the answer stands in a retrieved passage; see [`~onegen_hf.pipelines.citations.cite`] for the rule.
+
+    Attributes:
+        hop (`int`): The retrieval.
+        passage_id (`str`)
+        start, end (`int`): The span in the passage's `text`, in characters: `text[start:end]` is the cited text.
+    """
+
+    hop: int
+    passage_id: str
+    start: int
+    end: int
+
+
+class RagResult(AttributeDict):
+    """
+    The result for one question.
+
+    Attributes:
+        answer (`str`): Empty if the model wrote none.
+        answered (`bool`): Whether the model wrote an answer: text after the checkpoint's `answer_prefix`, which is
+            `"Answer:"` by default.
+        citations (`list[Citation]`): The retrieved passages in which the answer stands, latest hop first.
+        text (`str`): All that was generated, with the inserted paragraphs and the retrieval tokens.
+        retrievals (`list[RetrievalResult]`): One per hop.
+        usage (`UsageResult`)
+        stop_reason (`str`): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
+        retrieval_stopped (`str`, *optional*): `"max_hops"`, `"context_full"` or `"never"` if nothing more could be
+            retrieved.
+    """
+
+    answer: str
+    answered: bool
+    citations: list[Citation]
+    text: str
+    retrievals: list[RetrievalResult]
+    usage: UsageResult
+    stop_reason: str
+    retrieval_stopped: str | None
