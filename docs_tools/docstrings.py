@@ -9,8 +9,9 @@ import griffe
 
 _REFERENCE = re.compile(r"\[`(~?)([\w.]+)`\](?![\[(])")
 # `name (`type`, *optional*, defaults to `x`): text`: the default stands in the signature already.
-_ARGUMENT = re.compile(r"^([ \t]*)(\*{0,2}\w+(?:, \w+)*) \((.+?)\)(:.*)?$", re.MULTILINE)
-_OUTCOME = re.compile(r"^( {4,})(\[?`[^:\n]*`\]?[^:\n]*)(:(?: .*)?)?$", re.MULTILINE)
+_ARGUMENT = re.compile(r"^( {4})(\*{0,2}\w+(?:, \w+)*) \((.+?)\)(:.*)?$", re.MULTILINE)
+_OUTCOME = re.compile(r"^( {4})(\[?`[^:\n]*`\]?[^:\n]*)(:(?: .*)?)?$", re.MULTILINE)
+_NOTHING = ": &nbsp;"
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):\n((?:(?: {4}.*)?\n?)+)", re.MULTILINE)
 
 
@@ -59,13 +60,15 @@ def rewritten(text: str, targets: dict[str, str]) -> str:
 
 
 def _section(title: str, body: str) -> str:
+    # The Google style wants a description of everything, and no parentheses inside of a type.
     if title in ("Args", "Attributes"):
-        body = _ARGUMENT.sub(lambda m: f"{m[1]}{m[2]} ({_type(m[3])}){m[4] or ': .'}", body)
-    else:
-        body = _OUTCOME.sub(lambda m: f"{m[1]}{_type(m[2])}{m[3] or ': .'}", body)
+        body = _ARGUMENT.sub(lambda m: f"{m[1]}{m[2]} ({_type(m[3])}){m[4] or _NOTHING}", body)
+    else:  # lines below the first go on with what is returned, but may name another error
+        count = 0 if title == "Raises" else 1
+        body = _OUTCOME.sub(lambda m: f"{m[1]}{_type(m[2])}{m[3] or _NOTHING}", body, count=count)
     return f"{title}:\n{body}"
 
 
 def _type(text: str) -> str:
     text = re.sub(r", \*optional\*.*", "", text)
-    return re.sub(r"\[?`~?([^`]*)`\]?s?", r"\1", text)
+    return re.sub(r"\[?`~?([^`]*)`\]?s?", r"\1", text).replace("(", "[").replace(")", "]")
