@@ -13,6 +13,7 @@ import pytest
 from datasets import Dataset
 from support.tiny_models import tiny_backbone
 
+from docs_tools.pages import read_blocks
 from onegen_hf.cli.main import main
 from onegen_hf.terminal.options import OptionParser
 
@@ -46,7 +47,8 @@ def test_training(
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every `onegen-hf` in the shell blocks of a page."""
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    blocks = [block.code for block in read_blocks(page) if block.language == "bash" and not block.fails]
+    for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("onegen-hf "):
                 # What a shell would put in the place of `$(...)` is not known here, and nothing is read or written.
