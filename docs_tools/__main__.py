@@ -16,7 +16,6 @@ import nbformat
 
 from .notebooks import FOLDER, executed
 from .pages import ROOT, read_blocks, run_blocks, with_outputs
-from .tables import with_tables
 
 
 def main() -> None:
@@ -39,6 +38,8 @@ def main() -> None:
 
 def update_page(page: Path, outputs: bool) -> None:
     """Write the tables of a page, and if asked for the outputs of its blocks."""
+    from .tables import with_tables  # it imports the whole package, which notebooks do in their own process
+
     page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     blocks = read_blocks(page)
     if outputs and any(block.output_lines for block in blocks):
