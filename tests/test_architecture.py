@@ -23,7 +23,7 @@ ROOMS = [
     # What a model is used for.
     "index", "generation", "linking", "training", "pipelines", "sentence_transformer", "evaluation",
     # What people call.
-    "cli", "train", "__main__", "__init__",
+    "ui", "cli", "train", "__main__", "__init__",
 ]  # fmt: skip
 NOT_IMPORTED = {
     "data_builders": {"torch", "transformers", "onegen_hf", "tests", "examples", "benchmarks", "experiments"},

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("onegen_hf.training.run", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
     "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
+    "ui": ("onegen_hf.cli.ui", "open a page in the browser to ask, chat, compare, browse and link"),
     "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and its line in `--help`."""

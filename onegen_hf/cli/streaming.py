@@ -18,7 +18,7 @@ _INDENT = " " * 10
 
 def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1) -> None:
     """
-    Print events for people: the text as it is written, and the passages below the query that found them. Control tokens
+    Print events for people: the text as it is written, and passages below the query that found them. Control tokens
     are left out, and so is whatever could steer the terminal.
 
     Args:
