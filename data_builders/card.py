@@ -11,7 +11,7 @@ from datasets import Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_builders.dataset_info import content_digest, dataset_infos
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 # Names the repository in the code of a card until it has a name on the Hub; `datasets` does not take ".".
 _IMPORT_HERE, _HERE = "import os\n\n", "os.getcwd()"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 
 def dataset_infos(root: Path, paths: Mapping[str, str]) -> DatasetInfosDict:

@@ -1,27 +1,12 @@
-"""The two dataset configs every builder produces, and the check that an example is usable for training."""
+"""References from examples to documents, and the check that an example is usable for training."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Container, Mapping
 from typing import Any
 
-from datasets import Features, List, Value
-
 DEFAULT_QUERY_TOKEN = "[RQ]"
-
-DOCUMENTS_FEATURES = Features({"id": Value("string"), "title": Value("string"), "sentences": List(Value("string"))})
-
-EXAMPLES_FEATURES = Features(
-    {
-        "id": Value("string"),
-        "messages": List({"role": Value("string"), "content": Value("string")}),
-        "positives": List(List(Value("string"))),
-        "negatives": List(List(Value("string"))),
-        "question": Value("string"),
-        "answers": List(Value("string")),
-        "meta": Value("string"),
-    }
-)
 
 
 def split_reference(reference: str, document_ids: Container[str]) -> tuple[str, int | None]:
@@ -90,3 +75,10 @@ def _overlap(left: str, right: str, document_ids: Container[str]) -> bool:
         return False
     # A whole document contains each of its sentences; two different sentences of it don't clash.
     return left_sentence is None or right_sentence is None or left_sentence == right_sentence
+
+
+def __getattr__(name: str) -> Any:
+    # The features of both configs, under the path of earlier releases. They import `datasets`, which takes seconds.
+    if name.endswith("_FEATURES"):
+        return getattr(importlib.import_module("data_builders.features"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bundled.checkpoints import DEFAULT_CHECKPOINT as DEFAULT_CHECKPOINT
+from .bundled.checkpoints import DEFAULT_LINKER as DEFAULT_LINKER
 from .configuration import OneGenConfig
 from .tokens import RetrievalTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-DEFAULT_CHECKPOINT = Path(__file__).resolve().parent / "default_checkpoint"
-"""What `pipeline("onegen-rag")` loads by default: a LoRA adapter and its index, both part of the package."""
-DEFAULT_LINKER = DEFAULT_CHECKPOINT.with_name("default_linker")
-"""The same for `pipeline("onegen-entity-linking")`."""
 
 TOKEN_PRESETS: dict[str, Callable[[], RetrievalTokens]] = {
     "multi-hop": RetrievalTokens.multi_hop,

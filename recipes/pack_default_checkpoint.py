@@ -66,7 +66,6 @@ def write_card(quality: Path, out: Path) -> None:
     card = model_card(
         out,
         datasets=["wiki2hop (questions over 2WikiMultihopQA passages)", "the fact corpus of onegen-hf"],
-        repo_id="onegen_hf/default_checkpoint",
         notes=NOTES,
         results=results,
         evaluated_on=f"wiki2hop dev split, {retrieved['questions']} questions over {found['passages']} passages",

@@ -44,7 +44,6 @@ def write_card(measured: Path, out: Path) -> None:
     card = model_card(
         out,
         datasets=["wiki-fair-v2", "news-fair-v2", "oke-2015-train", "spotlight (all of ELEVANT's collection)"],
-        repo_id="onegen_hf/default_linker",
         notes=NOTES,
         results=results,
         evaluated_on=f"gold mentions, {found['entities']} entities of the catalogue",

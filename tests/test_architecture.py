@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     # Ground.
-    "importing", "checks", "terminal", "files", "similarity",
+    "importing", "checks", "terminal", "files", "similarity", "pages",
+    # What comes with the package.
+    "bundled",
     # The contract: which tokens there are, and what a checkpoint says of them.
     "tokens", "configuration", "presets",
     # What artefacts use to describe and publish themselves.

@@ -16,9 +16,10 @@ from data_builders.facts.neighbours import Neighbours
 from data_builders.facts.passages import passage
 from data_builders.facts.questions import draw_questions
 from data_builders.facts.split import HELD_OUT_FRACTION, held_out_titles
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.multi_hop.conversion import record_to_example
 from data_builders.parquet_export import write_repository
-from data_builders.schema import DEFAULT_QUERY_TOKEN, DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.schema import DEFAULT_QUERY_TOKEN
 
 
 class FactCorpus(NamedTuple):

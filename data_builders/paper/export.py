@@ -10,8 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
-
 from data_builders.documents import Document, DocumentStore
 from data_builders.paper.db_records import DOCUMENT_TOKENS, Layout, foreign_layout, read_document, write_document
 from data_builders.paper.difference import difference
@@ -53,6 +51,8 @@ def to_paper_files(
 
 
 def _splits(repository: str | PathLike[str], config: str) -> Mapping[str, Iterable[dict[str, Any]]]:
+    from datasets import load_dataset
+
     return load_dataset(str(repository), config, streaming=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoConfig
 
+from ..bundled.checkpoints import is_builtin
 from ..configuration import OneGenConfig
 from ..hub.layout import TRAINING_RUN_FILE
 from ..hub.names import hub_id, public_name
@@ -99,6 +100,7 @@ def model_card(
         data,
         model_name=name.rpartition("/")[2],
         repo_id=name,
+        builtin=is_builtin(root),
         task=task,
         kind=kind,
         merged=merged_from is not None,

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..checks import checked_fields, flag, integer, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
-from .display import format_result
 from .model_arguments import AnswerArguments
+from .page_file import write_page
 from .rules import source
-from .standard_input import lines_of_standard_input
+from .standard_input import batches_of_standard_input
+from .trace import print_result
+
+READ_AHEAD = 4
+"""Batches of questions that are read from a file at a time."""
 
 if TYPE_CHECKING:
     from ..generation.events import StreamEvent
@@ -47,10 +51,11 @@ class PipelineArguments(AnswerArguments):
 
     def load(self) -> Any:
         """The pipeline."""
+        name = self.checkpoint()
         from transformers import pipeline
 
         options = {"index": self.index, "preset": self.preset, "dtype": self.dtype, **self.place()}
-        rag = pipeline("onegen-rag", model=self.model, **options)
+        rag = pipeline("onegen-rag", model=name, **options)
         rag.model = self.quantized(rag.model)
         return rag
 
@@ -76,10 +81,23 @@ class AskArguments(PipelineArguments):
     stream: bool = field(
         default=False, metadata={"help": "Print what happens while it happens; with --json one event per line."}
     )
+    html: str | None = field(
+        default=None, metadata={"help": "Also write an HTML page with the answers and their retrievals."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(self, json=flag(), stream=flag())
+        checked_fields(self, json=flag(), stream=flag(), html=optional(text()))
+
+
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
+        AskArguments,
+        "onegen-hf ask",
+        "[QUESTION ...]",
+        "Answer questions, given as arguments or, one per line, on standard input.",
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -88,42 +106,55 @@ def main(arguments: Sequence[str]) -> None:
 
     Without a question on the command line, it reads standard input, one question per line.
     """
-    parser = OptionParser(
-        AskArguments,
-        "onegen-hf ask",
-        "[QUESTION ...]",
-        "Answer questions, given as arguments or, one per line, on standard input.",
-    )
-    questions, ask = parser.parse_with_texts(arguments)
+    questions, ask = parser().parse_with_texts(arguments)
     for place, question in enumerate(questions, start=1):
         text()(f"question {place}", question)
-    rag = ask.load()
-    if questions and not ask.stream:
-        results = rag(questions, batch_size=ask.batch_size, **ask.call_options())
-        for question, result in zip(questions, results, strict=True):
-            show(ask, question, result)
-        return
-    # Each answer to a line of standard input is printed before the next line is read, as in a conversation.
-    for question in questions or read_questions():
+    rag, results = ask.load(), []
+    for batch in [questions] if questions else read_questions(1 if ask.stream else READ_AHEAD * ask.batch_size):
         if ask.stream:
-            show_stream(ask, question, rag.stream(question, **ask.call_options()))
-        else:
-            show(ask, question, rag(question, **ask.call_options()))
+            for question in batch:
+                results.append((question, show_stream(ask, question, rag.stream(question, **ask.call_options()))))
+            continue
+        for result in zip(batch, rag(batch, batch_size=ask.batch_size, **ask.call_options()), strict=True):
+            show(ask, *result)
+            results.append(result)
+    if ask.html is not None:
+        from ..pipelines.display import trace_page
+
+        write_page(ask.html, trace_page(results, query_token=rag.model.onegen_config.tokens.query))
 
 
-def read_questions() -> Iterator[str]:
-    """Questions from standard input, with a prompt on a terminal; blank lines are skipped."""
-    return (line.strip() for line in lines_of_standard_input(prompt="? ") if line.strip())
+def read_questions(most: int) -> Iterator[list[str]]:
+    """
+    Questions from standard input, with a prompt on a terminal; blank lines are skipped.
+
+    Args:
+        most (`int`): Read ahead up to this many lines that are there already. In a conversation, where the next
+            question comes after the answer, each question is a batch of its own.
+    """
+    for lines in batches_of_standard_input(most, prompt="? "):
+        questions = [line.strip() for line in lines if line.strip()]
+        if questions:
+            yield questions
 
 
-def show_stream(ask: AskArguments, question: str, events: Iterable[StreamEvent]) -> None:
-    """Print one answer while it is generated."""
+def show_stream(ask: AskArguments, question: str, events: Iterable[StreamEvent]) -> dict[str, Any]:
+    """Print one answer while it is generated, and return the result, which comes with the last event."""
     from .streaming import print_stream, print_stream_as_json
 
+    result: dict[str, Any] = {}
+
+    def kept() -> Iterator[StreamEvent]:
+        for event in events:
+            if event.type == "done":
+                result.update(event.to_dict()["result"])
+            yield event
+
     if ask.json:
-        print_stream_as_json(question, events)
+        print_stream_as_json(question, kept())
     else:
-        print_stream(question, events, sources=ask.top_k)
+        print_stream(question, kept(), sources=ask.top_k)
+    return result
 
 
 def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:
@@ -131,4 +162,4 @@ def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:
     if ask.json:
         print(printable_json(json.dumps({"question": question, **result}, ensure_ascii=False)), flush=True)
     else:
-        print(format_result(question, result, sources=ask.top_k) + "\n", flush=True)
+        print_result(question, result, sources=ask.top_k)

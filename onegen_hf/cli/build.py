@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from data_builders.build import build_repository
-from data_builders.converter import Converter
-from data_builders.facts.builder import write_facts
-from data_builders.hard_negatives import make_miner
 from data_builders.registry import CONVERTERS, converter_class
 
 from ..checks import checked_fields, choice, flag, integer, list_of, optional, text
 from ..terminal.options import OptionParser
+from ..terminal.usage import usage_errors
+
+if TYPE_CHECKING:
+    from data_builders.converter import Converter
 
 FACTS = "facts"
+RECIPES = {"own": "your_own_data", "entity-linking": "entity_linking_1", "entity-names": "entity_linking_1"}
+"""Builder → the recipe to start with; `quick_start` for all others."""
 # An entry of the section "Args" of a docstring: `name (type):`, and its text below.
 _DOCUMENTED = re.compile(r"^    (\w+) \(`.*\):\n((?:        .*\n?)+)", re.MULTILINE)
 
@@ -59,6 +62,7 @@ class BuildArguments:
         default=None,
         metadata={"help": "License of the data as the Hub names it, such as cc-by-sa-4.0."},
     )
+    json: bool = field(default=False, metadata={"help": "Print the counts of report.json."})
 
     def __post_init__(self) -> None:
         checked_fields(
@@ -73,6 +77,7 @@ class BuildArguments:
             negatives=optional(text()),
             num_mined_negatives=integer(least=0),
             license=optional(text()),
+            json=flag(),
         )
 
 
@@ -95,6 +100,7 @@ class FactsArguments:
             "model can copy the answer."
         },
     )
+    json: bool = field(default=False, metadata={"help": "Print the counts of the report."})
 
     def __post_init__(self) -> None:
         checked_fields(
@@ -106,6 +112,7 @@ class FactsArguments:
             num_negatives=integer(least=0),
             query_token=text(),
             write_order=flag(),
+            json=flag(),
         )
 
 
@@ -125,13 +132,54 @@ def main(arguments: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         print(usage())
         sys.exit(0)
-    report = _build_facts(rest) if name == FACTS else _build(name, rest)
-    print(json.dumps(report, indent=2, ensure_ascii=False))
+    command = parser(name)
+    if name == FACTS:
+        (options,) = command.parse(rest)
+        report = _build_facts(options)
+    else:
+        options, converter = command.parse(rest)
+        report = _build(options, converter)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if options.json else summary(name, options, report))
 
 
-def _build_facts(arguments: Sequence[str]) -> dict[str, Any]:
-    description = "Build a corpus of two-hop questions from bundled tables of facts."
-    (options,) = OptionParser(FactsArguments, f"onegen-hf build {FACTS}", description=description).parse(arguments)
+def parser(name: str) -> OptionParser:
+    """
+    The options of a builder.
+
+    Raises:
+        `ValueError`: If there is none of this name.
+    """
+    if name == FACTS:
+        description = "Build a corpus of two-hop questions from bundled tables of facts."
+        return OptionParser(FactsArguments, f"onegen-hf build {FACTS}", description=description)
+    with usage_errors():
+        converter_type = converter_class(name)
+    made = OptionParser((BuildArguments, converter_type), f"onegen-hf build {name}", description=CONVERTERS[name][1])
+    texts = documented_options(converter_type)
+    for action in made._actions:
+        action.help = action.help or texts.get(action.dest)
+    return made
+
+
+def summary(name: str, options: BuildArguments | FactsArguments, report: dict[str, Any]) -> str:
+    """Where the dataset is and what comes next, in three lines."""
+    splits = report.get("splits") or {split: counts for split, counts in report.items() if "examples" in counts}
+    examples = " and ".join(f"{counts['examples']:,} {split}" for split, counts in splits.items())
+    skipped = sum(sum(counts.get("dropped", {}).values()) for counts in splits.values())
+    passages = report["documents"]["documents"] if "documents" in report else report.get("passages")
+    over = f" over {passages:,} passages" if isinstance(passages, int) else ""
+    left_out = f"; {skipped:,} rows were left out, see report.json" if skipped else ""
+    folder = options.output_dir
+    return (
+        f"Wrote {examples} examples{over} to {folder}{left_out}\n"
+        f"Look at it:  onegen-hf info {shlex.quote(folder)}\n"
+        f"Train on it: onegen-hf train --config {RECIPES.get(name, 'quick_start')} --dataset {shlex.quote(folder)}"
+    )
+
+
+def _build_facts(options: FactsArguments) -> dict[str, Any]:
+    from data_builders.facts.builder import write_facts
+
     return write_facts(
         options.output_dir,
         options.train_size,
@@ -143,13 +191,10 @@ def _build_facts(arguments: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def _build(name: str, arguments: Sequence[str]) -> dict[str, Any]:
-    converter_type = converter_class(name)
-    parser = OptionParser((BuildArguments, converter_type), f"onegen-hf build {name}", description=CONVERTERS[name][1])
-    texts = documented_options(converter_type)
-    for action in parser._actions:
-        action.help = action.help or texts.get(action.dest)
-    options, converter = parser.parse(arguments)
+def _build(options: BuildArguments, converter: Converter) -> dict[str, Any]:
+    from data_builders.build import build_repository
+    from data_builders.hard_negatives import make_miner
+
     splits: dict[str, list[str]] = {}
     for argument in options.examples:
         split, source = split_argument(argument)

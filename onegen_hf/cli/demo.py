@@ -11,7 +11,7 @@ from data_builders.facts.split import load_demo_questions
 from ..checks import checked_fields, integer
 from ..terminal.options import OptionParser
 from .ask import PipelineArguments
-from .display import format_result
+from .trace import print_result
 
 OUTSIDE = "Who directed the film The Lighthouse Keeper of Ganymede?"
 """No passage mentions this film."""
@@ -33,14 +33,18 @@ def demo_questions() -> list[str]:
     return [record["question"] for record in load_demo_questions()]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         DemoArguments,
         "onegen-hf demo",
         description="Run the bundled model on a few two-hop questions over the bundled passages.",
     )
-    (demo,) = parser.parse(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    (demo,) = parser().parse(arguments)
     start = time.perf_counter()
     rag = demo.load()
     print(f"\n{rag.index}\nloaded in {time.perf_counter() - start:.1f} s\n")
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     step = len(known) / max(demo.num_questions, 1)
     questions = [known[int(n * step)] for n in range(demo.num_questions)]
     for question in questions:
-        print(format_result(question, rag(question, **demo.call_options()), sources=demo.top_k) + "\n", flush=True)
+        print_result(question, rag(question, **demo.call_options()), sources=demo.top_k)
     print("A question that the passages cannot answer, as the low scores show:\n")
-    print(format_result(OUTSIDE, rag(OUTSIDE, **demo.call_options()), sources=demo.top_k))
-    print(f"\n{len(questions) + 1} questions in {time.perf_counter() - start:.1f} s, including loading")
+    print_result(OUTSIDE, rag(OUTSIDE, **demo.call_options()), sources=demo.top_k)
+    print(f"{len(questions) + 1} questions in {time.perf_counter() - start:.1f} s, including loading")

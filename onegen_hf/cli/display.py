@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..terminal.characters import printable_in_terminal, printable_line
@@ -35,6 +35,21 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
     if result["retrieval_stopped"]:
         lines.append(f"{_INDENT}no further retrieval: {result['retrieval_stopped']}")
     return "\n".join(lines)
+
+
+def format_passages(text: str, passages: Sequence[Mapping[str, Any]]) -> str:
+    """
+    Write the passages that a search returned, one per line.
+
+    Args:
+        text (`str`): What was searched for.
+        passages (`Sequence[Mapping]`): With `id`, `title`, `text` and `score`. Control characters are replaced.
+    """
+    lines = [f"Search    {printable_line(text)}"]
+    for passage in passages:
+        line = printable_line(f"{passage['title']}: {passage['text']}")
+        lines.append(f"  {passage['score']:.3f}   {textwrap.shorten(line, WIDTH - 10, placeholder=' …')}")
+    return "\n".join(lines if passages else [*lines, "  nothing found"])
 
 
 def format_usage(usage: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..terminal.characters import printable_in_terminal
+from ..terminal.usage import UsageError, is_usage_error
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError)
 """Errors whose message says what to change; any other one is shown with its type."""
@@ -30,7 +31,7 @@ def errors_in_one_line(program: str, debug: bool = False, resumable: bool = Fals
         resumable (`bool`, *optional*, defaults to `False`): Whether the same command continues after an interruption.
 
     Raises:
-        `SystemExit`: With 130 after Ctrl-C, else with 1.
+        `SystemExit`: With 130 after Ctrl-C, 2 for arguments that the command doesn't take, else with 1.
     """
     try:
         yield
@@ -48,7 +49,11 @@ def errors_in_one_line(program: str, debug: bool = False, resumable: bool = Fals
     except Exception as error:
         if debug:
             raise
-        sys.exit(f"{program}: {describe(error)}")
+        message = f"{program}: {describe(error)}"
+        if is_usage_error(error):
+            print(message, file=sys.stderr)
+            raise UsageError(message) from None
+        sys.exit(message)
 
 
 def describe(error: BaseException) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..presets import DEFAULT_CHECKPOINT
 from ..terminal.options import OptionParser
+from ..terminal.usage import usage_errors
 from .evaluate_arguments import EvaluateArguments
 from .linking_arguments import LinkingArguments
 from .linking_evaluation import evaluate_linking
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 def evaluate(options: EvaluateArguments) -> EvaluationReport:
     """Evaluate answers or retrieval. Errors that can be found without the model are raised before it is loaded."""
+    options.checkpoint()
     from ..data.loading import load_documents, load_examples
     from ..evaluation import evaluate_rag, evaluate_retrieval
     from ..evaluation.examples import read_examples
     from ..evaluation.runs.run_directory import RunDirectory
     from ..index import PassageIndex
     from ..index.encode import as_document_store
-    from ..modeling.tokenizers import load_tokenizer
     from ..pipelines import OneGenRagPipeline
     from ..pipelines.checkpoint import where_it_is
 
@@ -37,9 +38,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
     if index is None:
         documents = as_document_store(load_documents(dataset, options.passages_split))
         read_examples(examples, documents.ids, "documents")
-    name = options.model or str(DEFAULT_CHECKPOINT)
-    model = options.load_model(name)
-    tokenizer = load_tokenizer(name)
+    model, tokenizer = options.load_model(), options.load_tokenizer()
     if index is None:
         index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model)
     common: dict[str, Any] = {
@@ -51,9 +50,10 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         "level": options.confidence_level,
     }
     if options.task == "retrieval":
-        return evaluate_retrieval(model, tokenizer, index, examples, **common)
+        report = evaluate_retrieval(model, tokenizer, index, examples, **common)
+        return _with_page(options, report, examples, index)
     rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
-    return evaluate_rag(
+    report = evaluate_rag(
         rag,
         examples,
         max_hops=options.max_hops,
@@ -63,6 +63,24 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         threshold=options.retrieval_threshold,
         **common,
     )
+    return _with_page(options, report, examples, index)
+
+
+def _with_page(options: EvaluateArguments, report: EvaluationReport, examples: Any, index: PassageIndex) -> Any:
+    """Write the page that `--html` asks for, from what the evaluation left in its directory."""
+    if options.html is None:
+        return report
+    from ..evaluation.display import evaluation_page
+    from ..evaluation.examples import read_examples
+    from ..evaluation.rag import ANSWERS_FILE
+    from ..evaluation.retrieval import RETRIEVALS_FILE
+    from .page_file import write_page
+
+    path = Path(options.output_dir) / (RETRIEVALS_FILE if report.task == "retrieval" else ANSWERS_FILE)
+    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    read = read_examples(examples, (passage.id for passage in index))
+    write_page(options.html, evaluation_page(report, read, results, index.get))
+    return report
 
 
 def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:
@@ -71,6 +89,8 @@ def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, mode
 
     folder = output_dir / "index"
     if not (folder / "index.json").is_file():
+        if (own := _own_index(documents, model, tokenizer)) is not None:
+            return own
         checkpoint = output_dir / "encoding"
         PassageIndex.build(model, tokenizer, documents, checkpoint_dir=checkpoint, model_id=model_id).save(folder)
     index = PassageIndex.load(folder)
@@ -79,19 +99,39 @@ def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, mode
     return index
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    parser = OptionParser(
+def _own_index(documents: Any, model: Any, tokenizer: Any) -> PassageIndex | None:
+    """The checkpoint's own index, if it is one of these documents."""
+    from ..pipelines.checkpoint import open_index
+
+    try:
+        index = open_index(None, model, tokenizer)
+    except (OSError, ValueError):  # it has none, or one that another model built
+        return None
+    same = len(index) == len(documents) and all(
+        (indexed.id, indexed.title, indexed.sentences) == (document.id, document.title, document.sentences)
+        for indexed, document in zip(index.passages, documents, strict=True)
+    )
+    return index if same else None
+
+
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         (EvaluateArguments, LinkingArguments),
         "onegen-hf evaluate",
         description="Score the retrieval and the answers of a model, or its entity linking.",
     )
-    options, linking = parser.parse(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    options, linking = parser().parse(arguments)
     if options.task != "entity-linking":
-        linking.check_unused(options.task)
+        with usage_errors():
+            linking.check_unused(options.task)
     report: EvaluationReport
     report = evaluate_linking(options, linking) if options.task == "entity-linking" else evaluate(options)
-    from ..evaluation import format_report
+    from .score_tables import print_report
 
-    print(format_report(report))
+    print_report(report)
     print(f"\nreport.json, model-index.yaml and the results are in {options.output_dir}")

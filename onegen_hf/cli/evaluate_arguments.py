@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from .model_arguments import AnswerArguments
 from .rules import source
@@ -17,6 +19,7 @@ DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 class EvaluateArguments(AnswerArguments):
     """Options of `onegen-hf evaluate`."""
 
+    group: ClassVar[str] = "evaluation"
     renamed: ClassVar[dict[str, str]] = {
         **AnswerArguments.renamed,
         "data": "dataset",
@@ -38,8 +41,8 @@ class EvaluateArguments(AnswerArguments):
     index: str | None = field(
         default=None,
         metadata={
-            "help": "Directory or Hub repository of the index; default: built from the dataset's documents, or the "
-            "model's own for entity linking."
+            "help": "Directory or Hub repository of the index; default: the model's own if it holds the dataset's "
+            "documents, else one built from them. For entity linking the model's own."
         },
     )
     split: str = field(default="dev", metadata={"help": "Split of the examples."})
@@ -61,6 +64,10 @@ class EvaluateArguments(AnswerArguments):
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
+    html: str | None = field(
+        default=None,
+        metadata={"help": "Also write an HTML page with every failure beside the gold data; not for entity linking."},
+    )
     confidence_level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
     def __post_init__(self) -> None:
@@ -78,9 +85,16 @@ class EvaluateArguments(AnswerArguments):
             top_k=optional(integer(least=1)),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
+            html=optional(text()),
         )
         if self.task != "entity-linking" and len(self.dataset) != 1:
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
+        if self.html is not None and self.task == "entity-linking":
+            raise ValueError("html is for task=rag and task=retrieval: for linked texts use `onegen-hf link --html`")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k
+
+    def builtin(self) -> Path:
+        """The bundled checkpoint for this task."""
+        return DEFAULT_LINKER if self.task == "entity-linking" else DEFAULT_CHECKPOINT

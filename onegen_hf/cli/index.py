@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from ..checks import checked_fields, choice, integer, optional, text
 from ..files import locked_folder
-from ..presets import DEFAULT_CHECKPOINT
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
 
@@ -18,6 +17,7 @@ from .model_arguments import ModelArguments
 class IndexArguments(ModelArguments):
     """Options of `onegen-hf index`."""
 
+    group: ClassVar[str] = "index"
     renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "corpus": "passages"}
 
     passages: str = field(metadata={"help": "Dataset repository with the config `documents`, or a file of passages."})
@@ -27,7 +27,11 @@ class IndexArguments(ModelArguments):
     split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
     factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
     backend: str = field(
-        default="faiss", metadata={"help": "faiss, or torch: exact, and searched on the device of the model."}
+        default="faiss",
+        metadata={
+            "help": "torch is exact, and searches on the device of the model.",
+            "choices": ["faiss", "torch"],
+        },
     )
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
     max_tokens_per_passage: int | None = field(
@@ -56,24 +60,27 @@ class IndexArguments(ModelArguments):
             )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         IndexArguments, "onegen-hf index", description="Embed a corpus and save it as a searchable index."
     )
-    (options,) = parser.parse(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    (options,) = parser().parse(arguments)
+    options.checkpoint()
     from ..data.loading import load_documents
 
     # Before the model is loaded, which takes longer.
     documents = load_documents(options.passages, options.split)
     from ..index import PassageIndex
-    from ..modeling.tokenizers import load_tokenizer
 
-    name = options.model or str(DEFAULT_CHECKPOINT)
     with locked_folder(options.output_dir, "indexing"):
         index = PassageIndex.build(
-            options.load_model(name),
-            load_tokenizer(name),
+            options.load_model(),
+            options.load_tokenizer(),
             documents,
             batch_size=options.batch_size,
             factory=options.factory,

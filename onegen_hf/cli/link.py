@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..bundled.checkpoints import DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, optional, text
-from ..files import write_text_atomically
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
+from .page_file import write_page
 from .rules import source, threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
 
@@ -77,13 +78,18 @@ class LinkArguments(ModelArguments):
             json=flag(),
         )
 
+    def builtin(self) -> Path:
+        """The bundled linker."""
+        return DEFAULT_LINKER
+
     def load(self) -> Any:
         """The pipeline."""
+        name = self.checkpoint()
         from transformers import pipeline
 
         return pipeline(
             "onegen-entity-linking",
-            model=self.model,
+            model=name,
             index=self.index,
             preset=self.preset,
             mode=self.mode,
@@ -103,18 +109,22 @@ class LinkArguments(ModelArguments):
         }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """
-    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`. Without a text on the command line, it reads
-    standard input, one text per line.
-    """
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         LinkArguments,
         "onegen-hf link",
         "[TEXT ...]",
         "Mark the mentions in texts (arguments, or lines of standard input) and link them to entities.",
     )
-    texts, link = parser.parse_with_texts(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """
+    Run the command: `onegen-hf link "Ada Moll lives in …" --model …`. Without a text on the command line, it reads
+    standard input, one text per line.
+    """
+    texts, link = parser().parse_with_texts(arguments)
     for place, value in enumerate(texts, start=1):
         text(empty=True)(f"text {place}", value)
     linker = link.load()
@@ -125,10 +135,11 @@ def main(arguments: Sequence[str]) -> None:
     if link.html is not None:
         from ..linking.display import mention_page
 
-        path = Path(link.html)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(path, mention_page(results, link_token=linker.model.onegen_config.tokens.query))
-        print(f"The page is in {path}", file=sys.stderr)
+        linked_ids = {mention["entity_id"] for _, of_text in results for mention in of_text if "entity_id" in mention}
+        known = {} if linker.index is None else {key: linker.index.get(key) for key in linked_ids}
+        descriptions = {key: passage.text for key, passage in known.items() if passage is not None}
+        link_token = linker.model.onegen_config.tokens.query
+        write_page(link.html, mention_page(results, link_token=link_token, descriptions=descriptions))
 
 
 def linked(link: LinkArguments, linker: Any, texts: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -13,7 +13,7 @@ from .rules import threshold
 class LinkingArguments:
     """Options of `onegen-hf evaluate --task entity-linking`, in addition to [`EvaluateArguments`]."""
 
-    _argument_group_name: ClassVar[str] = "only for --task entity-linking"
+    group: ClassVar[str] = "only for --task entity-linking"
     renamed: ClassVar[dict[str, str]] = {"threshold": "nil_threshold"}
 
     mode: str = field(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundled.checkpoints import is_builtin
 from ..configuration import OneGenConfig
-from ..presets import DEFAULT_LINKER
 from .evaluate_arguments import EvaluateArguments
 from .linking_arguments import LinkingArguments
 
@@ -105,23 +105,22 @@ def parse_data_sets(texts: Sequence[str], in_domain: Sequence[str] = ()) -> list
 def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> LinkingReport:
     """Evaluate entity linking; a fitted threshold is written into the checkpoint."""
     data_sets = parse_data_sets(options.dataset, linking.in_domain)
-    name = options.model or str(DEFAULT_LINKER)
-    if linking.fit_threshold and (options.model is None or not (Path(name) / "config.json").is_file()):
+    name = options.checkpoint()
+    if linking.fit_threshold and (is_builtin(name) or not (Path(name) / "config.json").is_file()):
         raise ValueError(
             f"fit_threshold writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
         )
     from ..evaluation import evaluate_entity_linking
     from ..evaluation.runs.run_directory import RunDirectory
     from ..linking.threshold import write_threshold
-    from ..modeling.tokenizers import load_tokenizer
     from ..pipelines import OneGenEntityLinkingPipeline
     from ..pipelines.checkpoint import where_it_is
 
     directory = RunDirectory(options.output_dir)
-    model = options.load_model(name)
+    model = options.load_model()
     linker = OneGenEntityLinkingPipeline(
         model=model,
-        tokenizer=load_tokenizer(name),
+        tokenizer=options.load_tokenizer(),
         index=options.index,
         aliases=linking.aliases,
         **where_it_is(model),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
+from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path
+from ..bundled.weights import require_weights
 from ..checks import checked_fields, choice, flag, integer, number, optional
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, RETRIEVAL_MODES, device, dtype, require_device, source
+from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, source
 
 
 @dataclass(kw_only=True)
@@ -17,8 +20,12 @@ class ModelArguments:
     renamed: ClassVar[dict[str, str]] = {"tokens": "preset"}
     """Old name of an option → the name of today."""
 
+    group: ClassVar[str] = "model"
+    """Title of these options in the help."""
+
     model: str | None = field(
-        default=None, metadata={"help": "Directory or Hub repository of the model; default: the bundled one."}
+        default=None,
+        metadata={"help": "Directory or Hub repository of the model; default: builtin, the bundled one."},
     )
     preset: str | None = field(
         default=None,
@@ -28,12 +35,27 @@ class ModelArguments:
         },
     )
     device: str = field(default="auto", metadata={"help": "cpu, cuda:0, ...; auto is an accelerator if there is one."})
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto is the checkpoint's own."})
+    dtype: str = field(default="auto", metadata={"help": f"One of {', '.join(DTYPES)}; auto is the checkpoint's own."})
 
     def __post_init__(self) -> None:
         checked_fields(
             self, model=optional(source()), preset=optional(choice(PRESET_CHOICES)), device=device(), dtype=dtype()
         )
+
+    def builtin(self) -> Path:
+        """The checkpoint that `--model builtin` names, and that is loaded by default."""
+        return DEFAULT_CHECKPOINT
+
+    def checkpoint(self) -> str:
+        """
+        The directory or repository of the model.
+
+        Raises:
+            `WeightsMissingError`: If it is a bundled one, and the weights of its base are not installed.
+        """
+        name = str(self.builtin()) if self.model in (None, "builtin") else builtin_path(self.model)
+        require_weights(name)
+        return name
 
     def place(self) -> dict[str, Any]:
         """The arguments that put a pipeline on the device."""
@@ -42,8 +64,9 @@ class ModelArguments:
             return {}
         return {"device_map" if self.device in DEVICE_MAPS else "device": self.device}
 
-    def load_model(self, name: str) -> Any:
-        """The model called `name`, in evaluation mode."""
+    def load_model(self) -> Any:
+        """The model, in evaluation mode."""
+        name = self.checkpoint()
         from ..modeling.auto import OneGenForCausalLM
 
         require_device(self.device)
@@ -51,10 +74,18 @@ class ModelArguments:
             name, preset=self.preset, dtype=self.dtype, device_map=self.device
         ).eval()
 
+    def load_tokenizer(self) -> Any:
+        """The tokenizer of the model."""
+        from ..modeling.tokenizers import load_tokenizer
+
+        return load_tokenizer(self.checkpoint())
+
 
 @dataclass(kw_only=True)
 class AnswerArguments(ModelArguments):
     """How a model answers questions."""
+
+    group: ClassVar[str] = "answers"
 
     max_hops: int = field(default=5, metadata={"help": "Maximum number of retrievals per answer."})
     retrieval: str = field(
@@ -89,9 +120,9 @@ class AnswerArguments(ModelArguments):
         if self.int8 and self.device == "auto":
             self.device = "cpu"  # the integer kernels run nowhere else
 
-    def load_model(self, name: str) -> Any:
-        """The model called `name`, in evaluation mode and quantized if the options say so."""
-        return self.quantized(super().load_model(name))
+    def load_model(self) -> Any:
+        """The model, in evaluation mode and quantized if the options say so."""
+        return self.quantized(super().load_model())
 
     def quantized(self, model: Any) -> Any:
         """Quantize a loaded model as the options say. Options for other methods belong here."""

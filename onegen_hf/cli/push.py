@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..checks import checked_fields, flag, list_of, optional, text
 from ..terminal.options import OptionParser
+from ..terminal.usage import usage_errors
 
 if TYPE_CHECKING:
     from ..hub.commit import Upload
@@ -57,28 +58,34 @@ class PushArguments:
         )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
         PushArguments,
         "onegen-hf push",
         USAGE.removeprefix("onegen-hf push ").removesuffix(" [options]"),
         "Upload a model, an index or a dataset to the Hub, with its card.",
     )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    command = parser()
     if not arguments or {"-h", "--help"} & set(arguments):
-        parser.print_help()
+        command.print_help()
         sys.exit(0)
     positional, rest = list(arguments[:3]), list(arguments[3:])
     if len(positional) < 3 or any(argument.startswith("-") for argument in positional):
-        parser.error(f"give what to push, its directory and the repository, then the options: {USAGE}")
+        command.error(f"give what to push, its directory and the repository, then the options: {USAGE}")
     kind, directory, repo_id = positional
     if kind not in KINDS:
-        parser.error(f"{kind!r} can't be pushed: choose one of {', '.join(KINDS)}")
-    (options,) = parser.parse(rest)
+        command.error(f"{kind!r} can't be pushed: choose one of {', '.join(KINDS)}")
+    (options,) = command.parse(rest)
     for name in ("merge", "reports", "dataset"):
         if kind != "model" and getattr(options, name):
-            parser.error(f"--{name} is for a model, not for a {kind}: leave it out")
-    check_repo_id(repo_id)
+            command.error(f"--{name} is for a model, not for a {kind}: leave it out")
+    with usage_errors():
+        check_repo_id(repo_id)
     with TemporaryDirectory() as merged:
         if options.merge:
             _merge(Path(directory), Path(merged))

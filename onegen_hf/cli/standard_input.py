@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
+import os
+import select
+import stat
 import sys
 from collections.abc import Iterator
 
@@ -28,6 +32,27 @@ def lines_of_standard_input(prompt: str = "") -> Iterator[str]:
         yield _decode(line, f"line {number} of standard input", first=number == 1).rstrip("\r\n")
 
 
+def batches_of_standard_input(most: int, prompt: str = "") -> Iterator[list[str]]:
+    """
+    The lines of standard input, several at a time where more are there already: of a file, or in a pipe.
+
+    Args:
+        most (`int`): Lines per batch.
+        prompt (`str`, *optional*): As in [`lines_of_standard_input`].
+
+    Raises:
+        `ValueError`: If a line is not UTF-8.
+    """
+    batch: list[str] = []
+    for line in lines_of_standard_input(prompt):
+        batch.append(line)
+        if len(batch) == most or not _more_is_there():
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def whole_standard_input() -> str:
     """
     All of standard input as one text.
@@ -37,6 +62,28 @@ def whole_standard_input() -> str:
     """
     buffer = getattr(sys.stdin, "buffer", None)
     return _decode(sys.stdin.read() if buffer is None else buffer.read(), "standard input", first=True)
+
+
+def _more_is_there() -> bool:
+    """Whether a line, or the end, can be read without waiting for another program or a person."""
+    if sys.stdin.isatty():
+        return False
+    buffer = getattr(sys.stdin, "buffer", None)
+    try:
+        file = sys.stdin.fileno()
+        if buffer is None or stat.S_ISREG(os.fstat(file).st_mode):
+            return True
+        if select.select([file], [], [], 0)[0]:
+            return True
+        os.set_blocking(file, False)
+        try:
+            return bool(buffer.peek(1))  # what has been read from the pipe but not yet from its buffer
+        finally:
+            os.set_blocking(file, True)
+    except io.UnsupportedOperation:  # text in memory
+        return True
+    except (OSError, ValueError):  # Windows knows neither for pipes
+        return False
 
 
 def _read_line() -> str | bytes:

@@ -12,8 +12,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from data_builders.columns import as_text, find_value, list_of_texts
 from data_builders.errors import RecordError
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.records import Located, read_records
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 from .passages import Passage
 

@@ -1,8 +1,8 @@
-"""A report as a table for people."""
+"""A report as tables for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .linking.report import LinkingReport
 from .report import GOLD, EvaluationReport, GroupResult, RunResult
@@ -18,6 +18,35 @@ _MOST_COLUMNS = 4
 _CELL = 21
 
 
+@dataclass(frozen=True)
+class ScoreTable:
+    """
+    Scores in rows and columns.
+
+    Attributes:
+        columns (`list[str]`): The first names what a row stands for.
+        rows (`list[list[str]]`): As many cells each: a label, counts, and scores with their confidence intervals.
+        counts (`int`): Columns of counts after the first.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+    counts: int = 1
+
+    def __str__(self) -> str:
+        lines = [self.columns, *self.rows]
+        width = max(len(line[0]) for line in lines)
+        counts = self.columns[1 : 1 + self.counts]
+        return "\n".join(
+            "  ".join(
+                [f"{line[0]:<{width}}"]
+                + [f"{cell:>{len(name)}}" for name, cell in zip(counts, line[1:], strict=False)]
+                + [f"{cell:<{_CELL}}" for cell in line[1 + self.counts :]]
+            ).rstrip()
+            for line in lines
+        )
+
+
 def format_report(report: EvaluationReport) -> str:
     """
     Format the main scores with their confidence intervals; `report.json` holds all scores.
@@ -25,52 +54,72 @@ def format_report(report: EvaluationReport) -> str:
     Args:
         report ([`EvaluationReport`])
     """
-    if isinstance(report, LinkingReport):
-        return "\n".join(_linking(report))
-    where = report.dataset if report.split is None else f"{report.dataset}, split {report.split}"
-    lines = [
-        f"{report.task} of {report.model} on {where}",
-        f"{report.settings['index']['passages']} passages searched, k={report.settings['k']}, "
-        f"{report.settings['model']['dtype']}; [{report.level:.0%} confidence interval]",
-    ]
-    for name, run in report.results.items():
-        lines += ["", *_table("gold passages" if name == GOLD else name, run)]
+    lines = report_heading(report)
+    for table in report_tables(report):
+        lines += ["", str(table)]
     return "\n".join(lines)
 
 
-def _linking(report: LinkingReport) -> Iterator[str]:
+def report_heading(report: EvaluationReport) -> list[str]:
+    """What was evaluated, and how, in two lines."""
+    dtype, interval = report.settings["model"]["dtype"], f"[{report.level:.0%} confidence interval]"
+    if isinstance(report, LinkingReport):
+        return [
+            f"{report.task} of {report.model}, mode {report.settings['mode']}",
+            f"{', '.join(_linking_facts(report))}, {dtype}; {interval}",
+        ]
+    where = report.dataset if report.split is None else f"{report.dataset}, split {report.split}"
+    passages, k = report.settings["index"]["passages"], report.settings["k"]
+    return [
+        f"{report.task} of {report.model} on {where}",
+        f"{passages} passages searched, k={k}, {dtype}; {interval}",
+    ]
+
+
+def report_tables(report: EvaluationReport) -> list[ScoreTable]:
+    """The main scores: a table per run, or one of all data sets for entity linking."""
+    if isinstance(report, LinkingReport):
+        return [_linking_table(report)]
+    return [_table("gold passages" if name == GOLD else name, run) for name, run in report.results.items()]
+
+
+def _linking_facts(report: LinkingReport) -> list[str]:
     index, threshold = report.settings["index"], report.scoring["threshold"]
     facts = [f"{index['passages']} entities" if index else "no catalogue", f"k={report.settings['k']}"]
     if threshold is not None:
         facts.append(f"threshold {threshold:.3f}{' (fitted)' if 'threshold' in report.scoring['fitted'] else ''}")
     if report.scoring["prior_weight"]:
         facts.append(f"prior weight {report.scoring['prior_weight']:.3f}")
-    yield f"{report.task} of {report.model}, mode {report.settings['mode']}"
-    yield f"{', '.join(facts)}, {report.settings['model']['dtype']}; [{report.level:.0%} confidence interval]"
-    yield ""
+    return facts
+
+
+def _linking_table(report: LinkingReport) -> ScoreTable:
     rows = {name: run.all for name, run in report.results.items()}
     metrics = next(iter(rows.values())).metrics
     columns = _LINKING_COLUMNS if "micro_f1" in metrics else _DETECTION_COLUMNS
     names = [name for name in columns if name in metrics]
-    width = max(map(len, (*rows, "data set")))
-    yield f"{'data set':<{width}}  texts  mentions  {''.join(f'{name:<{_CELL}}  ' for name in names)}".rstrip()
-    for name, group in rows.items():
-        cells = "".join(f"{_cell(group, column):<{_CELL + 2}}" for column in names)
-        yield f"{name:<{width}}  {group.examples:>5}  {group.hops:>8}  {cells}".rstrip()
+    return ScoreTable(
+        ["data set", "texts", "mentions", *names],
+        [
+            [name, str(group.examples), str(group.hops), *(_cell(group, column) for column in names)]
+            for name, group in rows.items()
+        ],
+        counts=2,
+    )
 
 
-def _table(title: str, run: RunResult) -> Iterator[str]:
+def _table(title: str, run: RunResult) -> ScoreTable:
     names = [name for name in _COLUMNS if name in run.all.metrics][:_MOST_COLUMNS]
     rows = [("all", run.all), *run.by_type.items()]
     rows += [(f"hop {hop}", group) for hop, group in run.by_hop.items() if len(run.by_hop) > 1]
-    width = max(len(label) for label in (title, *(label for label, _ in rows)))
-    yield f"{title:<{width}}  examples  {''.join(f'{name:<{_CELL}}  ' for name in names)}".rstrip()
-    for label, group in rows:
-        yield f"{label:<{width}}  {group.examples:>8}  {''.join(_cell(group, name) for name in names)}".rstrip()
+    return ScoreTable(
+        [title, "examples", *names],
+        [[label, str(group.examples), *(_cell(group, name) for name in names)] for label, group in rows],
+    )
 
 
 def _cell(group: GroupResult, name: str) -> str:
     if name not in group.metrics:
-        return f"{'-':<{_CELL}}  "
+        return "-"
     estimate = group.metrics[name]
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]  "
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

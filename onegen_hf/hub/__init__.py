@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .commit import Upload
-from .dataset import dataset_upload
+from ..importing import lazy_exports
 
-# Models and indexes publish themselves; their names can still be imported from here.
-_MOVED = {
-    "KINDS": "onegen_hf.cli.push",
-    "index_upload": "onegen_hf.index.publish",
-    "model_upload": "onegen_hf.modeling.publish",
-    "push_model": "onegen_hf.modeling.publish",
-}
+if TYPE_CHECKING:
+    from .commit import Upload
+    from .dataset import dataset_upload
 
 __all__ = ["KINDS", "Upload", "dataset_upload", "index_upload", "model_upload", "push_model"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MOVED:
-        return getattr(importlib.import_module(_MOVED[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The names of files are read by commands that need no more. Models and indexes publish themselves; their names can
+# still be imported from here.
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "KINDS": "onegen_hf.cli.push",
+        "Upload": "onegen_hf.hub.commit",
+        "dataset_upload": "onegen_hf.hub.dataset",
+        "index_upload": "onegen_hf.index.publish",
+        "model_upload": "onegen_hf.modeling.publish",
+        "push_model": "onegen_hf.modeling.publish",
+    },
+)

@@ -16,9 +16,11 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, ADAPTER_WEIGHTS_NAME, CONFIG_NAME
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ..bundled.checkpoints import builtin_path
+from ..bundled.weights import SMOLLM2, packaged_smollm2, require_weights
 from ..configuration import OneGenConfig
 from ..hub.origin import Origin
-from .backbones import SMOLLM2, load_backbone, packaged_smollm2
+from .backbones import load_backbone
 from .mergeable import merging_errors
 from .tokenizers import HUB_OPTIONS, load_tokenizer
 
@@ -94,12 +96,13 @@ def is_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> bool:
     Whether a directory or a Hub repository holds a PEFT adapter.
 
     Args:
-        name_or_path (`str` or path)
+        name_or_path (`str` or path): Or the name of a bundled checkpoint (see [`BUILTIN`]).
         kwargs: Where to look on the Hub: `revision`, `token`, `cache_dir`, `local_files_only`, ... Others are ignored.
 
     Raises:
         `OSError`: If there is no such repository, or it can't be read with this token.
     """
+    name_or_path = builtin_path(name_or_path)
     if os.path.isabs(name_or_path) or os.path.isdir(name_or_path):
         return os.path.isfile(os.path.join(name_or_path, ADAPTER_CONFIG_NAME))
     options = _with_own_revision({name: kwargs[name] for name in HUB_OPTIONS if name in kwargs})
@@ -119,7 +122,12 @@ def open_adapter(
     Args:
         model_class (`type`): [`OneGenForCausalLM`], which calls this and so can't be imported here.
         name_or_path, merge, is_trainable, kwargs: As there.
+
+    Raises:
+        `WeightsMissingError`: If it is a bundled adapter, and the weights of its base are not installed.
     """
+    name_or_path = builtin_path(name_or_path)
+    require_weights(name_or_path)
     is_local, options = os.path.isdir(name_or_path), dict(kwargs)
     path = Path(name_or_path) if is_local else _download(str(name_or_path), kwargs)
     for name in ("revision", "force_download"):

@@ -21,6 +21,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
 
+from ..bundled.checkpoints import builtin_path
 from ..configuration import OneGenConfig
 from ..files import write_text_atomically
 from ..hub.layout import PACKAGE
@@ -130,7 +131,8 @@ class OneGenForCausalLM(OneGenMixin):
         Load a checkpoint: a full model, or a LoRA adapter (merged into its base).
 
         Args:
-            pretrained_model_name_or_path (`str` or path): Directory or Hub repository.
+            pretrained_model_name_or_path (`str` or path): Directory, Hub repository, or `"builtin"` (the bundled
+                checkpoint) or `"builtin-linker"`.
             preset (`str`, `RetrievalTokens` or `OneGenConfig`, *optional*): Settings for a checkpoint without an
                 `onegen` section: for the models released with the paper `"multi-hop-paper"`, `"self-rag-paper"` or
                 `"entity-linking-paper"` (see [`with_preset`]). Weights do not change.
@@ -142,10 +144,11 @@ class OneGenForCausalLM(OneGenMixin):
 
         Raises:
             `OSError`: If there is no such checkpoint, or it has no weights as safetensors.
+            `WeightsMissingError`: For a bundled checkpoint, if the weights of its base are not installed.
             `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given, if the section cannot be
                 read, or for a `dtype` that weights cannot have.
         """
-        name = pretrained_model_name_or_path
+        name = builtin_path(pretrained_model_name_or_path)
         checked_options(kwargs)  # before anything is downloaded
         if issubclass(cls, PreTrainedModel):
             kwargs = checked_options(kwargs)

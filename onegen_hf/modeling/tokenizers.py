@@ -11,6 +11,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..bundled.checkpoints import builtin_path
+
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
 """Arguments of `from_pretrained` that say where in the Hub and the cache to look."""
 
@@ -30,8 +32,8 @@ def _tokenizer_if_any(name_or_path: str | os.PathLike[str], options: dict[str, A
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:
-    """`AutoTokenizer.from_pretrained`, padding on the left as decoding wants it, with a padding token in any case."""
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left", **kwargs)
+    """`AutoTokenizer.from_pretrained` or a bundled checkpoint's, with padding on the left and a padding token."""
+    tokenizer = AutoTokenizer.from_pretrained(builtin_path(name_or_path), padding_side="left", **kwargs)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -1,6 +1,6 @@
 """Pipelines for transformers' `pipeline(...)`; importing this package registers them."""
 
-from ..presets import DEFAULT_CHECKPOINT, DEFAULT_LINKER
+from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from .entity_linking import OneGenEntityLinkingPipeline
 from .rag import OneGenRagPipeline
 from .registration import register_pipelines

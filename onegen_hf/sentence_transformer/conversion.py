@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ..bundled.checkpoints import builtin_path
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.tokenizers import load_tokenizer
 
@@ -70,6 +71,7 @@ def as_sentence_transformer(
     model_kwargs = kwargs.pop("model_kwargs", None) or {}
     settings: dict[str, Any] = {}
     if isinstance(model, (str, os.PathLike)):
+        model = builtin_path(model)
         settings = OneGenModule.load_config(os.fspath(model))
         tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
         model = OneGenForCausalLM.from_pretrained(model, **model_kwargs)

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import warnings
-from argparse import Action, ArgumentDefaultsHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentDefaultsHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from trl import TrlParser
 
 from ..importing.renamed import with_new_names
+from .usage import UsageError, usage_errors
 
 BOOLEANS = frozenset({"yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"})
 """The values of a flag that `HfArgumentParser` accepts, in lower case."""
-EPILOG = "--config FILE reads options from a YAML file; --debug shows the traceback of an error."
+GENERAL = {
+    "config": ("FILE", "Read options from a YAML file; those of the command line take precedence."),
+    "quiet": (None, "Print no progress and no warnings."),
+    "verbose": (None, "Print all warnings and log messages, those of libraries too."),
+    "debug": (None, "Show the traceback of an error."),
+}
+"""Options of every command: name → what stands for its value (`None` for a flag), and its help."""
 
 
 class OptionParser(TrlParser):
     """
     A `TrlParser` that reports every error in one line and still accepts the old names of renamed options.
 
-    A dataclass lists its renamed options as `renamed: ClassVar[dict[str, str]] = {"old_name": "new_name"}`. Hyphens
-    and underscores are interchangeable; the help shows hyphens.
+    A dataclass lists its renamed options as `renamed: ClassVar[dict[str, str]] = {"old_name": "new_name"}`, and names
+    the group of its options in the help as `group: ClassVar[str]`. Hyphens and underscores are interchangeable; the
+    help shows hyphens.
 
     Args:
         kinds (`type` or `Sequence[type]`): Dataclasses whose fields are the options.
@@ -34,6 +44,8 @@ class OptionParser(TrlParser):
         arguments (`str`, *optional*): The positional arguments as the usage shows them.
         description (`str`, *optional*): What the command does.
         synonyms (`Mapping[str, str]`, *optional*): Further names of options, without a warning.
+        configs (`Mapping[str, Path]`, *optional*): Files that `--config` takes by name.
+        epilog (`str`, *optional*): Text after the options.
     """
 
     def __init__(
@@ -43,18 +55,22 @@ class OptionParser(TrlParser):
         arguments: str = "",
         description: str | None = None,
         synonyms: Mapping[str, str] | None = None,
+        configs: Mapping[str, Path] | None = None,
+        epilog: str | None = None,
     ) -> None:
         self.kinds = [kinds] if isinstance(kinds, type) else list(kinds)
         usage = " ".join(filter(None, [prog, arguments, "[options]"]))
         super().__init__(
-            self.kinds, prog=prog, usage=usage, description=description, epilog=EPILOG, formatter_class=_Help
+            self.kinds, prog=prog, usage=usage, description=description, epilog=epilog, formatter_class=OptionHelp
         )
         self.renamed: dict[str, str] = {}
         for kind in self.kinds:
             self.renamed |= getattr(kind, "renamed", {})
-        self.synonyms = dict(synonyms or {})
+        self.synonyms, self.configs = dict(synonyms or {}), dict(configs or {})
         for action in self._actions:
-            _tidy(action)
+            tidy(action)
+        self._group_options()
+        add_general_options(self)
 
     def parse(self, arguments: Sequence[str]) -> tuple[Any, ...]:
         """
@@ -64,8 +80,8 @@ class OptionParser(TrlParser):
             `tuple`: One instance of each dataclass.
 
         Raises:
-            `SystemExit`: With code 2, for an unknown option or a value of the wrong type.
-            `ValueError` or `TypeError`: From the checks of the dataclasses.
+            [`UsageError`]: For an unknown option, or a value of the wrong type.
+            `ValueError`, `TypeError` or `OSError`: From the checks of the dataclasses, marked as [`usage_errors`] do.
         """
         *options, rest = self._read(list(arguments))
         if rest:
@@ -80,7 +96,7 @@ class OptionParser(TrlParser):
             `tuple`: The texts in their order, and an instance of the only dataclass.
 
         Raises:
-            `SystemExit`, `ValueError` or `TypeError`: As [`~OptionParser.parse`].
+            [`UsageError`], `ValueError`, `TypeError` or `OSError`: As [`~OptionParser.parse`].
         """
         end = arguments.index("--") if "--" in arguments else len(arguments)
         options, texts = self._read(self._close_flags(arguments[:end]))
@@ -88,8 +104,9 @@ class OptionParser(TrlParser):
 
     def error(self, message: str) -> NoReturn:
         """End with code 2 and one line, without the usage of all options."""
-        sys.stderr.write(f"{self.prog}: {' '.join(message.split())} (see `{self.prog} --help`)\n")
-        raise SystemExit(2)
+        message = f"{self.prog}: {' '.join(message.split())} (see `{self.prog} --help`)"
+        sys.stderr.write(f"{message}\n")
+        raise UsageError(message)
 
     def set_defaults_with_config(self, **settings: Any) -> list[str]:
         """As in `TrlParser`, under old names too."""
@@ -105,9 +122,10 @@ class OptionParser(TrlParser):
             place = arguments.index("--config")
             if place + 1 == len(arguments):
                 self.error("--config needs a file: --config recipe.yaml")
-            path = arguments[place + 1]
+            path = arguments[place + 1] = self._config_file(arguments[place + 1])
         try:
-            *options, rest = self.parse_args_and_config(arguments, return_remaining_strings=True)
+            with usage_errors():
+                *options, rest = self.parse_args_and_config(arguments, return_remaining_strings=True)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = "" if mark is None else f":{mark.line + 1}"
@@ -116,6 +134,18 @@ class OptionParser(TrlParser):
             self.error(f"{path}: this is not UTF-8 ({error.reason} at byte {error.start}): convert the file")
         self._refuse_unknown(rest)
         return (*options, rest)
+
+    def _config_file(self, name: str) -> str:
+        """The file that `--config` names: a path, or the name of one of `configs`."""
+        if os.path.exists(name):
+            return name
+        if name in self.configs:
+            return str(self.configs[name])
+        if self.configs:
+            known = Path(name).stem
+            hint = f"--config {known}" if known in self.configs else f"one of {', '.join(self.configs)}"
+            self.error(f"{name}: No such file or directory; of the recipes in the package, give {hint}")
+        return name
 
     def _refuse_unknown(self, rest: Sequence[str]) -> None:
         unknown = [text.partition("=")[0] for text in rest if text.startswith("-") and " " not in text]
@@ -150,25 +180,70 @@ class OptionParser(TrlParser):
             for argument, after in zip_longest(arguments, arguments[1:], fillvalue="")
         ]
 
+    def _group_options(self) -> None:
+        """Show options under the `group` of the dataclass that declares them."""
+        groups: dict[str, Any] = {}
+        title_of = {option.name: _group_of(kind, option.name) for kind in self.kinds for option in fields(kind)}
+        for action in self._actions:
+            title = title_of.get(action.dest.removeprefix("no_"))
+            if title is None or action not in self._optionals._group_actions:
+                continue
+            group = groups.setdefault(title, None) or self.add_argument_group(title)
+            groups[title] = group
+            self._optionals._group_actions.remove(action)
+            group._group_actions.append(action)
 
-class _Help(ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show."""
+
+class OptionHelp(ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show, and flags without a value."""
 
     def _get_help_string(self, action: Action) -> str | None:
         if action.required:
             return f"{action.help or ''} (required)".strip()
-        if action.default is None or action.default is False or action.default == []:
+        if action.default is None or action.default is False or action.default == [] or action.default == SUPPRESS:
             return action.help
         return super()._get_help_string(action)
 
+    def _format_args(self, action: Action, default_metavar: str) -> str:
+        return "" if is_flag(action) else super()._format_args(action, default_metavar)
 
-def _tidy(action: Action) -> None:
+    def _format_action_invocation(self, action: Action) -> str:
+        return super()._format_action_invocation(action).rstrip()
+
+
+class _ReadBefore(Action):
+    """Leaves no trace in the result: `--config` is read by `TrlParser`, the flags by the command line."""
+
+    def __call__(self, *_: Any) -> None:
+        pass
+
+
+def is_flag(action: Action) -> bool:
+    """Whether an option is used without a value (`--json true` is accepted for the sake of YAML and old scripts)."""
+    return action.nargs == 0 or (action.nargs == "?" and action.const is True)
+
+
+def tidy(action: Action) -> None:
     """Show an option with hyphens only, and with a short name of its value."""
     hyphens = [option for option in action.option_strings if "_" not in option]
     action.option_strings = hyphens or action.option_strings
     if action.nargs == 0 and action.const is False:
         action.help = f"Turn off --{action.dest.replace('_', '-')}."
-    elif action.nargs == "?" and action.const is True:
-        action.metavar = "true|false"
     elif action.choices is None and action.type in (int, float):
         action.metavar = "N" if action.type is int else "X"
+
+
+def add_general_options(parser: Any) -> None:
+    """Add the options of every command to the help. The command line reads the flags before a command is called."""
+    group = parser.add_argument_group("general")
+    for name, (value, text) in GENERAL.items():
+        if f"--{name}" in parser._option_string_actions:  # `--debug` of transformers' training arguments
+            continue
+        kind: dict[str, Any] = {"nargs": 0} if value is None else {"metavar": value}
+        group.add_argument(f"--{name}", action=_ReadBefore, default=SUPPRESS, help=text, **kind)
+
+
+def _group_of(kind: type, name: str) -> str | None:
+    """The group of the class that declares a field."""
+    owner = next(base for base in kind.__mro__ if name in vars(base).get("__annotations__", {}))
+    return vars(owner).get("group")

@@ -2,9 +2,9 @@
 Training from the command line, on one process or many.
 
 ```
-onegen-hf train --config recipes/quick_start.yaml
-accelerate launch -m onegen_hf.train --config recipes/quick_start.yaml
-torchrun --nproc_per_node 2 -m onegen_hf.train --config recipes/quick_start.yaml --use-cpu
+onegen-hf train --config quick_start
+accelerate launch -m onegen_hf.train --config quick_start
+torchrun --nproc_per_node 2 -m onegen_hf.train --config quick_start --use-cpu
 ```
 """
 
@@ -21,6 +21,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config
 
+from ..bundled.recipes import recipes
 from ..cards.training_record import changed_options
 from ..checks import checked_fields, choice, integer, list_of, optional, text
 from ..configuration import RENAMED, OneGenConfig
@@ -232,8 +233,9 @@ def parse(
     parser = OptionParser(
         (DataArguments, FormatArguments, OneGenTrainingArguments, ModelConfig),
         "onegen-hf train",
-        description="Train a model to generate and retrieve. Recipes are in the folder recipes/ of the repository.",
+        description="Train a model to generate and retrieve.",
         synonyms={"model": "model_name_or_path"},
+        configs=recipes(),
     )
     return parser.parse(arguments)  # type: ignore[return-value]
 

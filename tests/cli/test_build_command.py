@@ -43,7 +43,14 @@ def test_options_of_the_build_and_of_the_converter(tmp_path: Path, capsys: pytes
         SystemExit, match=r"onegen-hf build: a\.jsonl, line 3: the field `question` is missing; add it"
     ):
         main(command)
-    main([*command, "--on-error", "skip", "--sample", "1", "--negatives", "bm25", "--num-mined-negatives", "1"])
+    command += ["--on-error", "skip", "--sample", "1", "--negatives", "bm25", "--num-mined-negatives", "1"]
+    main(command)
+    assert capsys.readouterr().out == (
+        f"Wrote 1 train and 1 dev examples over 3 passages to {out}; 2 rows were left out, see report.json\n"
+        f"Look at it:  onegen-hf info {out}\n"
+        f"Train on it: onegen-hf train --config quick_start --dataset {out}\n"
+    )
+    main([*command, "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["splits"]["train"]["dropped"] == {"missing_field": 1, "not_sampled": 1}
@@ -53,7 +60,7 @@ def test_options_of_the_build_and_of_the_converter(tmp_path: Path, capsys: pytes
 
 
 def test_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["build", "facts", "--output-dir", str(tmp_path), "--train-size", "120", "--dev-size", "30"])
+    main(["build", "facts", "--output-dir", str(tmp_path), "--train-size", "120", "--dev-size", "30", "--json"])
     assert json.loads(capsys.readouterr().out)["dev"]["examples"] == 30
 
 

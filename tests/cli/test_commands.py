@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from typing import Any
 import pytest
 from support.sample_corpus import DOCUMENTS
 from support.tiny_models import tiny_model
-from transformers.pipelines import PIPELINE_REGISTRY
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.demo import OUTSIDE, demo_questions
 from onegen_hf.cli.display import format_result
 from onegen_hf.cli.main import COMMANDS, main
+from onegen_hf.cli.model_arguments import ModelArguments
 from onegen_hf.files import locked_folder
 
 
@@ -39,13 +38,9 @@ def checkpoint(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def default_checkpoint(checkpoint: Path) -> Iterator[None]:
+def default_checkpoint(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny checkpoint in place of the one that comes with the package."""
-    task = PIPELINE_REGISTRY.supported_tasks["onegen-rag"]
-    before = task["default"]
-    task["default"] = {"model": (str(checkpoint), "main")}
-    yield
-    task["default"] = before
+    monkeypatch.setattr(ModelArguments, "builtin", lambda _: checkpoint)
 
 
 def test_help_names_every_command() -> None:

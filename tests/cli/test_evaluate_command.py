@@ -18,6 +18,7 @@ from support.sample_corpus import DOCUMENTS
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.evaluate import main
+from onegen_hf.cli.push import main as push
 from onegen_hf.modeling.int8 import has_integer_products
 
 pytestmark = pytest.mark.xdist_group("evaluation")
@@ -52,6 +53,38 @@ def test_retrieval_with_an_index_that_is_there(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "index").exists()
     with pytest.raises(ValueError, match="k was 100 and is now 5"):
         main(options(tmp_path, "--task", "retrieval", "--top-k", "5", "--index", str(checkpoint() / "index")))
+
+
+def test_the_report_is_pushed_with_the_model_that_was_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sequence of the README, up to the upload."""
+    main(options(tmp_path, "--limit", "2"))
+    capsys.readouterr()
+    push(["model", str(checkpoint()), "org/name", "--reports", str(tmp_path), "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "## Evaluation: rag on two_questions (dev)" in shown and "Nothing was pushed" in shown
+
+
+def test_the_index_of_the_checkpoint_is_used_for_the_same_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint(), own)
+    config = json.loads((own / "config.json").read_text())
+    config["onegen"]["default_index"] = "./index"
+    (own / "config.json").write_text(json.dumps(config))
+    arguments = options(tmp_path / "out", "--limit", "2", "--task", "retrieval")
+    arguments[1] = str(own)
+    main(arguments)
+    assert not (tmp_path / "out" / "index").exists()
+    other = tmp_path / "other"
+    shutil.copytree(repository(), other)
+    Dataset.from_list([{**d, "title": d["title"] + "!"} for d in DOCUMENTS]).to_parquet(other / "documents.parquet")
+    arguments = options(tmp_path / "again", "--limit", "2", "--task", "retrieval")
+    arguments[1], arguments[3] = str(own), str(other)
+    main(arguments)
+    assert (tmp_path / "again" / "index").is_dir()
 
 
 @pytest.mark.skipif(not has_integer_products(), reason="this torch has no integer products")

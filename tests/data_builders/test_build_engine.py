@@ -26,10 +26,10 @@ from data_builders.builder import CorpusBuilder
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.errors import Dropped, RecordError
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.multi_hop.converter import MultiHopConverter
 from data_builders.parquet_shards import ShardWriter
 from data_builders.registry import CONVERTERS, converter_class
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.text_spool import TextSpool
 
 

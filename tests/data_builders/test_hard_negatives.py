@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_builders.documents import Document, DocumentStore
+from data_builders.features import DOCUMENTS_FEATURES
 from data_builders.hard_negatives import Bm25Miner, DenseMiner, make_miner
 from data_builders.hard_negatives.anchors import read_anchors
 from data_builders.hard_negatives.bm25 import best_rows
-from data_builders.schema import DOCUMENTS_FEATURES, validate_example
+from data_builders.schema import validate_example
 
 PASSAGES = {
     "boat": ("The Tin Boat", "A film about a boat directed by Ada Moll."),

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from data_builders.documents import DocumentStore
 from data_builders.errors import RecordError
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.paper import PaperConverter, to_paper_files
 from data_builders.paper.__main__ import main
 from data_builders.parquet_export import write_repository
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES, validate_example
+from data_builders.schema import validate_example
 
 Records = list[dict[str, Any]]
 

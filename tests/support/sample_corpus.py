@@ -10,8 +10,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.parquet_export import write_repository
-from data_builders.schema import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from support.tiny_models import VOCAB_SIZE
 
 CHATML = (

@@ -3,51 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from html import escape
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
-
-from ...terminal.characters import printable
+from ...pages import render
 
 
 def mention_page(
     results: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
     title: str = "Linked mentions",
     link_token: str = "[LK]",
+    descriptions: Mapping[str, str] | None = None,
 ) -> str:
     """
-    Show texts with their mentions marked. Hovering over a mention, or focusing it with the keyboard, shows its
-    candidates and their scores. All content is escaped.
+    Show texts with their mentions marked, and a table of all mentions. Hovering over a mention, or focusing it with
+    the keyboard, shows its candidates and their scores. All content is escaped.
 
     Args:
         results (`Sequence[tuple[str, Sequence[Mapping]]]`): Each text with its mentions, as
             `pipeline("onegen-entity-linking")` returns them.
         title (`str`, *optional*, defaults to `"Linked mentions"`)
         link_token (`str`, *optional*, defaults to `"[LK]"`): Shown where the model emitted it.
+        descriptions (`Mapping[str, str]`, *optional*): Id of an entity → its description, for the table.
 
     Returns:
         `str`: HTML 5; write it as UTF-8.
     """
     mentions = [mention for _, of_text in results for mention in of_text]
-    return _template().render(
-        title=title,
+    known = descriptions or {}
+    linked = [mention for mention in mentions if "entity_id" in mention]
+    return render(
+        __package__ or "",
+        "page.html.jinja",
+        title,
         link_token=link_token,
         texts=[list(_pieces(place, text, of_text)) for place, (text, of_text) in enumerate(results)],
         mentions=len(mentions),
         nil=sum(mention.get("entity_id") == "NIL" for mention in mentions),
+        rows=[{**mention, "description": known.get(mention["entity_id"], "")} for mention in linked],
+        described=any(mention["entity_id"] in known for mention in linked),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters["printable"] = lambda text: Markup(escape(printable(text)))
-    source = files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source)
 
 
 def _pieces(

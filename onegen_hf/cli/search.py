@@ -1,0 +1,92 @@
+"""`onegen-hf search`: the passages of an index that fit a text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ..checks import checked_fields, flag, integer, optional, text
+from ..terminal.characters import printable_json
+from ..terminal.options import OptionParser
+from .display import format_passages
+from .model_arguments import ModelArguments
+from .rules import source
+from .standard_input import lines_of_standard_input
+
+
+@dataclass(kw_only=True)
+class SearchArguments(ModelArguments):
+    """Options of `onegen-hf search`."""
+
+    group: ClassVar[str] = "search"
+
+    index: str | None = field(
+        default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
+    )
+    top_k: int = field(default=5, metadata={"help": "Passages per text."})
+    batch_size: int = field(default=32, metadata={"help": "Texts embedded together."})
+    json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(
+            self, index=optional(source()), top_k=integer(least=1), batch_size=integer(least=1), json=flag()
+        )
+
+
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
+        SearchArguments,
+        "onegen-hf search",
+        "[TEXT ...]",
+        "Find the passages that fit texts (arguments, or lines of standard input). Nothing is generated.",
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command: `onegen-hf search "Who directed Titanic?" --top-k 3`."""
+    texts, options = parser().parse_with_texts(arguments)
+    for place, value in enumerate(texts, start=1):
+        text()(f"text {place}", value)
+    options.checkpoint()
+    texts = texts or [line for line in lines_of_standard_input() if line.strip()]
+    if not texts:
+        return
+    for query, passages in zip(texts, search(options, texts), strict=True):
+        if options.json:
+            result = {"text": query, "passages": passages}
+            print(printable_json(json.dumps(result, ensure_ascii=False)), flush=True)
+        else:
+            print(format_passages(query, passages) + "\n", flush=True)
+
+
+def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """The passages for each text, best first, each with `id`, `title`, `text` and `score`."""
+    import torch
+
+    from ..pipelines.checkpoint import open_index
+    from ..sentence_transformer.module import OneGenModule
+
+    model, tokenizer = options.load_model(), options.load_tokenizer()
+    index = open_index(options.index, model, tokenizer)
+    encoder = OneGenModule(model, tokenizer)
+    found: list[list[dict[str, Any]]] = []
+    for start in range(0, len(texts), options.batch_size):
+        features = encoder.preprocess(texts[start : start + options.batch_size], task="query")
+        with torch.inference_mode():
+            on_device = {name: value.to(model.device) for name, value in features.items()}
+            embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
+        scores, rows = index.search(embeddings, options.top_k)  # both (texts, k)
+        found += [
+            [_passage(index, int(row), float(score)) for score, row in zip(of_text, places, strict=True) if row >= 0]
+            for of_text, places in zip(scores, rows, strict=True)
+        ]
+    return found
+
+
+def _passage(index: Any, row: int, score: float) -> dict[str, Any]:
+    passage = index[row]
+    return {"id": passage.id, "title": passage.title, "text": passage.text, "score": score}
