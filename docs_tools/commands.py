@@ -13,6 +13,7 @@ from unittest import mock
 from data_builders.registry import CONVERTERS
 from onegen_hf.cli.build import FACTS
 from onegen_hf.cli.main import COMMANDS, main
+from onegen_hf.terminal.options import GENERAL
 
 from .cells import cell, default, table
 
@@ -46,12 +47,13 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser | None:
 
 
 def command_table() -> str:
-    """The commands, each with what it does."""
+    """The commands, each with what it does, and the options that all of them have."""
     rows = []
     for name, (_, text) in COMMANDS.items():
         shown = f"`onegen-hf {name}`" if name == BENCHMARK else f"[`onegen-hf {name}`](#onegen-hf-{name})"
         rows.append([shown, _sentence(text)])
-    return table(["command", ""], rows)
+    options = [[f"`--{name} {value or ''}".strip() + "`", text] for name, (value, text) in GENERAL.items()]
+    return f"{table(['command', ''], rows)}\n\nEvery command has these options:\n\n{table(['option', ''], options)}"
 
 
 def command_sections() -> str:
@@ -105,7 +107,7 @@ def _build_sections() -> Iterator[str]:
 def _options(parser: argparse.ArgumentParser, shown: Callable[[str], bool] = lambda _: True) -> str:
     rows = []
     for action in parser._actions:
-        if action.dest == "help" or not shown(action.dest) or not action.option_strings:
+        if action.dest in ("help", *GENERAL) or not shown(action.dest) or not action.option_strings:
             continue
         text = (action.help or "").replace("%%", "%")
         choices = f" One of {', '.join(f'`{value}`' for value in action.choices)}." if action.choices else ""
