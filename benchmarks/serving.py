@@ -7,7 +7,7 @@ python -m benchmarks.serving --clients 64 --seconds 300
 
 Starts `onegen-hf serve` in a process of its own. Each client has its own key and sends the demo's questions one after
 the other, every second one as a stream. Before and after, the pipeline answers the same questions at the same batch
-size in a process of its own; ratios are also taken of the seconds of the processor per question, which other work on the
+size in a process of its own; ratios are also taken of the processor seconds per question, which other work on the
 machine disturbs least.
 """
 

@@ -13,13 +13,14 @@ import pytest
 from support.sample_corpus import make_repository
 from support.tiny_models import tiny_backbone
 
+from docs_tools.pages import read_blocks
 from onegen_hf.bundled.weights import packaged_smollm2
 from onegen_hf.cli.main import main
 from onegen_hf.terminal.options import OptionParser
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 BACKBONE = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
 
 
@@ -70,11 +71,12 @@ def test_it_is_short_and_its_picture_is_there() -> None:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every `onegen-hf` in the shell blocks of a page."""
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    blocks = [block.code for block in read_blocks(page) if block.language == "bash" and not block.fails]
+    for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("onegen-hf "):
-                # What a shell would put in the place of `$(...)` is not known here, nor is a file of questions read.
-                text = re.split(r' --title-template\s+"\$\(| < ', line)[0]
+                # What a shell would put in the place of `$(...)` is not known here, and nothing is read or written.
+                text = re.split(r' --title-template\s+"\$\(| < | 2?> ?| 2>&1| \| ', line)[0]
                 yield shlex.split(text, comments=True)[1:]
 
 

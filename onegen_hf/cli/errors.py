@@ -88,7 +88,10 @@ def warnings_in_one_line(program: str) -> Iterator[None]:
 
 def _disk_is_full(error: BaseException | None) -> bool:
     # FAISS, torch and safetensors report it as errors of their own, with the text of the operating system at best.
-    while error is not None:
+    # A chain leads back to its start where a library wraps an error of ours, which is raised from that wrapper.
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
             return True
         error = error.__cause__ or error.__context__

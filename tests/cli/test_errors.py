@@ -185,3 +185,14 @@ def test_a_reader_that_stops_reading() -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=30) == 1
+
+
+def test_a_chain_of_errors_that_leads_back_ends() -> None:
+    """As where a library wraps an error of ours, which is then raised from that wrapper."""
+    ours = ValueError("line 2: not valid JSON")
+    wrapper = RuntimeError("generating the dataset failed")
+    ours.__cause__, wrapper.__cause__ = wrapper, ours
+    assert describe(ours) == "line 2: not valid JSON"
+    wrapper.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    wrapper.__cause__ = None
+    assert describe(ours).startswith("the disk is full")
