@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -50,8 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help", "--version"):
-        print(f"onegen-hf {importlib.metadata.version('onegen-hf')}" if name == "--version" else usage())
+    if name == "--version":
+        from importlib.metadata import version  # a third of the time in which Ctrl-C finds no handler yet
+
+        print(f"onegen-hf {version('onegen-hf')}")
+        return
+    if name in ("-h", "--help"):
+        print(usage())
         return
     if name not in COMMANDS:
         sys.exit(f"onegen-hf: unknown command {name!r}: choose one of {', '.join(COMMANDS)}")
