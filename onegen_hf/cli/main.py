@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -63,8 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     arguments, chosen = _without_verbosity(arguments)
     name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help", "--version"):
-        print(f"onegen-hf {importlib.metadata.version('onegen-hf')}" if name == "--version" else usage())
+    if name == "--version":
+        from importlib.metadata import version  # a third of the time in which Ctrl-C finds no handler yet
+
+        print(f"onegen-hf {version('onegen-hf')}")
+        return
+    if name in ("-h", "--help"):
+        print(usage())
         return
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -31,7 +31,8 @@ class OnePassDecoder:
     passages are appended to the same cache and generation continues. Nothing is read twice: each position of a row
     (prompt, inserted passages, all generated tokens but the last) is forwarded once, whatever the number of hops.
 
-    Rows are independent; each result equals decoding the row alone.
+    Rows are independent: with greedy decoding each result equals decoding the row alone. Sampled rows share the random
+    numbers of their batch, so what a seed gives depends on the rows beside it.
 
     With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads that many guessed tokens
     (shared by the rows) and keeps those that the model would have written: the same text from fewer forwards, which
