@@ -25,7 +25,7 @@ def training_curves(log: Sequence[Mapping[str, Any]]) -> str | None:
     Returns:
         `str`: An SVG document; `None` if fewer than two steps were logged.
     """
-    panels = []
+    panels: list[str] = []
     for title, colors in PANELS.items():
         curves = {name: _points(log, name) for name in colors}
         curves = {name: points for name, points in curves.items() if points}
