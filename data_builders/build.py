@@ -16,11 +16,13 @@ from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.engine import Engine
 from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
+from data_builders.options import check_folder_name, check_option
 from data_builders.parquet_shards import BYTES_PER_SHARD, ShardWriter
 from data_builders.report import SplitReport
 from data_builders.repository import check_split, replaced_repository
 from data_builders.sampling import balanced_rows, kind_of
 from data_builders.sources import Sources, as_list
+from data_builders.unanswerable import with_unanswerable
 
 Miner = Callable[[Iterable[Mapping[str, Any]], DocumentStore], Iterator[dict[str, Any]]]
 
@@ -38,6 +40,7 @@ def build_repository(
     seed: int = 0,
     sample: Mapping[str, int] | None = None,
     miner: Miner | None = None,
+    unanswerable_share: float = 0.0,
     license: str | None = None,
     bytes_per_shard: int = BYTES_PER_SHARD,
 ) -> dict[str, Any]:
@@ -66,6 +69,9 @@ def build_repository(
             Split → how many of its examples to keep, rare kinds preferred; see [`balanced_rows`].
         miner (`Callable`, *optional*):
             Adds hard negatives, see [`make_miner`].
+        unanswerable_share (`float`, *optional*, defaults to 0.0):
+            Of the split `train`: put a hard negative in the place of the passage that holds the answer, see
+            [`with_unanswerable`].
         license (`str`, *optional*):
             Of the data, as the Hub names it, such as `"cc-by-sa-4.0"`; for the README.
         bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
@@ -76,6 +82,7 @@ def build_repository(
 
     Raises:
         `RecordError`: For a malformed row, with file, line and remedy, if `on_error="raise"`.
+        `TypeError`: If an option has another type.
         `ValueError`: If a split has no usable row, or an option can't be right.
         `FileNotFoundError`: If a source is not there.
 
@@ -88,11 +95,24 @@ def build_repository(
     build_repository(MultiHopConverter(num_negatives=3), "data/hotpotqa", {"train": "hotpot_train_v1.1.json"})
     ```
     """
+    if not isinstance(converter, Converter):
+        raise TypeError(f"`converter` must be a Converter such as MultiHopConverter(), got {converter!r:.100}.")
+    if not isinstance(examples, Mapping):
+        raise TypeError(
+            f'`examples` must map splits to sources, as {{"train": "a.jsonl"}} does, got {examples!r:.90}.'
+        )
+    check_folder_name("out_dir", out_dir)
+    check_option("limit", limit, int, type(None), least=1)
+    check_option("seed", seed, int)
+    check_option("license", license, str, type(None))
+    check_option("bytes_per_shard", bytes_per_shard, int, least=1)
+    if miner is not None and not callable(miner):
+        raise TypeError(f"`miner` must be a function, such as that of make_miner(), got {miner!r:.100}.")
     sample = dict(sample or {})
+    for split, size in sample.items():
+        check_option(f"sample[{split!r}]", size, int, least=1)
     if unknown := set(sample) - set(examples):
         raise ValueError(f"`sample` names the splits {sorted(unknown)}, which `examples` does not have.")
-    if small := {split: size for split, size in sample.items() if size < 1}:
-        raise ValueError(f"`sample` must keep at least one example of a split, got {small}.")
     for split in examples:
         check_split(split)
     # The downloads are gone before the rest is put in place.
@@ -100,7 +120,16 @@ def build_repository(
         engine = Engine(converter, examples, documents, Path(downloads), on_error, limit)
         corpus = engine.collect_documents()
         splits = {
-            split: _write_split(engine, split, folder, sample.get(split), seed, miner, bytes_per_shard)
+            split: _write_split(
+                engine,
+                split,
+                folder,
+                sample.get(split),
+                seed,
+                miner,
+                unanswerable_share if split == "train" else 0.0,
+                bytes_per_shard,
+            )
             for split in examples
         }
         with ShardWriter(folder / "documents", "train", DOCUMENTS_FEATURES, bytes_per_shard) as writer:
@@ -109,7 +138,14 @@ def build_repository(
         report = {
             "builder": converter.name,
             "sources": _sources(examples, documents),
-            "options": {**_options(converter), "on_error": on_error, "limit": limit, "seed": seed, "sample": sample},
+            "options": {
+                **_options(converter),
+                "on_error": on_error,
+                "limit": limit,
+                "seed": seed,
+                "sample": sample,
+                "unanswerable_share": unanswerable_share,
+            },
             "documents": {
                 "documents": writer.num_rows,
                 "rows": corpus.rows,
@@ -135,13 +171,15 @@ def _write_split(
     size: int | None,
     seed: int,
     miner: Miner | None,
+    unanswerable_share: float,
     bytes_per_shard: int,
 ) -> SplitReport:
     report = SplitReport(engine.converter.counted_meta)
     produce = partial(engine.iterate_examples, split)
     rows = produce(report) if size is None else _sampled(produce, report, size, seed)
     with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES, bytes_per_shard) as writer:
-        for example in rows if miner is None else miner(rows, engine.store):
+        mined = rows if miner is None else miner(rows, engine.store)
+        for example in with_unanswerable(mined, engine.store, unanswerable_share, seed):
             report.add(example)
             writer.write(example)
     return report

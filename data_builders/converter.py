@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from data_builders.documents import DocumentStore
 from data_builders.errors import ErrorPolicy
+from data_builders.options import check_options
 from data_builders.records import DATA_SUFFIXES, Located, read_records
 from data_builders.schema import DEFAULT_QUERY_TOKEN
 
@@ -42,6 +43,9 @@ class Converter(ABC):
     """Options that name a file; the report shows its name only, since paths of a machine are not published."""
     corpus_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
     """Endings of the files that count when `--documents` names a folder."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
         """

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from data_builders.converter import Converter
 from data_builders.documents import DocumentStore
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
+from data_builders.options import check_option
 from data_builders.records import Located
 from data_builders.report import SplitReport
 from data_builders.schema import validate_example
@@ -52,8 +53,7 @@ class Engine:
     def __post_init__(self) -> None:
         if not self.examples:
             raise ValueError('`examples` is empty; give the sources of at least one split, e.g. {"train": "a.jsonl"}.')
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"`limit` must be at least 1, got {self.limit}.")
+        check_option("limit", self.limit, int, type(None), least=1)
         ErrorPolicy(self.on_error)
         # An option of the converters whose corpora are trained on together.
         self.store = DocumentStore(getattr(self.converter, "id_prefix", ""))

@@ -57,12 +57,15 @@ def render_answer(
         marks = (query_token, PARAGRAPH_START, PARAGRAPH_END)
         if any(mark in text for mark in marks for text in texts):
             raise RecordError("reserved_text", f"a text of hop {len(lines)} contains one of {marks}; remove it there.")
-        # Stripped, as the decoder inserts a passage that has no title.
-        paragraph = PARAGRAPH_START + f"{passage.title}\n{passage.text}".strip() + PARAGRAPH_END
         asked = hop.sub_question if write_query else ""
-        lines.append(f"{asked}{query_token}{paragraph}" + (f" {hop.answer}" if hop.answer else ""))
+        lines.append(f"{asked}{query_token}{render_passage(passage)}" + (f" {hop.answer}" if hop.answer else ""))
     if comparison:
         lines.append(comparison)
     if answer is not None:
         lines.append(f"Answer: {answer}")
     return "\n".join(lines)
+
+
+def render_passage(passage: Document) -> str:
+    """An inserted passage, stripped as the decoder inserts one that has no title."""
+    return PARAGRAPH_START + f"{passage.title}\n{passage.text}".strip() + PARAGRAPH_END

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.metadata
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from .checks import Rule, checked_fields, choice, instance, integer, number, optional, template, text
+from .checks import Rule, checked_fields, choice, instance, integer, list_of, number, optional, template, text
 from .importing.renamed import renamed_arguments
 from .tokens import RetrievalTokens
 
@@ -41,6 +43,7 @@ _RULES: dict[str, Rule] = {
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
+    "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
 }
 """By name, what each setting of [`OneGenConfig`] must be."""
 
@@ -95,6 +98,9 @@ class OneGenConfig:
         link_threshold (`float`, *optional*):
             Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
             set by [`~onegen_hf.linking.threshold.fit_threshold`].
+        matryoshka_dims (`list[int]`, *optional*):
+            Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
+            with `matryoshka_dims`; an index over another prefix loses accuracy.
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)
@@ -115,6 +121,7 @@ class OneGenConfig:
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
+    matryoshka_dims: list[int] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, Mapping):
@@ -128,10 +135,15 @@ class OneGenConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OneGenConfig:
         """
-        Inverse of [`~OneGenConfig.to_dict`]. Unknown keys (of a newer version) are ignored with a warning.
+        Inverse of [`~OneGenConfig.to_dict`].
 
         Raises:
-            `ValueError`: If `values` is no mapping, or a setting is wrong; the message names `onegen.<setting>`.
+            `ValueError`: If `values` is no mapping, or a setting is wrong or misspelt; the message names
+                `onegen.<setting>`.
+
+        Warns:
+            `UserWarning`: If a setting is unknown and resembles none that is known, as those of a newer version do.
+                It has no effect.
         """
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
             raise ValueError(
@@ -140,9 +152,7 @@ class OneGenConfig:
             )
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            warnings.warn(f"the checkpoint's onegen section has unknown settings {unknown}: ignored", stacklevel=2)
+        _check_names(set(values) - known, known)
         try:
             return cls(**{key: value for key, value in values.items() if key in known})
         except (TypeError, ValueError) as error:
@@ -168,6 +178,25 @@ class OneGenConfig:
     def attach_to(self, config: PreTrainedConfig) -> None:
         """Write the section into a backbone's config, so that `save_pretrained` keeps it."""
         setattr(config, CONFIG_KEY, self.to_dict())
+
+
+def _check_names(unknown: set[str], known: set[str]) -> None:
+    """Refuse misspelt settings, and warn of those that a newer version may have written."""
+    for name in sorted(unknown):
+        similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+        if similar:
+            raise ValueError(
+                f"{CONFIG_KEY}.{name} is no setting, did you mean {similar[0]!r}? Correct the name in the section "
+                f"{CONFIG_KEY!r} of config.json; if a newer version wrote it, `pip install --upgrade onegen-hf`"
+            )
+    if unknown:
+        release = importlib.metadata.version("onegen-hf")
+        warnings.warn(
+            f"the checkpoint's section {CONFIG_KEY!r} has the settings {sorted(unknown)}, which onegen-hf {release} "
+            "does not know and ignores. A newer version wrote them: `pip install --upgrade onegen-hf` to honour them, "
+            "or delete them from config.json",
+            stacklevel=4,
+        )
 
 
 OneGenConfig.__init__ = renamed_arguments(**RENAMED)(OneGenConfig.__init__)  # type: ignore[method-assign]

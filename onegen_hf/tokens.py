@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from .checks import Rule, checked_fields, optional, text
+from .checks import Rule, checked_fields, mapping, optional, text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -171,6 +171,7 @@ class RetrievalTokens:
         Raises:
             `ValueError`: If a token is unknown or wrong; the message names `tokens.<name>`.
         """
+        mapping()("tokens", values)
         unknown = sorted(str(name) for name in set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"tokens has the unknown names {unknown}: take {[field.name for field in fields(cls)]}")

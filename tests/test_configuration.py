@@ -35,9 +35,27 @@ def test_defaults_are_multi_hop_cosine_20() -> None:
     assert (config.similarity, config.scale, config.granularity) == ("cosine", 20.0, "passage")
 
 
-def test_settings_of_a_newer_version_are_ignored_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match=r"unknown settings \['temperature'\]: ignored"):
+def test_settings_of_a_newer_version_are_named_with_the_remedy() -> None:
+    message = r"the settings \['temperature'\], which onegen-hf \S+ does not know and ignores. .*pip install --upgrade"
+    with pytest.warns(UserWarning, match=message):
         assert OneGenConfig.from_dict({"scale": 3.0, "temperature": 1}) == OneGenConfig(scale=3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("max_inserted_tokns", "max_inserted_tokens"),
+        ("maxInsertedTokens", "max_inserted_tokens"),
+        ("Scale", "scale"),
+        ("answer_prefx", "answer_prefix"),
+        ("max_embeded_tokens", "max_embedded_tokens"),
+    ],
+)
+def test_a_misspelt_setting_is_refused(name: str, similar: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"onegen\.{name} is no setting, did you mean '{similar}'\? Correct the name"
+    ):
+        OneGenConfig.from_dict({"scale": 3.0, name: 5})
 
 
 @pytest.mark.parametrize(

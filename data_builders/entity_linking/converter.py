@@ -84,6 +84,7 @@ class EntityLinkingConverter(Converter):
     counted_meta: ClassVar[tuple[str, ...]] = ("label_counts", "split")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.unlinkable not in _UNLINKABLE:
             raise ValueError(f"`unlinkable` must be one of {_UNLINKABLE}, got {self.unlinkable!r}.")
         if self.num_negatives < 0:

@@ -74,6 +74,7 @@ class EntityNamesConverter(Converter):
     counted_meta: ClassVar[tuple[str, ...]] = ("kind",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.texts_per_entity < 1:
             raise ValueError(f"`texts_per_entity` must be at least 1, got {self.texts_per_entity}.")
 

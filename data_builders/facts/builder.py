@@ -21,6 +21,9 @@ from data_builders.multi_hop.conversion import record_to_example
 from data_builders.parquet_export import write_repository
 from data_builders.schema import DEFAULT_QUERY_TOKEN
 
+MOST_QUESTIONS = 100_000
+"""More than the tables give; every comparison of two entities would be written before that shows."""
+
 
 class FactCorpus(NamedTuple):
     """
@@ -66,8 +69,8 @@ def build_fact_corpus(
         `ValueError`: If a split is to have no question.
     """
     for name, size in (("train_size", train_size), ("dev_size", dev_size)):
-        if size < 1:
-            raise ValueError(f"{name}={size} must be at least 1 question")
+        if not 1 <= size <= MOST_QUESTIONS:
+            raise ValueError(f"{name}={size} must be from 1 to {MOST_QUESTIONS} questions")
     facts = FactBase()
     store = DocumentStore()
     for entity in facts.entities.values():

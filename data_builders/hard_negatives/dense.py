@@ -62,7 +62,13 @@ class DenseMiner(HardNegativeMiner):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.util import mine_hard_negatives
 
-        model = SentenceTransformer(self.model) if isinstance(self.model, str) else self.model
+        try:
+            model = SentenceTransformer(self.model) if isinstance(self.model, str) else self.model
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"the miner's `model` {self.model!r} cannot be loaded ({error}); give the id or folder of a "
+                'SentenceTransformer, or mine with "bm25".'
+            ) from error
         texts = [passage_text(document) for document in corpus]
         rows: dict[str, int] = {}
         for row, text in enumerate(texts):

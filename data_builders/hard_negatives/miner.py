@@ -14,6 +14,7 @@ from data_builders.answer_matching import holds_answer, words
 from data_builders.documents import DocumentStore
 from data_builders.hard_negatives.anchors import Anchor, read_anchors
 from data_builders.hard_negatives.corpus import Corpus, passage_text
+from data_builders.options import check_options
 from data_builders.schema import DEFAULT_QUERY_TOKEN
 
 Documents = DocumentStore | Sequence[Mapping[str, Any]]
@@ -79,6 +80,7 @@ class HardNegativeMiner(ABC):
     examples_per_batch: int = field(default=256, repr=False)
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.num_negatives < 0:
             raise ValueError(f"`num_negatives` must not be negative, got {self.num_negatives}.")
         if self.depth < max(self.num_negatives, 1):

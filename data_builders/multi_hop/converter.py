@@ -94,6 +94,7 @@ class MultiHopConverter(Converter):
     counted_meta: ClassVar[tuple[str, ...]] = ("decomposition", "decomposition_failure", "type", "comparison")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for option in ("num_negatives", "num_title_negatives"):
             if getattr(self, option) < 0:
                 raise ValueError(f"`{option}` must not be negative, got {getattr(self, option)}.")

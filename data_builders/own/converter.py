@@ -83,6 +83,7 @@ class OwnConverter(Converter):
     corpus_suffixes: ClassVar[tuple[str, ...]] = (*TEXT_SUFFIXES, *DATA_SUFFIXES)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_chars < 1:
             raise ValueError(f"`max_chars` must be at least 1, got {self.max_chars}.")
         self._passages: dict[str, list[str]] = {}

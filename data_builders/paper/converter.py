@@ -75,6 +75,7 @@ class PaperConverter(Converter):
     title: ClassVar[str] = "OneGen's published training data"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.unknown_references not in _UNKNOWN:
             raise ValueError(f"`unknown_references` must be one of {_UNKNOWN}, got {self.unknown_references!r}.")
         if self.num_negatives < 0:

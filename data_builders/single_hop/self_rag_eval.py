@@ -65,6 +65,7 @@ class SelfRagEvalConverter(Converter):
     counted_meta: ClassVar[tuple[str, ...]] = ("task",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.task not in ("auto", *METRICS):
             raise ValueError(f'`task` must be "auto" or one of {sorted(METRICS)}, got {self.task!r}.')
 

@@ -28,7 +28,7 @@ def recall_of_encoder(
     encoder: Any, questions: Dataset, documents: Dataset, families: list[str], batch_size: int = 64
 ) -> dict[str, dict[str, float]]:
     """
-    As [`recall_of_families`], for questions of one hop; of two, `both@2` is how often the two best are the gold ones.
+    As [`recall`], for questions of one hop; of two, `both@2` is how often the two best are the gold ones.
 
     Args:
         encoder (`SentenceTransformer`)

@@ -42,21 +42,21 @@ RETRIEVAL = {
 
 JOINT = {
     "xquad_en": Share(times=2),
-    "squad_part": Share(),
-    "nq_wiki": Share(),
+    "squad_part": Share(times=2),
+    "nq_wiki": Share(times=2),
     "cmu_wikipedia": Share(),
-    "boolq": Share(limit=800),
-    "drop": Share(limit=600),
+    "boolq": Share(limit=1200),
+    "drop": Share(limit=1000),
     "covidqa": Share(limit=300),
     "bioasq": Share(limit=500),
-    "quoref_contrast": Share(limit=300),
+    "quoref_contrast": Share(),
     "trivia_nq_retrieved": Share(),
-    "qamr": Share(limit=1500),
-    "fairytaleqa": Share(limit=800),
+    "qamr": Share(limit=4000),
+    "fairytaleqa": Share(limit=2000),
     "hotpotqa": Share(times=2),
     "musique": Share(times=2),
-    "wiki2hop": Share(limit=2400),
-    "facts": Share(limit=400),
+    "wiki2hop": Share(limit=4000),
+    "facts": Share(limit=800),
 }
 """Questions with answers; wiki2hop and the fact corpus keep what the bundled checkpoint has learned."""
 

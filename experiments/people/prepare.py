@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from datasets import Dataset, concatenate_datasets
 from transformers import AutoConfig
 
+from data_builders.documents import Document
+from data_builders.unanswerable import with_unanswerable
 from onegen_hf import OneGenConfig, OneGenDataCollator
 from onegen_hf.data.loading import load_documents, load_examples
 from onegen_hf.modeling.tokenizers import load_tokenizer
@@ -50,6 +52,7 @@ def cut_after_query(encoded: dict[str, Any]) -> dict[str, Any]:
         "query_positions": encoded["query_positions"][:1],
         "positives": encoded["positives"][:1],
         "negatives": encoded["negatives"][:1],
+        "queries": encoded["queries"][:1],
         "length": end,
     }
 
@@ -65,7 +68,12 @@ def with_prefix(name: str, lists: list[list[str]]) -> list[list[str]]:
 
 
 def encoded_stage(
-    repositories: Path, stage: dict[str, Share], collator: OneGenDataCollator, pairs_only: bool, seed: int
+    repositories: Path,
+    stage: dict[str, Share],
+    collator: OneGenDataCollator,
+    pairs_only: bool,
+    seed: int,
+    unanswerable_share: float = 0.0,
 ) -> Iterator[dict[str, Any]]:
     """
     The encoded examples of a stage.
@@ -76,19 +84,29 @@ def encoded_stage(
         collator ([`OneGenDataCollator`]): Encodes.
         pairs_only (`bool`): Leave out what follows the first query token.
         seed (`int`)
+        unanswerable_share (`float`, *optional*, defaults to 0.0): Of the questions with one hop, see
+            [`with_unanswerable`].
     """
     rng = random.Random(seed)
     for name, share in stage.items():
         examples = load_examples(repositories / name)
         rows = chosen(examples, share, rng)
         logger.info("%s: %d of %d examples", name, len(rows), len(examples))
+        store = passages_of(repositories / name) if unanswerable_share else {}
         cache: dict[int, dict[str, Any]] = {}
         for row in rows:
             if row not in cache:
-                encoded = collator.encode_example(examples[row])
+                (example,) = with_unanswerable([examples[row]], store, unanswerable_share, seed)
+                encoded = collator.encode_example(example)
                 encoded |= {column: with_prefix(name, encoded[column]) for column in ("positives", "negatives")}
                 cache[row] = cut_after_query(encoded) if pairs_only else encoded
             yield {"family": name, **cache[row]}
+
+
+def passages_of(repository: Path) -> dict[str, Document]:
+    """The passages of a repository by their ids."""
+    corpus = load_documents(repository)
+    return {row["id"]: Document(row["id"], row["title"], tuple(row["sentences"])) for row in corpus}
 
 
 def development(repositories: Path, collator: OneGenDataCollator) -> Iterator[dict[str, Any]]:
@@ -100,6 +118,7 @@ def development(repositories: Path, collator: OneGenDataCollator) -> Iterator[di
             yield {
                 "family": name,
                 "question": example["question"],
+                "answers": example["answers"],
                 "input_ids": encoded["input_ids"][:end],
                 "query_positions": encoded["query_positions"],
                 "positives": with_prefix(name, encoded["positives"]),
@@ -136,6 +155,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-length", type=int, default=1100)
     parser.add_argument("--passage-tokens", type=int, default=256, help="Embedded, and inserted, of a passage.")
+    parser.add_argument("--unanswerable-share", type=float, default=0.12, help="Of single-hop questions with answers.")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = OneGenConfig.of(AutoConfig.from_pretrained(arguments.model)) or OneGenConfig()
@@ -148,9 +168,10 @@ def main() -> None:
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     referred: set[str] = set()
-    for stage, name, pairs_only in ((RETRIEVAL, "retrieval", True), (JOINT, "joint", False)):
+    for stage, name, share in ((RETRIEVAL, "retrieval", 0.0), (JOINT, "joint", arguments.unanswerable_share)):
+        pairs_only = stage is RETRIEVAL
         rows = Dataset.from_list(
-            list(encoded_stage(arguments.repositories, stage, collator, pairs_only, arguments.seed))
+            list(encoded_stage(arguments.repositories, stage, collator, pairs_only, arguments.seed, share))
         )
         for column in ("positives", "negatives"):
             referred.update(identifier for lists in rows[column] for ids in lists for identifier in ids)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -48,7 +48,16 @@ def embed_all(model: Any, rows: list[list[int]], positions: list[list[int]], num
     return torch.cat([part for part in parts if part is not None])
 
 
-def recall_of_families(
+class Family(NamedTuple):
+    """A development split with its embedded passages: `embeddings` is a `Tensor` of shape `(n_passages, hidden)`."""
+
+    name: str
+    questions: Dataset
+    documents: Dataset
+    embeddings: Tensor
+
+
+def embedded_families(
     model: Any,
     tokenizer: Any,
     questions: Dataset,
@@ -56,11 +65,9 @@ def recall_of_families(
     families: Sequence[str] | None = None,
     num_tokens: int = 32768,
     max_passages: int | None = None,
-) -> dict[str, dict[str, float]]:
+) -> Iterator[Family]:
     """
-    Recall@1 and @5 per query token, and the share of questions whose query tokens all find their passage first.
-
-    A hop is asked after the gold passages of those before it.
+    The development splits, one after the other, with their passages embedded.
 
     Args:
         model ([`OneGenForCausalLM`])
@@ -71,7 +78,7 @@ def recall_of_families(
         num_tokens (`int`, *optional*, defaults to 32768): Tokens that go through the model together.
         max_passages (`int`, *optional*): Search in this many passages of a family only, the positives among them.
     """
-    encoder, results = PassageEncoder(tokenizer, model.onegen_config), {}
+    encoder = PassageEncoder(tokenizer, model.onegen_config)
     for family in families or dict.fromkeys(questions["family"]):
         asked = questions.select([row for row, name in enumerate(questions["family"]) if name == family])
         corpus = documents.select([row for row, name in enumerate(documents["family"]) if name == family])
@@ -80,20 +87,32 @@ def recall_of_families(
             is_gold = [identifier in gold for identifier in corpus["id"]]
             gold_first = sorted(range(len(corpus)), key=is_gold.__getitem__, reverse=True)
             corpus = corpus.select(gold_first[: max(max_passages, len(gold))])
-        store = DocumentStore(corpus)
-        rows = [encoder.row(passage) for passage in store]
-        passages = embed_all(
-            model, [row.input_ids for row in rows], [row.positions for row in rows], num_tokens, tokenizer.pad_token_id
-        )
-        queries = embed_all(model, asked["input_ids"], asked["query_positions"], num_tokens, tokenizer.pad_token_id)
-        results[family] = scores(queries, passages, asked["positives"], store)
-    return results
+        rows = [encoder.row(passage) for passage in DocumentStore(corpus)]
+        ids, positions = [row.input_ids for row in rows], [row.positions for row in rows]
+        yield Family(family, asked, corpus, embed_all(model, ids, positions, num_tokens, tokenizer.pad_token_id))
+
+
+def recall(model: Any, tokenizer: Any, family: Family, num_tokens: int = 32768) -> dict[str, float]:
+    """
+    Recall@1 and @5 per query token, and the share of questions whose query tokens all find their passage first.
+
+    A hop is asked after the gold passages of those before it.
+
+    Args:
+        model ([`OneGenForCausalLM`])
+        tokenizer (`PreTrainedTokenizerBase`)
+        family ([`Family`])
+        num_tokens (`int`, *optional*, defaults to 32768): Tokens that go through the model together.
+    """
+    asked = family.questions
+    queries = embed_all(model, asked["input_ids"], asked["query_positions"], num_tokens, tokenizer.pad_token_id)
+    return scores(queries, family.embeddings, asked["positives"], DocumentStore(family.documents))
 
 
 def scores(
     queries: Tensor, passages: Tensor, positives: Sequence[Sequence[Sequence[str]]], store: DocumentStore
 ) -> dict[str, float]:
-    """See [`recall_of_families`]; `positives` has a list of references per query token of each question."""
+    """See [`recall`]; `positives` has a list of references per query token of each question."""
     with torch.autocast(queries.device.type, enabled=False):  # neighbours differ by less than bfloat16 can tell
         best = (queries @ passages.T).topk(min(5, len(passages)), dim=1).indices.tolist()
     hits, all_first, place = [], [], 0

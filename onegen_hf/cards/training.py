@@ -14,7 +14,8 @@ from transformers import TrainingArguments
 
 from ..configuration import OneGenConfig
 from ..hub.layout import TRAINING_RUN_FILE
-from ..losses import CONTRASTIVE_LOSSES, loss_options
+from ..hub.names import public_name
+from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, MatryoshkaLoss, loss_options
 from .training_record import LOGGED_LOSSES, changed_values, read_record
 
 RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json", TRAINING_RUN_FILE)
@@ -83,10 +84,16 @@ def emissions(directory: Path) -> dict[str, Any] | None:
 def _objective(arguments: Mapping[str, Any], settings: OneGenConfig) -> dict[str, Any]:
     name = arguments["contrastive_loss"]
     options = loss_options(name, CONTRASTIVE_LOSSES[name], arguments)
-    loss = CONTRASTIVE_LOSSES[name](**{"scale": settings.scale, **options})
+    loss: ContrastiveLoss = CONTRASTIVE_LOSSES[name](**{"scale": settings.scale, **options})
+    if settings.matryoshka_dims:
+        loss = MatryoshkaLoss(loss, settings.matryoshka_dims)
+    teacher = arguments.get("distill_from")
     return {
         "lambda_gen": arguments["lambda_gen"],
         "lambda_ret": arguments["lambda_ret"],
+        "distill_from": public_name(teacher),
+        "lambda_distill": arguments.get("lambda_distill"),
+        "distill_temperature": arguments.get("distill_temperature"),
         "loss": name,
         "options": loss.get_config_dict(),
         "citation": loss.citation,

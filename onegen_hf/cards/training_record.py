@@ -19,7 +19,7 @@ from ..hub.layout import TRAINING_RUN_FILE
 from ..hub.names import hub_id, public_name, public_values
 
 _LIBRARIES = ("onegen-hf", "transformers", "torch", "peft", "accelerate", "datasets", "tokenizers")
-LOGGED_LOSSES = ("loss_gen", "loss_ret", "loss_router", "retrieval_accuracy")
+LOGGED_LOSSES = ("loss_gen", "loss_ret", "loss_distill", "loss_router", "retrieval_accuracy")
 """What the log tells of the objective, beside the loss itself."""
 # Where a run writes, whom it tells and how it looks: nothing that the model depends on.
 SURROUNDINGS = (

@@ -1,9 +1,13 @@
 """Checks of what comes in from outside: types, ranges and finiteness of arguments, before any work is done."""
 
+from .annotations import rules_by_annotation
 from .arguments import Rule, check, checked, checked_fields
+from .errors import LoadingError
+from .paths import check_folder, path, source
 from .rules import (
     choice,
     flag,
+    having,
     instance,
     integer,
     json_value,
@@ -12,17 +16,21 @@ from .rules import (
     number,
     optional,
     shown,
+    subclass,
     template,
     text,
 )
 
 __all__ = [
+    "LoadingError",
     "Rule",
     "check",
+    "check_folder",
     "checked",
     "checked_fields",
     "choice",
     "flag",
+    "having",
     "instance",
     "integer",
     "json_value",
@@ -30,7 +38,11 @@ __all__ = [
     "mapping",
     "number",
     "optional",
+    "path",
+    "rules_by_annotation",
     "shown",
+    "source",
+    "subclass",
     "template",
     "text",
 ]

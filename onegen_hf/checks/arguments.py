@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -54,7 +55,16 @@ def checked(**rules: Rule) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                similar = [
+                    difflib.get_close_matches(name, signature.parameters, n=1)
+                    for name in kwargs
+                    if name not in signature.parameters
+                ]
+                hint = f": did you mean {similar[0][0]!r}?" if similar and similar[0] else ""
+                raise TypeError(f"{function.__qualname__}() {error}{hint}") from None
             for name, value in bound.arguments.items():
                 if name in rules:
                     bound.arguments[name] = rules[name](name, value)

@@ -172,6 +172,36 @@ def instance(*kinds: type) -> Rule:
     return rule
 
 
+def having(*methods: str, remedy: str) -> Rule:
+    """
+    An object with certain methods, of whatever class.
+
+    Args:
+        methods (`str`): Their names; `"__call__"` for a function.
+        remedy (`str`): What to pass instead, such as `"a TextStreamer"`.
+    """
+
+    def rule(name: str, value: Any) -> Any:
+        missing = [method for method in methods if not callable(getattr(value, method, None))]
+        if missing or isinstance(value, type):
+            lacks = "is a class" if isinstance(value, type) else f"has no {' and no '.join(missing)}"
+            raise TypeError(f"{name}={shown(value)} {lacks}: pass {remedy}")
+        return value
+
+    return rule
+
+
+def subclass(kind: type) -> Rule:
+    """A class that is, or comes from, `kind`."""
+
+    def rule(name: str, value: Any) -> Any:
+        if not isinstance(value, type) or not issubclass(value, kind):
+            raise TypeError(f"{name}={shown(value)} must be {kind.__name__} or a subclass of it")
+        return value
+
+    return rule
+
+
 def mapping(empty: bool = True) -> Rule:
     """
     A mapping.
@@ -190,13 +220,14 @@ def mapping(empty: bool = True) -> Rule:
     return rule
 
 
-def list_of(rule: Rule, empty: bool = False) -> Rule:
+def list_of(rule: Rule, empty: bool = False, distinct: bool = False) -> Rule:
     """
     A list whose items another rule allows; a single `str` counts as a list of one.
 
     Args:
         rule (`Rule`): For the items.
         empty (`bool`, *optional*, defaults to `False`): Whether the list may be empty.
+        distinct (`bool`, *optional*, defaults to `False`): Whether an item may occur only once.
     """
 
     def items(name: str, value: Any) -> list[Any]:
@@ -206,7 +237,12 @@ def list_of(rule: Rule, empty: bool = False) -> Rule:
             raise TypeError(f"{name}={shown(value)} must be a list, got {type(value).__name__}")
         if not value and not empty:
             raise ValueError(f"{name}={shown(value)} is empty: give at least one item")
-        return [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+        allowed = [rule(f"{name}[{place}]", item) for place, item in enumerate(value)]
+        if distinct:
+            for place, item in enumerate(allowed):
+                if item in allowed[:place]:
+                    raise ValueError(f"{name}={shown(value)} holds {shown(item)} more than once: leave it out")
+        return allowed
 
     return items
 

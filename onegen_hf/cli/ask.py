@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, text
+from ..checks import checked_fields, flag, integer, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import AnswerArguments
 from .page_file import write_page
-from .rules import source
 from .standard_input import batches_of_standard_input
 from .trace import print_result
 
@@ -113,7 +112,8 @@ def main(arguments: Sequence[str]) -> None:
     for batch in [questions] if questions else read_questions(1 if ask.stream else READ_AHEAD * ask.batch_size):
         if ask.stream:
             for question in batch:
-                results.append((question, show_stream(ask, question, rag.stream(question, **ask.call_options()))))
+                result = show_stream(ask, question, rag.stream(question, **ask.call_options()))
+                results.append((question, result))
             continue
         for result in zip(batch, rag(batch, batch_size=ask.batch_size, **ask.call_options()), strict=True):
             show(ask, *result)
@@ -139,22 +139,12 @@ def read_questions(most: int) -> Iterator[list[str]]:
 
 
 def show_stream(ask: AskArguments, question: str, events: Iterable[StreamEvent]) -> dict[str, Any]:
-    """Print one answer while it is generated, and return the result, which comes with the last event."""
+    """Print one answer while it is generated, and return its result."""
     from .streaming import print_stream, print_stream_as_json
 
-    result: dict[str, Any] = {}
-
-    def kept() -> Iterator[StreamEvent]:
-        for event in events:
-            if event.type == "done":
-                result.update(event.to_dict()["result"])
-            yield event
-
     if ask.json:
-        print_stream_as_json(question, kept())
-    else:
-        print_stream(question, kept(), sources=ask.top_k)
-    return result
+        return print_stream_as_json(question, events)
+    return print_stream(question, events, sources=ask.top_k)
 
 
 def show(ask: AskArguments, question: str, result: dict[str, Any]) -> None:

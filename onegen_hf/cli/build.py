@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from data_builders.registry import CONVERTERS, converter_class
 
-from ..checks import checked_fields, choice, flag, integer, list_of, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from ..terminal.options import OptionParser
 from ..terminal.usage import usage_errors
 
@@ -58,6 +58,10 @@ class BuildArguments:
     num_mined_negatives: int = field(
         default=5, metadata={"help": "Maximum number of mined negatives per query token."}
     )
+    unanswerable_share: float = field(
+        default=0.0,
+        metadata={"help": "Share of the split train in which a hard negative takes the place of the passage."},
+    )
     license: str | None = field(
         default=None,
         metadata={"help": "License of the data as the Hub names it, such as cc-by-sa-4.0."},
@@ -76,6 +80,7 @@ class BuildArguments:
             sample=list_of(text(), empty=True),
             negatives=optional(text()),
             num_mined_negatives=integer(least=0),
+            unanswerable_share=number(least=0, most=1),
             license=optional(text()),
             json=flag(),
         )
@@ -210,6 +215,7 @@ def _build(options: BuildArguments, converter: Converter) -> dict[str, Any]:
         seed=options.seed,
         sample={split: _number(size) for split, size in map(split_argument, options.sample)},
         miner=mined or None,
+        unanswerable_share=options.unanswerable_share,
         license=options.license,
     )
 

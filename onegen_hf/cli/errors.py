@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..checks import LoadingError
 from ..terminal.characters import printable_in_terminal
 from ..terminal.usage import UsageError, is_usage_error
 
-EXPECTED = (ValueError, TypeError, OSError, ImportError)
+EXPECTED = (ValueError, TypeError, OSError, ImportError, LoadingError)
 """Errors whose message says what to change; any other one is shown with its type."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT."""

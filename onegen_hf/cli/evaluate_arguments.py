@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
 from .model_arguments import AnswerArguments
-from .rules import source
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""

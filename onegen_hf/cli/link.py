@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..bundled.checkpoints import DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, optional, text
+from ..checks import checked_fields, choice, flag, integer, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
 from .page_file import write_page
-from .rules import source, threshold
+from .rules import threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
 
 
@@ -77,6 +77,9 @@ class LinkArguments(ModelArguments):
             batch_size=integer(least=1),
             json=flag(),
         )
+
+        if self.html is not None and Path(self.html).is_dir():
+            raise IsADirectoryError(f"html={self.html!r} is a folder: name a file in it, such as mentions.html")
 
     def builtin(self) -> Path:
         """The bundled linker."""

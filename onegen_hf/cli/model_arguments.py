@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path
 from ..bundled.weights import require_weights
-from ..checks import checked_fields, choice, flag, integer, number, optional
+from ..checks import checked_fields, choice, flag, integer, number, optional, source
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, source
+from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device
 
 
 @dataclass(kw_only=True)

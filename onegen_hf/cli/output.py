@@ -43,8 +43,11 @@ def verbosity(chosen: Verbosity) -> Iterator[None]:
     )
     logger = logging.getLogger("onegen_hf")
     level = logger.level
+    # The Trainer decides by the level of this logger whether it shows its progress.
+    progress = logging.getLogger("transformers.training_args")
     if chosen is Verbosity.NORMAL:
         logger.setLevel(logging.WARNING)
+        progress.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             if chosen is Verbosity.NORMAL:
@@ -54,5 +57,6 @@ def verbosity(chosen: Verbosity) -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        progress.setLevel(logging.NOTSET)
         for name in added:
             os.environ.pop(name, None)

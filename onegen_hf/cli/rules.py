@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from typing import Any
 
-from ..checks import Rule, number, text
+from ..checks import Rule, number
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -36,19 +35,6 @@ def dtype() -> Rule:
             hint = ". For integer products on a CPU use --int8" if value == "int8" else ""
             raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(DTYPES)}{hint}")
         return str(value)
-
-    return rule
-
-
-def source() -> Rule:
-    """A local directory that exists, a Hub repository, or a URL."""
-
-    def rule(name: str, value: Any) -> str:
-        value = text()(name, value)
-        is_path = os.path.isabs(value) or value.startswith(("./", "../", "~")) or value.count("/") > 1
-        if is_path and "://" not in value and not os.path.exists(value):
-            raise FileNotFoundError(f"{name}={value!r}: no such directory, and not the name of a Hub repository")
-        return value
 
     return rule
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _INDENT = " " * 10
 
 
-def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1) -> None:
+def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1) -> dict[str, Any]:
     """
     Print events for people: the text as it is written, and passages below the query that found them. Control tokens
     are left out, and so is whatever could steer the terminal.
@@ -25,7 +25,11 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
         question (`str`)
         events (`Iterable[StreamEvent]`): Of `rag.stream`.
         sources (`int`, *optional*, defaults to 1): Passages to show per hop.
+
+    Returns:
+        `dict`: The result, as the pipeline returns it.
     """
+    result: dict[str, Any] = {}
     print(f"Question  {printable_line(question)}", flush=True)
     text = _IndentedText()
     for event in events:
@@ -41,25 +45,32 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
             answer = printable_in_terminal(record["answer"]) if record["answered"] else "(none was written)"
             print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
         elif event.type == "done":
+            result = record["result"]
             text.line(format_usage(record["usage"]))
             if record["stop_reason"] != "eos":
                 text.line(f"generation was stopped: {record['stop_reason']}")
-            if record["result"]["retrieval_stopped"]:
-                text.line(f"no further retrieval: {record['result']['retrieval_stopped']}")
+            if result["retrieval_stopped"]:
+                text.line(f"no further retrieval: {result['retrieval_stopped']}")
     print(flush=True)
+    return result
 
 
-def print_stream_as_json(question: str, events: Iterable[StreamEvent]) -> None:
+def print_stream_as_json(question: str, events: Iterable[StreamEvent]) -> dict[str, Any]:
     """
     Print events for programs, one JSON object per line.
 
     Args:
         question (`str`): Stands in every line.
         events (`Iterable[StreamEvent]`): Of `rag.stream`.
+
+    Returns:
+        `dict`: The result, as the pipeline returns it.
     """
+    record: dict[str, Any] = {}
     for event in events:
-        line = json.dumps({"question": question, **event.to_dict()}, ensure_ascii=False)
-        print(printable_json(line), flush=True)
+        record = event.to_dict()
+        print(printable_json(json.dumps({"question": question, **record}, ensure_ascii=False)), flush=True)
+    return record["result"]  # of the last event
 
 
 class _IndentedText:

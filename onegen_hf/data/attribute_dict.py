@@ -38,3 +38,15 @@ class AttributeDict(dict[str, Any]):
     def copy(self) -> AttributeDict:
         """A shallow copy of the same class."""
         return type(self)(self)
+
+
+def with_attributes(value: Any) -> Any:
+    """
+    Plain data with each `dict` as an [`AttributeDict`], down to the leaves.
+
+    Args:
+        value: Of `dict`s, lists and what else JSON knows.
+    """
+    if isinstance(value, dict):
+        return AttributeDict({key: with_attributes(item) for key, item in value.items()})
+    return [with_attributes(item) for item in value] if isinstance(value, list) else value

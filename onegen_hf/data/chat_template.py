@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
+from .bounded_template import BoundedTemplate, TooLargeError
 
 PLAIN_CHAT_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}"
@@ -48,18 +50,32 @@ def apply_chat_template(
         `ValueError`: If the template refuses the messages, fails, takes too long or writes too much.
     """
     template = chat_template_of(tokenizer, config)
+    limit = MOST_CHARACTERS + 100 * sum(len(str(message)) for message in messages)
+    limit = 1 << limit.bit_length()  # of few different values, since each is compiled once
     try:
+        # A trial with limits on time and size; what passes it passes again with the same input.
         with time_limit(SECONDS):
-            rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, chat_template=template)
+            _bounded(template, limit).check(
+                messages=list(messages),
+                tools=None,
+                documents=None,
+                add_generation_prompt=False,
+                **tokenizer.special_tokens_map,
+            )
+        rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, chat_template=template)
+    except TooLargeError as error:
+        raise ValueError(
+            f"the chat template writes too much ({error}): it is broken or hostile. Set `chat_template` in the "
+            "checkpoint's onegen section, or `tokenizer.chat_template`, to one that prints the messages."
+        ) from None
     except TimeoutError:
         raise ValueError(
             f"the chat template took more than {SECONDS:g} seconds: it is broken or hostile. Set `chat_template` in "
             "the checkpoint's onegen section, or `tokenizer.chat_template`, to one that prints the messages."
         ) from None
-    except (TemplateError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         raise ValueError(_refusal(messages, config, error)) from error
     text = str(rendered)
-    limit = MOST_CHARACTERS + 100 * sum(len(str(message)) for message in messages)
     if len(text) > limit:
         raise ValueError(f"the chat template wrote {len(text)} characters, more than {limit}: it is broken or hostile")
     return text
@@ -71,8 +87,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     Stop Python code of this thread that runs for too long, with a `TimeoutError`.
 
     A trace function looks at the clock at every call, and at every line of code without a file, such as a compiled
-    template. It belongs to this thread alone, unlike a signal, and needs no process. A single call into C, such as the
-    product of a string and a large number, is not interrupted.
+    template. It belongs to this thread alone, unlike a signal, and needs no process. A single call into C is not
+    interrupted; [`BoundedTemplate`] keeps those short.
     """
     end = time.monotonic() + seconds
 
@@ -89,9 +105,14 @@ def time_limit(seconds: float) -> Iterator[None]:
         sys.settrace(before)
 
 
+@functools.lru_cache(maxsize=8)
+def _bounded(source: str, limit: int) -> BoundedTemplate:
+    return BoundedTemplate(source, limit)
+
+
 def _refusal(messages: Sequence[Mapping[str, Any]], config: OneGenConfig, error: Exception) -> str:
     roles = [message["role"] for message in messages]
-    reason = f"the tokenizer's chat template refuses the conversation ({error or type(error).__name__})"
+    reason = f"the tokenizer's chat template refuses the conversation ({str(error) or type(error).__name__})"
     if config.system_prompt is not None and roles[0] == "system":
         return (
             f"{reason}. system_prompt={config.system_prompt!r} adds a system turn, which some models do not have: set "

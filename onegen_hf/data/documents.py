@@ -30,7 +30,7 @@ class Corpus(Sequence[Passage]):
         self._rows: Any
         self._rows = documents if lazy else list(documents)
         if len(self._rows) == 0:
-            raise ValueError("documents: the corpus is empty. Give at least one passage.")
+            raise ValueError("documents: the corpus is empty (no passages). Give at least one.")
         column = find_column(self._rows.column_names, "id") if lazy else None
         values = [None] if column is None else list(self._rows[column])
         if any(is_missing(value) for value in values):
@@ -85,23 +85,23 @@ DocumentStore = Corpus
 """The name of [`Corpus`] in earlier releases."""
 
 
-def check_container(documents: Any) -> None:
+def check_container(documents: Any, name: str = "passages") -> None:
     """Refuse what holds passages, or is one, and is iterated over in other pieces; see [`Corpus`]."""
     if isinstance(documents, (str, bytes)):
-        raise TypeError("passages is a single text: give a list of passages, such as [text]")
+        raise TypeError(f"{name} is a single text: give a list of passages, such as [text]")
     if isinstance(documents, Mapping):
         raise TypeError(
-            f"passages is a mapping with the keys {sorted(map(str, documents))[:8]}: give a list of passages, or one "
+            f"{name} is a mapping with the keys {sorted(map(str, documents))[:8]}: give a list of passages, or one "
             "split of the dataset, such as dataset['train']"
         )
     if not hasattr(documents, "__iter__") and not hasattr(documents, "__getitem__"):
         raise TypeError(
-            f"passages={documents!r} is a {type(documents).__name__}: give a list of passages, such as "
+            f"{name}={documents!r} is a {type(documents).__name__}: give a list of passages, such as "
             '[{"id": "a", "title": "...", "text": "..."}]'
         )
     if hasattr(documents, "columns") and hasattr(documents, "dtypes"):
         raise TypeError(
-            f"passages is a {type(documents).__name__}, whose columns would be read as passages: give "
+            f"{name} is a {type(documents).__name__}, whose columns would be read as passages: give "
             "`datasets.Dataset.from_pandas(frame)` or `.from_polars(frame)`"
         )
 

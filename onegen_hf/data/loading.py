@@ -14,13 +14,13 @@ from data_builders.folders import check_folder, is_saved_dataset, load_saved, pa
 from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, data_suffix
 from data_builders.sources import resolve
 
-from ..checks import checked, instance, integer, optional, text
+from ..checks import checked, integer, optional, path, text
 from .record_files import examples_of_files, passages_of_files
 
 _SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
 
 
-@checked(source=instance(str, os.PathLike), split=text())
+@checked(source=path(), split=text())
 def load_documents(source: str | os.PathLike[str], split: str = "train") -> Dataset:
     """
     Load the passages of a corpus, as `onegen-hf build` reads them: every cell as text, and the columns by any of their
@@ -43,7 +43,7 @@ def load_documents(source: str | os.PathLike[str], split: str = "train") -> Data
     return _load(source, "documents", split, passages_of_files)
 
 
-@checked(source=instance(str, os.PathLike), split=text(), limit=optional(integer(least=1)))
+@checked(source=path(), split=text(), limit=optional(integer(least=1)))
 def load_examples(source: str | os.PathLike[str], split: str = "train", limit: int | None = None) -> Dataset:
     """
     Load training or evaluation examples.

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import shown
 from ..configuration import OneGenConfig
 from ..data.chat_rendering import split_assistant
 from ..data.messages import Message
@@ -84,7 +85,12 @@ def read_examples(
     Raises:
         `ValueError`: If there is no example, one is malformed, or a positive is not among the passages.
     """
+    if isinstance(rows, (str, Mapping)) or not isinstance(rows, Iterable):
+        raise TypeError(f"examples={shown(rows)} must be rows of the `examples` config, got {type(rows).__name__}")
     rows = list(rows)
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"examples: row {number} is {shown(row)}, a {type(row).__name__}: give a mapping")
     if not rows:
         raise ValueError("examples is empty: choose another split, or a limit of at least 1")
     references = {reference for row in rows for hop in row.get("positives") or () for reference in hop}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..checks import checked, flag, instance, integer, number, optional
+from ..checks import checked, flag, instance, integer, number, optional, subclass
 from ..data.passages import Passage
 from ..generation import OnePassDecoder
 from ..generation.policy import make_policy, retrieval_rule
@@ -29,6 +29,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     max_hops=integer(least=0),
     max_new_tokens=integer(least=1),
     gold_passages=flag(),
+    decoder_class=subclass(OnePassDecoder),
     retrieval=retrieval_rule,
     threshold=optional(number(least=0, most=1)),
     **RUN_RULES,

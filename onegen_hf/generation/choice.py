@@ -52,6 +52,16 @@ def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> A
     return torch.tensor(pairs, device=device).unbind(dim=1)
 
 
+def _draw(rows: Sequence[RowState], probabilities: Tensor) -> Tensor:
+    """One token for each row, from the row's own random numbers if it has any; of shape `(rows,)`."""
+    if all(row.generator is None for row in rows):
+        return torch.multinomial(probabilities, num_samples=1)[:, 0]
+    return torch.cat([
+        torch.multinomial(own, num_samples=1, generator=row.generator)
+        for row, own in zip(rows, probabilities, strict=True)
+    ])  # fmt: skip
+
+
 class TokenSampler:
     """
     Greedy or sampled choice; each row is treated as if it were alone.
@@ -102,7 +112,7 @@ class TokenSampler:
             scores = self._apply(processor, rows, scores)
         scores = _ban(scores, places)
         if self.do_sample:
-            tokens_chosen = torch.multinomial(scores.softmax(dim=-1), num_samples=1)[:, 0]
+            tokens_chosen = _draw(rows, scores.softmax(dim=-1))
         else:
             tokens_chosen = scores.argmax(dim=-1)
         return tokens_chosen.tolist(), scores

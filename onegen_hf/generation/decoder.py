@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, flag, integer, optional, shown
+from ..checks import checked, flag, instance, integer, optional, shown
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
-from .loop import DecodingLoop, DecodingTask
+from .decoding import Decoding, DecodingTask
+from .loop import DecodingLoop
 from .memory import StepOutput
 from .policy import Decision, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
@@ -63,7 +64,13 @@ class OnePassDecoder:
     ```
     """
 
-    @checked(k=integer(least=1), max_rows=optional(integer(least=1)), query_probability=flag())
+    @checked(
+        tokenizer=instance(PreTrainedTokenizerBase),
+        config=instance(OneGenConfig),
+        k=integer(least=1),
+        max_rows=optional(integer(least=1)),
+        query_probability=flag(),
+    )
     def __init__(
         self,
         index: Retriever,
@@ -102,10 +109,12 @@ class OnePassDecoder:
         **kwargs: Any,
     ) -> OnePassOutput | Tensor:
         """Called by `generate`; see its documentation for the arguments."""
-        rows, loop = self._start(model, input_ids, generation_config=generation_config, streamer=streamer, **kwargs)
+        decoding, rows = self.prepare(
+            model, input_ids, generation_config=generation_config, streamer=streamer, **kwargs
+        )
         if streamer is not None:
             streamer.put(input_ids.cpu())
-        loop.run(rows)
+        DecodingLoop(model).run(decoding, rows, self.max_rows)
         if streamer is not None:
             streamer.end()
         sequences = as_sequences(rows, input_ids.shape[1], padding_id(generation_config)).to(input_ids.device)
@@ -116,10 +125,10 @@ class OnePassDecoder:
         The same run, one step at a time: `generate(..., custom_generate=decoder.steps)` returns the iterator of
         [`DecodingLoop.steps`]. All arguments are checked before; nothing is decoded until the first step is asked for.
         """
-        rows, loop = self._start(model, input_ids, **kwargs)
-        return loop.steps(rows)
+        decoding, rows = self.prepare(model, input_ids, **kwargs)
+        return DecodingLoop(model).steps(decoding, rows, self.max_rows)
 
-    def _start(
+    def prepare(
         self,
         model: Any,
         input_ids: Tensor,
@@ -128,15 +137,17 @@ class OnePassDecoder:
         generation_config: GenerationConfig,
         streamer: Any = None,
         **model_kwargs: Any,
-    ) -> tuple[list[RowState], DecodingLoop[RowState]]:
-        """Check the arguments of `generate`; returns the rows, and the loop that decodes them."""
+    ) -> tuple[Decoding[RowState], list[RowState]]:
+        """
+        Check the arguments of a call without decoding anything: with `generate(custom_generate=decoder.prepare)`, what
+        it returns joins a running [`DecodingLoop`].
+        """
         check_supported(model, generation_config, model_kwargs, streamer, input_ids.shape[0])
         if (generation_config.num_beams or 1) > 1:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
         rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
-        width = input_ids.shape[1]
-        end_tokens = end_token_ids(generation_config)
+        width, end_tokens = input_ids.shape[1], end_token_ids(generation_config)
         task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
         sampler = TokenSampler(
             logits_processor,
@@ -146,8 +157,8 @@ class OnePassDecoder:
             width,
         )
         drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
-        task.loop = DecodingLoop(model, task, sampler, drafter, streamer, self.max_rows)
-        return rows, task.loop
+        task.decoding = Decoding(task, sampler, drafter, streamer)
+        return task.decoding, rows
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """
@@ -170,7 +181,7 @@ class OnePassDecoder:
 class _Retrieving(DecodingTask[RowState]):
     """Free text with inserted passages."""
 
-    loop: DecodingLoop[RowState]
+    decoding: Decoding[RowState]
 
     def __init__(self, decoder: OnePassDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
         super().__init__(model, max_new_tokens, end_tokens)
@@ -186,22 +197,24 @@ class _Retrieving(DecodingTask[RowState]):
     def may_draft(self, row: RowState) -> bool:
         return not self.asks(row)
 
-    def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
-        asking = [place for place, row in enumerate(rows) if self.asks(row)]
-        if asking:
-            self._insert([rows[place] for place in asking], output.hidden[asking])
-        return [place for place in range(len(rows)) if place not in asking]
+    @property
+    def retriever(self) -> OnePassDecoder:
+        return self.decoder
 
-    def _insert(self, rows: list[RowState], embeddings: Tensor) -> None:
-        """Append the passages nearest to the rows' query embeddings, of shape `(rows, hidden)`."""
-        for row, embedding, hits in zip(rows, embeddings, self.decoder.retrieve(rows, embeddings), strict=True):
-            position = len(row.ids) - 1
-            tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
-            tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
-            retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
-            row.retrievals.append(retrieval)
-            row.insert(tokens)
-            self.loop.stream(tokens)
+    def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
+        return self.decoder.retrieve(rows, embeddings)
+
+    def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
+        position = len(row.ids) - 1
+        tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
+        tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
+        retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
+        row.retrievals.append(retrieval)
+        row.insert(tokens)
+        self.decoding.stream(tokens)
+
+    def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
+        return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages
 
     def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
         if self.decoder.query_probability:

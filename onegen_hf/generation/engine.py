@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.padding import pad_ids
 from .decoder import OnePassDecoder
+from .decoding import Decoding
 from .state import RowState
 
 
@@ -65,12 +66,19 @@ class TransformersEngine:
         steps: Generator[list[RowState], None, None] = self._generate(prompts, decoder.steps, options)
         return steps
 
+    def prepare(
+        self, prompts: Sequence[Sequence[int]], decoder: OnePassDecoder, **options: Any
+    ) -> tuple[Decoding[RowState], list[RowState]]:
+        """What joins a running [`DecodingLoop`] to give the rows of [`~TransformersEngine.answer`]; same arguments."""
+        prepared: tuple[Decoding[RowState], list[RowState]] = self._generate(prompts, decoder.prepare, options)
+        return prepared
+
     def _generate(
         self, prompts: Sequence[Sequence[int]], custom_generate: Callable[..., Any], options: dict[str, Any]
     ) -> Any:
         pad_token_id = int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
         input_ids, attention_mask = pad_ids(prompts, pad_token_id, left=True)
-        required = {"pad_token_id": pad_token_id, "return_dict_in_generate": True}
+        required = {"pad_token_id": options.get("pad_token_id", pad_token_id), "return_dict_in_generate": True}
         if (config := options.get("generation_config")) is not None:
             # `generate` deprecates passing settings next to a configuration.
             options["generation_config"] = config = copy.deepcopy(config)

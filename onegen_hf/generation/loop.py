@@ -1,232 +1,171 @@
-"""`DecodingLoop`: the loop shared by all one-pass decoding; a [`DecodingTask`] defines what the rows write."""
+"""`DecodingLoop`: the loop of all one-pass decoding; rows of any number of calls go through the model together."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Sequence
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..modeling.positions import context_length
-from .choice import TokenSampler
+from .decoding import Decoding
 from .memory import Memory, StepOutput, memory_for
-from .prompt_lookup import Drafter
 from .state import RowState
 
-Row = TypeVar("Row", bound=RowState)
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A row in the loop, the call that it belongs to, and its key in the memory."""
+
+    row: Any
+    decoding: Decoding[Any]
+    key: int
 
 
-class DecodingTask(ABC, Generic[Row]):
+class DecodingLoop:
     """
-    Defines what rows write and how the hidden states at their query tokens are used.
+    Decodes rows together. Rows join and leave between any two steps. Each row forwards its prompt, its own tokens and
+    its inserted text exactly once. Rows are independent: each result equals decoding the row alone.
 
     Args:
         model ([`OneGenForCausalLM`])
-        max_new_tokens (`int`): Maximum number of tokens that a row writes.
-        end_tokens (`Sequence[int]`): Tokens that end a text.
+
+    Example:
+
+    ```python
+    >>> loop = DecodingLoop(model)
+    >>> loop.join(decoding, row)
+    >>> while loop.size:
+    ...     loop.step()
+    ```
     """
 
-    def __init__(self, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
-        self.context = context_length(model)
-        self.max_new_tokens = max_new_tokens
-        self.end_tokens = frozenset(end_tokens)
-
-    def room(self, row: Row) -> int | None:
-        """Free positions of the context; `None` where it has no limit."""
-        return None if self.context is None else self.context - len(row.ids)
-
-    def admit(self, row: Row) -> None:  # noqa: B027
-        """Called before a row's first forward."""
-
-    def query_positions(self, row: Row) -> Sequence[int]:
-        """Places in `row.pending` whose hidden states are needed in addition to that of the last token."""
-        return ()
-
-    def may_draft(self, row: Row) -> bool:
-        """Whether the tokens after `row.pending` may be guessed."""
-        return True
-
-    @abstractmethod
-    def read(self, rows: Sequence[Row], output: StepOutput) -> list[int]:
-        """
-        Process the output of a forward.
-
-        Args:
-            rows (`Sequence[RowState]`): Their pending tokens have just been read.
-            output ([`StepOutput`])
-
-        Returns:
-            `list[int]`: Places in `rows` of the rows that choose their next token now.
-        """
-
-    @abstractmethod
-    def banned(self, rows: Sequence[Row], logits: Tensor) -> Sequence[Sequence[int]] | Tensor:
-        """
-        The tokens that must not come next.
-
-        Args:
-            rows (`Sequence[RowState]`)
-            logits (`Tensor` of shape `(rows, vocab)`, float32): The model's unprocessed logits; must not be modified.
-
-        Returns:
-            Token ids for each row, or a bool `Tensor` of shape `(rows, vocab)`.
-        """
-
-    def settle(self, row: Row, token: int) -> int:
-        """The token to write in place of the chosen one; by default that one."""
-        return token
-
-    def stop_reason(self, row: Row, token: int) -> str | None:
-        """Why a row ends after the token that it has just written; `None` if it continues."""
-        if token in self.end_tokens:
-            return "eos"
-        return "max_new_tokens" if row.usage.generated_tokens >= self.max_new_tokens else None
-
-    def proceed(self, row: Row) -> None:
-        """Called for each row at the end of a step."""
-        if row.stop_reason is None and self.room(row) == 0:
-            row.stop_reason = "context_full"
-
-
-class DecodingLoop(Generic[Row]):
-    """
-    Decodes rows together. Each row forwards its prompt, its own tokens and its inserted text exactly once. Rows are
-    independent: each result equals decoding the row alone.
-
-    Args:
-        model ([`OneGenForCausalLM`])
-        task ([`DecodingTask`])
-        sampler ([`TokenSampler`])
-        drafter ([`Drafter`], *optional*): Guesses tokens that are forwarded together with the pending ones.
-        streamer (`BaseStreamer`, *optional*): Receives every token as it is written or inserted.
-        max_rows (`int`, *optional*): Rows decoded at a time. Each of the others starts as soon as a row ends
-            (continuous batching). By default all rows start together.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        task: DecodingTask[Row],
-        sampler: TokenSampler,
-        drafter: Drafter | None = None,
-        streamer: Any = None,
-        max_rows: int | None = None,
-    ) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.task = task
-        self.sampler = sampler
-        self.drafter = drafter
-        self.streamer = streamer
-        self.max_rows = max_rows
+        self._members: list[Member] = []
+        self._joining: deque[Member] = deque()
+        self._memory: Memory | None = None
+        self._keys = count()
 
-    def run(self, rows: Sequence[Row]) -> None:
-        """Decode rows until all have ended."""
-        for _ in self.steps(rows):
+    @property
+    def size(self) -> int:
+        """Number of rows that have not ended."""
+        return sum(member.row.stop_reason is None for member in (*self._members, *self._joining))
+
+    def join(self, decoding: Decoding[Any], row: RowState) -> None:
+        """Let a row take part from the next step on."""
+        decoding.task.admit(row)  # type: ignore[arg-type]
+        self._joining.append(Member(row, decoding, next(self._keys)))
+
+    def run(self, decoding: Decoding[Any], rows: Sequence[RowState], max_rows: int | None = None) -> None:
+        """Decode rows until all have ended; see [`~DecodingLoop.steps`]."""
+        for _ in self.steps(decoding, rows, max_rows):
             pass
 
-    @torch.no_grad()
-    def steps(self, rows: Sequence[Row]) -> Generator[list[Row], None, None]:
+    def steps(
+        self, decoding: Decoding[Any], rows: Sequence[RowState], max_rows: int | None = None
+    ) -> Generator[list[RowState], None, None]:
         """
         Decode rows one step at a time, in the caller's thread: nothing runs between two steps, and a caller that stops
         asking ends the decoding.
 
         Args:
+            decoding ([`Decoding`])
             rows (`Sequence[RowState]`)
+            max_rows (`int`, *optional*): Rows decoded at a time. Each of the others starts as soon as a row ends
+                (continuous batching). By default all rows start together.
 
         Yields:
             `list[RowState]`: The rows that took part in the step, with what they wrote and received in it.
         """
         # Rows with long prompts tend to take more hops. Start them first, so that they don't run alone at the end.
-        queue = deque(sorted(rows, key=lambda row: -len(row.ids)))
-        active = [self._admit(queue) for _ in range(min(self.max_rows or len(rows), len(rows)))]
-        memory = memory_for(self.model, [row.number for row in active])
-        while active:
-            self._step(memory, active)
-            yield active
-            if any(row.stop_reason is not None for row in active):
-                active = self._without_ended(active, queue)
-                memory.retain([row.number for row in active])
+        waiting = deque(sorted(rows, key=lambda row: -len(row.ids)))
+        while waiting or self.size:
+            while waiting and self.size < (max_rows or len(rows)):
+                self.join(decoding, waiting.popleft())
+            self.step()
+            yield [member.row for member in self._members]
 
-    def stream(self, tokens: Sequence[int]) -> None:
-        """Hand tokens to the streamer, if there is one."""
-        if self.streamer is not None:
-            self.streamer.put(torch.tensor(tokens))
-
-    def _admit(self, queue: deque[Row]) -> Row:
-        row = queue.popleft()
-        self.task.admit(row)
-        return row
-
-    def _without_ended(self, active: list[Row], queue: deque[Row]) -> list[Row]:
-        """The active rows; rows from the queue take exactly the places of those that ended."""
-        remaining = []
-        for row in active:
-            if row.stop_reason is None:
-                remaining.append(row)
-            elif queue:
-                remaining.append(self._admit(queue))
-        return remaining
-
-    def _step(self, memory: Memory, rows: list[Row]) -> None:
-        drafts = self._drafts(memory, rows)
+    @torch.no_grad()
+    def step(self) -> None:
+        """Forward the pending tokens of all rows, and let each write its next token or receive its passages."""
+        self._rearrange()
+        if not self._members:
+            return
+        assert self._memory is not None
+        memory, members = self._memory, self._members
+        drafts = [member.decoding.draft(member.row, len(members)) if memory.can_rollback else [] for member in members]
         output = memory.append(
-            [row.number for row in rows],
-            [[*row.pending, *draft] for row, draft in zip(rows, drafts, strict=True)],
-            [self.task.query_positions(row) for row in rows],
+            [member.key for member in members],
+            [[*member.row.pending, *draft] for member, draft in zip(members, drafts, strict=True)],
+            [member.decoding.task.query_positions(member.row) for member in members],
             [len(draft) for draft in drafts],
         )
-        for row, draft in zip(rows, drafts, strict=True):
-            row.count_forward(len(draft))
-        choosing = self.task.read(rows, output)
-        if choosing:
-            logits = output.logits if len(choosing) == len(rows) else output.logits[choosing]
-            self._choose([rows[place] for place in choosing], logits)
-        for row, draft, logits in zip(rows, drafts, output.drafted, strict=True):
-            self._judge(memory, row, draft, logits)
-        for row in rows:
-            self.task.proceed(row)
+        for member, draft in zip(members, drafts, strict=True):
+            member.row.count_forward(len(draft))
+        self._retrieve(output.hidden)
+        for places in _grouped([id(member.decoding) for member in members]):
+            self._advance([members[place] for place in places], [drafts[place] for place in places], output.of(places))
 
-    def _choose(self, rows: list[Row], logits: Tensor) -> None:
-        tokens, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
-        for row, chosen, row_scores in zip(rows, tokens, scores, strict=True):
-            token = self.task.settle(row, chosen)
-            row.write(token)
-            self.stream([token])
-            row.stop_reason = self.task.stop_reason(row, token)
-            if row.stop_reason is None and self.sampler.stops(row, row_scores):
-                row.stop_reason = "stopping_criteria"
-
-    def _drafts(self, memory: Memory, rows: list[Row]) -> list[list[int]]:
-        """Guesses of what each row writes next; none for rows about to receive a passage."""
-        if self.drafter is None or not memory.can_rollback:
-            return [[] for _ in rows]
-        return [
-            self.drafter.draft(row, len(rows), self._room_to_write(row)) if self.task.may_draft(row) else []
-            for row in rows
-        ]
-
-    def _judge(self, memory: Memory, row: Row, draft: list[int], logits: Tensor) -> None:
+    def _rearrange(self) -> None:
         """
-        Keep the part of a draft that agrees with the row's own choices.
-
-        Args:
-            logits (`Tensor` of shape `(len(draft), vocab)`): After each token of the draft.
+        Let rows that have ended leave and new ones join. New rows take the places of those that left; the last rows
+        fill the places that remain, so that few keys and values move.
         """
-        accepted = 0
-        while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
-            row.pending = []
-            self._choose([row], logits[accepted : accepted + 1])
-            accepted += 1
-        rejected = len(draft) - accepted
-        if rejected:
-            row.usage.rejected_tokens += rejected
-            memory.rollback(row.number, rejected)
+        members, free = list[Member | None](self._members), deque[int]()
+        for place, member in enumerate(self._members):
+            if member.row.stop_reason is not None:
+                members[place] = None
+                free.append(place)
+        joining = [member for member in self._joining if member.row.stop_reason is None]
+        self._joining.clear()
+        if not free and not joining:
+            return
+        for member in joining:
+            if free:
+                members[free.popleft()] = member
+            else:
+                members.append(member)
+        while free:
+            if (last := members.pop()) is None:
+                free.pop()
+            else:
+                members[free.popleft()] = last
+        self._members = [member for member in members if member is not None]
+        keys = [member.key for member in self._members]
+        if not keys:
+            self._memory = None
+        elif self._memory is None:
+            self._memory = memory_for(self.model, keys)
+        else:
+            self._memory.retain(keys)
 
-    def _room_to_write(self, row: Row) -> int:
-        """Tokens that may still be written before the final one."""
-        left = self.task.max_new_tokens - row.usage.generated_tokens
-        room = self.task.room(row)
-        return (left if room is None else min(left, room)) - 1
+    def _retrieve(self, hidden: Tensor) -> None:
+        """Search for all rows that ask, together where their calls share a retriever."""
+        places = [place for place, member in enumerate(self._members) if member.decoding.task.asks(member.row)]
+        for group in _grouped([id(self._members[place].decoding.task.retriever) for place in places]):
+            self._retrieve_for([self._members[places[n]] for n in group], hidden[[places[n] for n in group]])
+
+    def _retrieve_for(self, members: list[Member], embeddings: Tensor) -> None:
+        hits = members[0].decoding.task.retrieve([member.row for member in members], embeddings)
+        for member, *retrieved in zip(members, embeddings, hits, strict=True):
+            member.decoding.task.insert(member.row, *retrieved)
+
+    def _advance(self, members: list[Member], drafts: list[list[int]], output: StepOutput) -> None:
+        """Let the rows of one call go on."""
+        assert self._memory is not None
+        rejected = members[0].decoding.advance([member.row for member in members], drafts, output)
+        for member, tokens in zip(members, rejected, strict=True):
+            if tokens:
+                self._memory.rollback(member.key, tokens)
+
+
+def _grouped(labels: Sequence[int]) -> list[list[int]]:
+    """Places with equal labels, in order of their first place."""
+    groups: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        groups.setdefault(label, []).append(place)
+    return list(groups.values())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
-from ..checks import Rule, check, flag, instance, integer, list_of, number, shown, text
+from ..checks import Rule, check, flag, having, instance, integer, list_of, number, shown, text
 
 
 def _ids(name: str, value: Any) -> Any:
@@ -18,9 +19,31 @@ def _ids(name: str, value: Any) -> Any:
     return list_of(rule)(name, value) if isinstance(value, (list, tuple)) else rule(name, value)
 
 
-def _a_list(name: str, value: Any) -> Any:
-    """Held to be a list only; returned as it is, since `LogitsProcessorList` is a list with methods."""
+def _functions(name: str, value: Any) -> Any:
+    """A list of functions; returned as it is, since `LogitsProcessorList` is a list with methods."""
     instance(list, tuple)(name, value)
+    for place, item in enumerate(value):
+        having("__call__", remedy="an object that can be called, such as a LogitsProcessor")(f"{name}[{place}]", item)
+    return value
+
+
+def _sequence_bias(name: str, value: Any) -> Any:
+    """`{(id, ...): bias}`, or a list of `[[id, ...], bias]`."""
+    pairs = value.items() if isinstance(value, Mapping) else instance(list, tuple)(name, value)
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], (list, tuple)):
+            raise TypeError(f"{name}: {shown(pair)} must be a list of token ids and its bias, such as [[5, 6], -1.0]")
+        list_of(integer(least=0))(f"{name}: ids", list(pair[0]))
+        number()(f"{name}: bias", pair[1])
+    return value
+
+
+def _length_penalty(name: str, value: Any) -> Any:
+    """A pair of the first index that is penalised, and the factor."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise TypeError(f"{name}={shown(value)} must be a pair of a start index and a factor, such as (20, 1.1)")
+    integer(least=0)(f"{name}[0]", value[0])
+    number(above=0)(f"{name}[1]", value[1])
     return value
 
 
@@ -43,9 +66,11 @@ GENERATION_RULES: dict[str, Rule] = {
     **dict.fromkeys(("pad_token_id", "bos_token_id", "forced_bos_token_id"), integer(least=0)),
     "stop_strings": list_of(text(empty=True)),
     "bad_words_ids": list_of(list_of(integer(least=0))),
-    "sequence_bias": instance(list, tuple, dict),
-    "exponential_decay_length_penalty": instance(list, tuple),
-    **dict.fromkeys(("logits_processor", "stopping_criteria"), _a_list),
+    "sequence_bias": _sequence_bias,
+    "exponential_decay_length_penalty": _length_penalty,
+    **dict.fromkeys(("logits_processor", "stopping_criteria"), _functions),
+    "streamer": having("put", "end", remedy="a streamer, such as transformers' TextStreamer(tokenizer)"),
+    "prefix_allowed_tokens_fn": having("__call__", remedy="a function of a batch number and its ids"),
 }  # fmt: skip
 """What an argument of `generate` is held to; one without a rule, or with the value `None`, is not."""
 _PARAMETERS = frozenset(inspect.signature(GenerationMixin.generate).parameters) - {"self", "inputs", "kwargs"}
@@ -74,4 +99,10 @@ def check_generation_options(options: Mapping[str, Any], others: Mapping[str, Ru
             similar = difflib.get_close_matches(name.lower(), known, n=1)
             remedy = f"did you mean {similar[0]!r}?" if similar else "leave it out"
             raise ValueError(f"{name}={shown(value)} is no argument of this pipeline or of `generate`: {remedy}")
-    return check({name: value for name, value in options.items() if value is not None}, rules)
+    checked = check({name: value for name, value in options.items() if value is not None}, rules)
+    for least, most in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
+        if checked.get(least, 0) > checked.get(most, math.inf):
+            raise ValueError(
+                f"{least}={checked[least]} is above {most}={checked[most]}: lower the one or raise the other"
+            )
+    return checked

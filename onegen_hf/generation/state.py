@@ -87,6 +87,7 @@ class RowState:
             `"context_full"`, `"never"`, or `None` if the row could still retrieve.
         query_probability (`float`, *optional*): Of the query token at the last place where a token was chosen, by the
             model's unprocessed logits; `None` where the decoder did not compute it.
+        generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
     """
 
     number: int
@@ -97,6 +98,7 @@ class RowState:
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
     query_probability: float | None = None
+    generator: torch.Generator | None = field(default=None, repr=False)
 
     @classmethod
     def start(cls, number: int, prompt: list[int]) -> RowState:

@@ -15,7 +15,20 @@ from huggingface_hub import (
 )
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from ..checks import text
 from .layout import CARD, refuse_links
+
+
+def check_repo_id(repo_id: str) -> None:
+    """
+    Raises:
+        `TypeError` or `ValueError`: If it cannot be the name of a repository. To be called before anything is written.
+    """
+    text()("repo_id", repo_id)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"repo_id={repo_id!r} is no name of a repository, such as org/name: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,7 @@ class Upload:
     replaces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        try:
-            validate_repo_id(self.repo_id)
-        except HFValidationError as error:
-            raise ValueError(
-                f"repo_id={self.repo_id!r} is no name of a repository, such as org/name: {error}"
-            ) from error
+        check_repo_id(self.repo_id)
         refuse_links(self.directory, self.files)
 
     def left_behind(self) -> list[str]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..checks import path
+
 PACKAGE = "onegen_hf"
 """All that saved artefacts name of this package, whatever its layout."""
 CARD = "README.md"
@@ -38,6 +40,11 @@ MODEL_FILES = (
     "eval_results.json", "all_results.json",
 )  # fmt: skip
 """What belongs to a model and is pushed with it."""
+RESUME_FILES = (
+    "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth",
+    *(f"rng_state_{'[0-9]' * digits}.pth" for digits in range(1, 5)),
+)  # fmt: skip
+"""What resuming a training needs beside its model, on one process or several."""
 # What an older push may have left, and would be loaded in place of this one's weights.
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 
@@ -53,7 +60,7 @@ def require_file(directory: str | os.PathLike[str], name: str, remedy: str) -> P
         `FileNotFoundError`: If it does not; the message ends with `remedy`.
         `ValueError`: If it is a link.
     """
-    root = Path(directory)
+    root = Path(path()("directory", directory))
     refuse_links(root, [name])
     if not (root / name).is_file():
         raise FileNotFoundError(f"{root / name} is missing: {remedy}")

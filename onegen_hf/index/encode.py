@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from .. import checks
-from ..checks import Rule, checked, flag, instance, integer, optional, text
+from ..checks import Rule, checked, flag, integer, optional, path, shown, text
 from ..data.documents import DocumentStore
 from ..data.passages import Passage, PassageEncoder
 from ..data.splitting import split_long_passages
@@ -34,7 +34,7 @@ _PROBES = 4
 _RULES: dict[str, Rule] = {
     "batch_size": integer(least=1),
     "max_batch_tokens": integer(least=1),
-    "checkpoint_dir": optional(instance(str, os.PathLike)),
+    "checkpoint_dir": optional(path()),
     "checkpoint_seconds": checks.number(least=0),
     "show_progress": flag(),
 }
@@ -101,7 +101,8 @@ def check_settings(**settings: Any) -> None:
     """
     unknown = sorted(set(settings) - set(_RULES))
     if unknown:
-        raise TypeError(f"unknown arguments {unknown}: an encoding takes {', '.join(_RULES)}")
+        name = unknown[0]
+        raise TypeError(f"{name}={shown(settings[name])} is no argument of an encoding: it takes {', '.join(_RULES)}")
     checks.check(settings, _RULES)
 
 

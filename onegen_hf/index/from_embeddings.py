@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import shown
 from ..data.documents import DocumentStore
 from ..similarity import as_numbers, unit_vectors
 from .encode import EncodedCorpus, encode_passages
@@ -82,6 +83,8 @@ def _checked_vectors(embeddings: torch.Tensor | np.ndarray, count: int, num_pass
 
 def _order(ids: Sequence[str], store: DocumentStore, counts: np.ndarray) -> np.ndarray:
     """For each embedding in the order of the corpus, the row that it stands in."""
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
+        raise TypeError(f"ids={shown(ids)} must be a list of ids, got {type(ids).__name__}")
     if len(ids) != int(counts.sum()):
         raise ValueError(f"ids has {len(ids)} entries for {int(counts.sum())} embeddings: give one for each")
     starts = np.cumsum(counts) - counts

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, flag, instance, integer, optional, text
+from ..checks import checked, flag, integer, optional, path, text
 from ..data.passages import Passage
 from ..data.splitting import pieces_of
+from ..hub.commit import check_repo_id
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, VectorBackend, make_backend
@@ -40,7 +41,7 @@ from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
 from .retrieved_passage import RetrievedPassage
 from .search import search_passages, search_rows, unit_queries
-from .storage import locate, write_directory
+from .storage import check_hub_options, locate, write_directory
 from .text_search import Encoder, EncoderReference, embed_query, load_encoder
 from .update import (
     UpdatedPassages,
@@ -56,7 +57,7 @@ from .update import (
 logger = logging.getLogger(__name__)
 
 Backend = str | type[VectorBackend] | VectorBackend
-_PATH = instance(str, os.PathLike)
+_PATH = path()
 _NAMES = {"model_id": optional(text()), "revision": optional(text())}
 
 
@@ -639,6 +640,7 @@ class PassageIndex:
             `FileNotFoundError`: If there is no such index, or one of its files is missing.
             `ValueError`: If a file is damaged, of another index, or of a newer version of this package.
         """
+        check_hub_options(hub_kwargs)
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
@@ -667,6 +669,7 @@ class PassageIndex:
         Returns:
             `huggingface_hub.CommitInfo`
         """
+        check_repo_id(repo_id)
         with tempfile.TemporaryDirectory() as directory:
             self._write(directory)
             commit = index_upload(directory, repo_id).push(**kwargs)

@@ -8,7 +8,8 @@ from pathlib import Path
 from huggingface_hub import DatasetCard
 
 from ..cards import index_card
-from ..hub.commit import Upload
+from ..checks import path
+from ..hub.commit import Upload, check_repo_id
 from ..hub.layout import CARD, DESCRIPTION_FILE, PASSAGES_FILE, require_file
 from .description import backend_of, read_description, require_unedited
 
@@ -25,7 +26,8 @@ def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: boo
     Raises:
         `FileNotFoundError` or `ValueError`: If there is no complete index.
     """
-    root = Path(directory)
+    check_repo_id(repo_id)
+    root = Path(path()("directory", directory))
     description = read_description(root)
     require_unedited(root, description)
     files = (backend_of(description, root).file_name, PASSAGES_FILE, DESCRIPTION_FILE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,6 +15,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
+from ..checks import shown
 from ..files import atomic_file, locked_folder, write_text_atomically
 from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
 from .backends import BACKENDS
@@ -70,6 +73,21 @@ def write_directory(
     return root
 
 
+_HUB_OPTIONS = frozenset(inspect.signature(snapshot_download).parameters)
+
+
+def check_hub_options(options: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        `TypeError`: If `huggingface_hub.snapshot_download` has no such argument; a directory would ignore it.
+    """
+    for name, value in options.items():
+        if name not in _HUB_OPTIONS:
+            similar = difflib.get_close_matches(name, ("mmap", *_HUB_OPTIONS), n=1)
+            remedy = f"did you mean {similar[0]!r}?" if similar else "leave it out"
+            raise TypeError(f"{name}={shown(value)} is no argument of loading an index: {remedy}")
+
+
 def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwargs: Any) -> Path:
     """
     The directory of an index; a repository is downloaded, without what else it holds.
@@ -86,7 +104,9 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
     refuse_embeddings_file(dir_or_repo)
     if os.path.isdir(dir_or_repo):
         return Path(dir_or_repo)
-    no_directory = f"{dir_or_repo}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
+    no_directory = (
+        f"{str(dir_or_repo)!r}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
+    )
     if isinstance(dir_or_repo, os.PathLike) or os.path.exists(dir_or_repo):
         raise FileNotFoundError(no_directory)
 

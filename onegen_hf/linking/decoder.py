@@ -12,7 +12,8 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from ..checks import checked, choice, flag, instance, integer, list_of, text
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenSampler
-from ..generation.loop import DecodingLoop, DecodingTask
+from ..generation.decoding import Decoding, DecodingTask
+from ..generation.loop import DecodingLoop
 from ..generation.memory import StepOutput
 from ..generation.state import as_sequences
 from .beams import search_beams
@@ -120,7 +121,7 @@ class LinkingDecoder:
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             )
             task = _Linking(self, model, generation_config.max_length - width, end_tokens)
-            DecodingLoop(model, task, sampler).run(rows)
+            DecodingLoop(model).run(Decoding(task, sampler), rows)
         for row in rows:
             row.finish()
         sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)

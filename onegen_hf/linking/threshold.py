@@ -49,7 +49,8 @@ def fit_threshold(scores: Sequence[float], is_right: Sequence[bool], num_gold: i
     if not len(values):
         raise ValueError("scores is empty: a threshold can't be fitted on a set in which no mention was linked")
     if not np.isfinite(values).all():
-        raise ValueError("scores must be finite: leave out mentions without a candidate")
+        place = int(np.argmin(np.isfinite(values)))
+        raise ValueError(f"scores[{place}]={values[place]} must be finite: leave out mentions without a candidate")
     if num_gold < max(int(right.sum()), 1):
         raise ValueError(
             f"num_gold={num_gold} must be at least 1, and at least the {int(right.sum())} mentions that are right"

@@ -1,10 +1,12 @@
-"""Training objectives, one per file: BPR, InfoNCE and the language-model loss, and how they are joined."""
+"""Training objectives, one per file: BPR, InfoNCE, their Matryoshka form, distillation and the language-model loss."""
 
 from .bpr import BPRLoss
 from .causal_lm import causal_lm_loss
 from .contrastive import ContrastiveLoss
+from .distillation import DistillationLoss
 from .gather import Anchors, Candidates, gather_candidates, gather_other_anchors
 from .info_nce import InfoNCELoss
+from .matryoshka import MatryoshkaLoss
 from .options import loss_options
 
 CONTRASTIVE_LOSSES: dict[str, type[ContrastiveLoss]] = {"bpr": BPRLoss, "info_nce": InfoNCELoss}
@@ -16,7 +18,9 @@ __all__ = [
     "BPRLoss",
     "Candidates",
     "ContrastiveLoss",
+    "DistillationLoss",
     "InfoNCELoss",
+    "MatryoshkaLoss",
     "causal_lm_loss",
     "gather_candidates",
     "gather_other_anchors",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ..checks import instance, shown
 from .normalization import normalize_answer
 
 _CLOSED = {"yes", "no", "noanswer"}
@@ -40,7 +41,7 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
         `ValueError`: If there are no answers.
         `TypeError`: If `answers` is a single text.
     """
-    check_answers(answers)
+    check_answers(prediction, answers)
     normal = normalize_answer(prediction)
     return float(any(normal == normalize_answer(answer) for answer in answers))
 
@@ -57,7 +58,7 @@ def answer_f1(prediction: str, answers: Sequence[str]) -> float:
         `ValueError`: If there are no answers.
         `TypeError`: If `answers` is a single text.
     """
-    check_answers(answers)
+    check_answers(prediction, answers)
     return max(answer_overlap(prediction, answer).f1 for answer in answers)
 
 
@@ -80,13 +81,25 @@ def word_overlap(prediction: str, answer: str) -> Overlap:
     return Overlap.of_rates(shared / len(words), shared / len(gold)) if shared else NO_OVERLAP
 
 
-def check_answers(answers: Sequence[str]) -> None:
+def check_answers(prediction: str, answers: Sequence[str], empty: bool = False) -> None:
     """
+    Check a prediction and the answers that it is compared with.
+
+    Args:
+        prediction (`str`)
+        answers (`Sequence[str]`)
+        empty (`bool`, *optional*, defaults to `False`): Whether there may be no answer.
+
     Raises:
-        `TypeError`: If `answers` is a single text, which would be compared letter by letter.
+        `TypeError`: If `answers` is a single text, which would be compared letter by letter, or something is no text.
         `ValueError`: If it is empty.
     """
+    instance(str)("prediction", prediction)
+    if not isinstance(answers, (str, Collection)):
+        raise TypeError(f"answers={shown(answers)} must be a list of texts, got {type(answers).__name__}")
     if isinstance(answers, str):
         raise TypeError(f"answers is the text {answers!r}: give a list of acceptable answers, such as [{answers!r}]")
-    if not len(answers):
+    for place, answer in enumerate(answers):
+        instance(str)(f"answers[{place}]", answer)
+    if not len(answers) and not empty:
         raise ValueError("answers is empty: give at least one acceptable answer, or leave the example out")

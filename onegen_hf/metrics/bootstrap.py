@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..checks import integer, number, shown
+
 _CELLS_AT_A_TIME = 4_000_000
 """Resampled values held at once, so that memory does not grow with the number of examples."""
 
@@ -91,7 +93,7 @@ def mean_ratio_confidence_interval(
     """
     if not samples:
         raise ValueError("samples is empty: give the numerators and denominators of at least one dataset")
-    _check_range(level, n_resamples)
+    _check_range(level, seed, n_resamples)
     random = np.random.default_rng(seed)
     total = np.zeros(n_resamples)
     for pair in samples:
@@ -123,19 +125,22 @@ def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int = -1) -> 
 
 
 def _column(values: Sequence[float], name: str) -> np.ndarray:
-    column = np.asarray(values, dtype=np.float64)
+    try:
+        column = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}={shown(values)} must be a list of numbers: {error}") from None
     if column.ndim != 1 or not len(column):
         raise ValueError(f"{name} has the shape {column.shape}: give one number per example, and at least one example")
     if not np.isfinite(column).all():
-        raise ValueError(f"{name}: value {int(np.argmin(np.isfinite(column)))} is not finite. Drop it or score it 0.")
+        place = int(np.argmin(np.isfinite(column)))
+        raise ValueError(f"{name}[{place}]={column[place]} is not finite: drop it or score it 0")
     return column
 
 
-def _check_range(level: float, n_resamples: int) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
+def _check_range(level: float, seed: int, n_resamples: int) -> None:
+    number(above=0, below=1)("level", level)
+    integer(least=0)("seed", seed)
+    integer(least=1)("n_resamples", n_resamples)
 
 
 def _percentile_interval(
@@ -143,7 +148,7 @@ def _percentile_interval(
 ) -> tuple[float, float]:
     from scipy.stats import bootstrap  # half a second that only the report of an evaluation has to spend
 
-    _check_range(level, n_resamples)
+    _check_range(level, seed, n_resamples)
     if len(columns[0]) == 1:  # every resample is the sample itself, which scipy refuses
         value = float(statistic(*columns, axis=-1))
         return value, value

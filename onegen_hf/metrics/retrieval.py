@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import instance, integer, shown
+
 Relevance = Mapping[str, int] | Sequence[str]
 """Relevant ids, all alike, or ids with their grades (for nDCG)."""
 
@@ -124,8 +126,8 @@ def _grades(relevant: Relevance) -> dict[str, int]:
 
 def _check(rankings: Sequence[Sequence[str]], relevant: Sequence[Relevance], at: Sequence[int]) -> None:
     _check_lengths("rankings", rankings, "relevant", relevant)
-    if any(k < 1 for k in at):
-        raise ValueError(f"at={tuple(at)}: every rank to cut at must be at least 1")
+    for place, k in enumerate(instance(list, tuple, range)("at", at)):
+        integer(least=1)(f"at[{place}]", k)
     for query, (ranking, wanted) in enumerate(zip(rankings, relevant, strict=True)):
         if isinstance(ranking, str) or isinstance(wanted, str):
             raise TypeError(
@@ -135,10 +137,16 @@ def _check(rankings: Sequence[Sequence[str]], relevant: Sequence[Relevance], at:
             raise ValueError(
                 f"query {query}: an id stands twice in its ranking {list(ranking)[:10]}. Keep the first one."
             )
-        if isinstance(wanted, Mapping) and any(grade < 0 for grade in wanted.values()):
-            raise ValueError(f"query {query}: a grade is negative in {dict(wanted)}. Use 0 for what is not relevant.")
+        if isinstance(wanted, Mapping):
+            for identifier, grade in wanted.items():
+                integer(least=0)(f"query {query}: the grade of {identifier!r}", grade)
 
 
 def _check_lengths(name: str, left: Sequence[Any], other_name: str, right: Sequence[Any]) -> None:
+    for argument, value in ((name, left), (other_name, right)):
+        if isinstance(value, (str, Mapping)) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
+            raise TypeError(
+                f"{argument}={shown(value)} must be a list with an entry per query, got {type(value).__name__}"
+            )
     if len(left) != len(right):
         raise ValueError(f"{name} has {len(left)} entries and {other_name} {len(right)}: give one of each per query")

@@ -26,7 +26,7 @@ def match(prediction: str, answers: Sequence[str]) -> float:
         `ValueError`: If there are no answers.
         `TypeError`: If `answers` is a single text.
     """
-    check_answers(answers)
+    check_answers(prediction, answers)
     return float(any(answer in prediction for answer in answers))
 
 
@@ -45,7 +45,7 @@ def accuracy(prediction: str, answers: Sequence[str], contained: bool = False) -
         `ValueError`: If there are no answers.
         `TypeError`: If `answers` is a single text.
     """
-    check_answers(answers)
+    check_answers(prediction, answers)
     return float(answers[0] in prediction if contained else prediction == answers[0])
 
 

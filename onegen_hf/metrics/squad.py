@@ -25,7 +25,7 @@ def squad_scores(prediction: str, answers: Sequence[str]) -> dict[str, float]:
     Raises:
         `ValueError`: If there are no answers.
     """
-    check_answers(answers)
+    check_answers(prediction, answers)
     normal, golds = normalize_answer(prediction), [normalize_answer(answer) for answer in answers]
     return {"exact_match": float(normal in golds), "f1": max(word_overlap(normal, gold).f1 for gold in golds)}
 
@@ -44,6 +44,7 @@ def squad_v2_scores(prediction: str, answers: Sequence[str]) -> dict[str, float]
     Returns:
         `dict[str, float]`: `exact_match`, `f1` and `has_answer` (1 or 0), from 0 to 1.
     """
+    check_answers(prediction, answers, empty=True)
     normal = normalize_answer(prediction)
     golds = [gold for gold in map(normalize_answer, answers) if gold]
     exact = float(normal in (golds or [""]))

@@ -26,7 +26,7 @@ def read_aliases(records: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
 
 def answer_part(prediction: str, answers: Collection[str]) -> Part:
     """The best exact match, F1, precision and recall over all answers, each on its own."""
-    check_answers(list(answers))
+    check_answers(prediction, list(answers))
     overlaps = [answer_overlap(prediction, answer) for answer in answers]
     best = Overlap(*(max(values) for values in zip(*overlaps, strict=True)))
     return exact_match(prediction, list(answers)), best

@@ -21,6 +21,7 @@ from ..bundled.weights import SMOLLM2, packaged_smollm2, require_weights
 from ..configuration import OneGenConfig
 from ..hub.origin import Origin
 from .backbones import load_backbone
+from .loading_options import RESTORE_HINT, broken_config_explained, broken_weights_explained, model_source
 from .mergeable import merging_errors
 from .tokenizers import HUB_OPTIONS, load_tokenizer
 
@@ -126,6 +127,7 @@ def open_adapter(
     Raises:
         `WeightsMissingError`: If it is a bundled adapter, and the weights of its base are not installed.
     """
+    model_source()("name_or_path", name_or_path)
     name_or_path = builtin_path(name_or_path)
     require_weights(name_or_path)
     is_local, options = os.path.isdir(name_or_path), dict(kwargs)
@@ -134,21 +136,23 @@ def open_adapter(
         kwargs.pop(name, None)
     if not (path / CONFIG_NAME).is_file():
         raise FileNotFoundError(f"{path} has an adapter but no {CONFIG_NAME}: it was not saved by `save_adapter`")
-    settings = OneGenConfig.of(AutoConfig.from_pretrained(path))
+    with broken_config_explained(path):
+        settings = OneGenConfig.of(AutoConfig.from_pretrained(path))
     if settings is None:
         raise ValueError(f"{path / CONFIG_NAME} has no 'onegen' section: the adapter was not saved by `save_adapter`")
+    adapter = _adapter_config(path)
     if kwargs.get("use_safetensors", True) and not (path / ADAPTER_SAFE_WEIGHTS_NAME).is_file():
         raise FileNotFoundError(
             f"{path} has no {ADAPTER_SAFE_WEIGHTS_NAME}. Weights as a pickle (*.bin) are not read unless you ask for "
             "them: pass use_safetensors=False if you trust the adapter"
         )
-    adapter = PeftConfig.from_pretrained(str(path))
     name = adapter.base_model_name_or_path
     if adapter.revision is not None:
         kwargs["revision"] = adapter.revision
     backbone, _ = load_backbone(name, tokenizer=False, **kwargs)
     base = model_class.from_backbone(backbone, load_tokenizer(path), onegen_config=settings)
-    model = PeftModel.from_pretrained(base, str(path), is_trainable=is_trainable)
+    with broken_weights_explained(path, kwargs):
+        model = PeftModel.from_pretrained(base, str(path), is_trainable=is_trainable)
     if not merge:
         return model
     merged = model.merge_and_unload()
@@ -159,6 +163,21 @@ def open_adapter(
     merged.origin = None if is_local else Origin.of(str(name_or_path), path.name, options)
     merged.approximate_base = name == SMOLLM2 and packaged_smollm2() is None
     return merged
+
+
+def _adapter_config(path: Path) -> PeftConfig:
+    """
+    Raises:
+        `ValueError`: If adapter_config.json is damaged or names no base model.
+    """
+    file = path / ADAPTER_CONFIG_NAME
+    try:
+        adapter = PeftConfig.from_pretrained(str(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged, or not that of an adapter ({error}): {RESTORE_HINT}") from error
+    if not adapter.base_model_name_or_path:
+        raise ValueError(f"{file} names no base model (base_model_name_or_path): add it, or {RESTORE_HINT}")
+    return adapter
 
 
 def adapter_tokenizer(model: Any, tokenizer: Any) -> Any:

@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
 
 from ..bundled.checkpoints import builtin_path
+from ..checks import check_folder, checked, instance, optional
 from ..configuration import OneGenConfig
 from ..files import write_text_atomically
 from ..hub.layout import PACKAGE
@@ -33,7 +34,14 @@ from ..tokens import RetrievalTokens
 from .adapters import is_adapter, open_adapter
 from .backbone_check import check_causal
 from .custom_generate import with_whole_call
-from .loading_options import checked_options, pickles_explained
+from .loading_options import (
+    broken_config_explained,
+    broken_weights_explained,
+    check_json_files,
+    checked_options,
+    final_for_pipeline,
+    model_source,
+)
 from .mixin import OneGenMixin
 from .publish import push_model
 from .remote_code import without_shim, write_shim
@@ -41,6 +49,7 @@ from .token_rows import initialize_token_rows
 from .tokenizers import HUB_OPTIONS, _tokenizer_if_any, _tokens_of_checkpoint
 
 PREFIX = "OneGen"
+_SOURCE = model_source()
 UPLOAD_OPTIONS = ("commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
 """Arguments of `save_pretrained` that are meant for `push_to_hub`."""
 
@@ -64,6 +73,10 @@ class OneGenForCausalLM(OneGenMixin):
     """
 
     @classmethod
+    @checked(
+        tokenizer=instance(PreTrainedTokenizerBase),
+        onegen_config=optional(instance(OneGenConfig)),
+    )
     def from_backbone(
         cls,
         backbone: str | os.PathLike[str] | PreTrainedModel,
@@ -89,8 +102,11 @@ class OneGenForCausalLM(OneGenMixin):
             `OneGenForCausalLM`
 
         Raises:
+            `TypeError`: If an argument is of another type.
             `ValueError`: If `backbone` is no causal language model, or `tokenizer` does not fit it.
         """
+        if not isinstance(backbone, PreTrainedModel):
+            _SOURCE("backbone", backbone)
         settings = onegen_config or OneGenConfig()
         if tokens is not None:
             settings = with_preset(settings, tokens)
@@ -148,11 +164,13 @@ class OneGenForCausalLM(OneGenMixin):
             `ValueError`: If the checkpoint has no `onegen` section and no `preset` is given, if the section cannot be
                 read, or for a `dtype` that weights cannot have.
         """
-        name = builtin_path(pretrained_model_name_or_path)
-        checked_options(kwargs)  # before anything is downloaded
+        name = builtin_path(_SOURCE("pretrained_model_name_or_path", pretrained_model_name_or_path))
+        with final_for_pipeline(kwargs):
+            checked_options(kwargs)  # before anything is downloaded
+            check_json_files(name)
         if issubclass(cls, PreTrainedModel):
             kwargs = checked_options(kwargs)
-            with pickles_explained(name, kwargs):
+            with final_for_pipeline(kwargs), broken_weights_explained(name, kwargs):
                 loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
             known = hub_id(str(name))
             _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
@@ -238,6 +256,7 @@ class OneGenForCausalLM(OneGenMixin):
                 installed but not imported. Without `trust_remote_code` it is ignored.
             kwargs: As for `PreTrainedModel.save_pretrained`.
         """
+        check_folder("save_directory", save_directory)
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
@@ -358,7 +377,8 @@ def backbone_class(config: PreTrainedConfig, name_or_path: str | os.PathLike[str
 
 def _load_config(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> PreTrainedConfig:
     wanted = {key: options[key] for key in (*HUB_OPTIONS, "trust_remote_code", "gguf_file") if key in options}
-    return AutoConfig.from_pretrained(name_or_path, **wanted)
+    with broken_config_explained(name_or_path):
+        return AutoConfig.from_pretrained(name_or_path, **wanted)
 
 
 def _model_of(loaded: Any) -> Any:

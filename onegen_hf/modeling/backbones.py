@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerBa
 from ..bundled.checkpoints import builtin_path
 from ..bundled.weights import SETUP_HINT, SMOLLM2, packaged_smollm2
 from ..files import atomic_folder
-from .loading_options import checked_options, pickles_explained
+from .loading_options import broken_weights_explained, checked_options
 from .tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def load_backbone(name: str, tokenizer: bool = True, **kwargs: Any) -> tuple[Any
 
 
 def _load(name: str, tokenizer: bool, **kwargs: Any) -> tuple[Any, PreTrainedTokenizerBase | None]:
-    with pickles_explained(name, kwargs):
+    with broken_weights_explained(name, kwargs):
         model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     return model, load_tokenizer(name) if tokenizer else None
 

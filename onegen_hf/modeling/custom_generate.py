@@ -20,7 +20,8 @@ def with_whole_call(loop: Callable[..., Any], arguments: dict[str, Any]) -> tupl
     A decoding loop and the arguments of `generate`, so that nothing is lost between them.
 
     Args:
-        loop (`Callable`): For `custom_generate`; its `tokenizer`, if it has one, reads stop strings.
+        loop (`Callable`): For `custom_generate`; its `tokenizer`, or that of the object whose method it is, reads
+            stop strings.
         arguments (`dict[str, Any]`): Named ones of `generate`.
 
     Returns:
@@ -30,10 +31,11 @@ def with_whole_call(loop: Callable[..., Any], arguments: dict[str, Any]) -> tupl
         `ValueError`: For an argument without effect, or stop strings without a tokenizer.
     """
     for name in WITHOUT_EFFECT:
-        if arguments.get(name):
+        if arguments.get(name) is not None and arguments[name] is not False:
             raise ValueError(f"{name} is not supported by {type(loop).__name__}: leave it out")
     arguments = dict(arguments)
-    tokenizer = arguments.pop("tokenizer", None) or getattr(loop, "tokenizer", None)
+    owner = getattr(loop, "__self__", loop)  # of a method
+    tokenizer = arguments.pop("tokenizer", None) or getattr(owner, "tokenizer", None)
     config = arguments.get("generation_config")
     strings = arguments.pop("stop_strings", None)
     if strings is None and config is not None and config.stop_strings is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..checks import instance
 from ..data.padding import pad_ids, pad_positions
 from .auto import OneGenForCausalLM
 
@@ -16,7 +17,7 @@ from .auto import OneGenForCausalLM
 def check_encoder(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """
     Raises:
-        `TypeError`: If `model` is no [`OneGenForCausalLM`].
+        `TypeError`: If `model` is no [`OneGenForCausalLM`], or `tokenizer` no tokenizer.
         `ValueError`: If `tokenizer` does not fit the model.
     """
     if not isinstance(model, OneGenForCausalLM):
@@ -25,6 +26,7 @@ def check_encoder(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             "`OneGenForCausalLM.from_pretrained`, or `.from_backbone` for a plain language model. Unwrap a PeftModel "
             "with `model.get_base_model()` and a distributed one with `accelerator.unwrap_model(model)`."
         )
+    instance(PreTrainedTokenizerBase)("tokenizer", tokenizer)
     model.check_tokenizer(tokenizer)
 
 

@@ -1,14 +1,21 @@
-"""Checks the options of `from_pretrained`: a floating-point dtype, and weights that are not pickled."""
+"""Checks the arguments of `from_pretrained`, and explains why a checkpoint on disk cannot be loaded."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from transformers.utils import GENERATION_CONFIG_NAME
 
+from ..checks import LoadingError, Rule, source
+
+RESTORE_HINT = "save the checkpoint again, or download it with `force_download=True`"
 FLOATING = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -38,11 +45,68 @@ def _check_dtype(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} is no dtype of weights: choose one of 'auto', {_listed(FLOATING)}{hint}")
 
 
+def model_source() -> Rule:
+    """The name of a Hub repository, or a directory that exists, but no file in it."""
+    directory_or_repository = source()
+
+    def rule(name: str, value: Any) -> str | os.PathLike[str]:
+        location: str | os.PathLike[str] = directory_or_repository(name, value)
+        if os.path.isfile(location):
+            raise ValueError(f"{name}={os.fspath(location)!r} is a file: give the directory that holds it")
+        return location
+
+    return rule
+
+
 @contextmanager
-def pickles_explained(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
-    """Explain how to load a checkpoint if loading fails because its weights are only available as a pickle."""
+def final_for_pipeline(options: dict[str, Any]) -> Iterator[None]:
+    """Let `pipeline` pass an error on instead of loading the checkpoint in another way, see [`LoadingError`]."""
     try:
         yield
+    except ValueError as error:
+        if "_from_pipeline" in options:
+            raise LoadingError(str(error)) from error
+        raise
+
+
+def check_json_files(name_or_path: str | os.PathLike[str]) -> None:
+    """
+    Check the JSON files of a local checkpoint that transformers ignores if it cannot read them.
+
+    Raises:
+        `ValueError`: If generation_config.json is damaged.
+    """
+    path = Path(name_or_path, GENERATION_CONFIG_NAME)
+    if not path.is_file():
+        return
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {RESTORE_HINT}") from error
+
+
+@contextmanager
+def broken_config_explained(name_or_path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file and the remedy if config.json cannot be read, or does not say what kind of model it describes."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if "JSON" in str(error) or "model_type" in str(error):
+            raise ValueError(
+                f"{name_or_path}: config.json is damaged, or not that of a model ({error}): {RESTORE_HINT}"
+            ) from error
+        raise
+
+
+@contextmanager
+def broken_weights_explained(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
+    """Name the checkpoint and the remedy if its weights are damaged, or only available as a pickle."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(
+            f"{name_or_path}: the weights (*.safetensors) are damaged ({error}): {RESTORE_HINT}"
+        ) from error
     except OSError as error:
         if options.get("use_safetensors") is True and "safetensors" in str(error):
             raise OSError(

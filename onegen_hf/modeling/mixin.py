@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ..checks import checked, choice, number
+from ..checks import checked, choice, instance, integer, list_of, number, optional
 from ..configuration import OneGenConfig
 from ..data.padding import pad_positions
 from ..hub.origin import Origin
-from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, causal_lm_loss, gather_candidates, gather_other_anchors
+from ..losses import (
+    CONTRASTIVE_LOSSES,
+    ContrastiveLoss,
+    DistillationLoss,
+    MatryoshkaLoss,
+    causal_lm_loss,
+    gather_candidates,
+    gather_other_anchors,
+)
 from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
+from ..losses.matryoshka import check_dims
 from .backbone_check import padding_is_harmless
 from .outputs import CACHE, OneGenOutput
 from .packing import packed_rows, packs_rows
@@ -46,7 +56,9 @@ class OneGenMixin:
     training: bool
     lambda_gen: float = 1.0
     lambda_ret: float = 1.0
+    lambda_distill: float = 1.0
     contrastive_loss: ContrastiveLoss | None = None
+    distillation_loss: DistillationLoss | None = None
     approximate_base: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
     origin: Origin | None = None
@@ -77,23 +89,52 @@ class OneGenMixin:
             self.origin = None
         return super().train(mode)  # type: ignore[misc]
 
-    @checked(name=choice(sorted(CONTRASTIVE_LOSSES)), lambda_gen=number(least=0), lambda_ret=number(least=0))
-    def set_loss(self, name: str = "bpr", lambda_gen: float = 1.0, lambda_ret: float = 1.0, **options: Any) -> None:
+    @checked(
+        name=choice(sorted(CONTRASTIVE_LOSSES)),
+        lambda_gen=number(least=0),
+        lambda_ret=number(least=0),
+        matryoshka_dims=optional(list_of(integer(least=1), empty=True, distinct=True)),
+        lambda_distill=number(least=0),
+        distill_temperature=number(above=0),
+    )
+    def set_loss(
+        self,
+        name: str = "bpr",
+        lambda_gen: float = 1.0,
+        lambda_ret: float = 1.0,
+        matryoshka_dims: Sequence[int] | None = None,
+        lambda_distill: float = 1.0,
+        distill_temperature: float = 0.05,
+        **options: Any,
+    ) -> None:
         """
-        Choose the training objective λg·Lg + λr·Lr (paper equation 1).
+        Choose the training objective λg·Lg + λr·Lr (paper equation 1), and λd·Ld where a teacher's scores are given.
 
         Args:
             name (`str`, *optional*, defaults to `"bpr"`): A key of [`~onegen_hf.losses.CONTRASTIVE_LOSSES`].
             lambda_gen (`float`, *optional*, defaults to 1.0): λg.
             lambda_ret (`float`, *optional*, defaults to 1.0): λr.
+            matryoshka_dims (`list[int]`, *optional*): Average the contrastive loss over these prefixes of the
+                embeddings and the whole ([`MatryoshkaLoss`]). Kept in the checkpoint's settings, which are also the
+                default; an empty list turns it off.
+            lambda_distill (`float`, *optional*, defaults to 1.0): λd.
+            distill_temperature (`float`, *optional*, defaults to 0.05): Divides the teacher's scores.
             options: Passed to the loss; `scale` defaults to the checkpoint's `onegen.scale`.
 
         Raises:
-            `ValueError`: For an unknown name, or a weight or scale that is negative, NaN or infinite.
+            `ValueError`: For an unknown name, a weight or scale that is negative, NaN or infinite, or a prefix that is
+                longer than an embedding.
         """
-        self.lambda_gen, self.lambda_ret = lambda_gen, lambda_ret
+        loss: ContrastiveLoss = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})
+        dims = self.onegen_config.matryoshka_dims if matryoshka_dims is None else matryoshka_dims
+        dims = check_dims(dims or [], self.config.get_text_config().hidden_size) or None
+        if dims != self.onegen_config.matryoshka_dims:
+            self.onegen_config = replace(self.onegen_config, matryoshka_dims=dims)
+            self.onegen_config.attach_to(self.config)
+        self.lambda_gen, self.lambda_ret, self.lambda_distill = lambda_gen, lambda_ret, lambda_distill
         # Past nn.Module's registry: the objective has no weights and is no part of the checkpoint.
-        self.__dict__["contrastive_loss"] = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})
+        self.__dict__["contrastive_loss"] = loss if dims is None else MatryoshkaLoss(loss, dims)
+        self.__dict__["distillation_loss"] = DistillationLoss(loss.scale, distill_temperature)
 
     def forward(
         self,
@@ -111,6 +152,7 @@ class OneGenMixin:
         passage_retrieval_positions: Tensor | None = None,
         passage_keys: Tensor | None = None,
         retrieval_targets: Tensor | None = None,
+        teacher_scores: Tensor | None = None,
         num_items_in_batch: int | Tensor | None = None,
         num_anchors_in_batch: int | Tensor | None = None,
         cache: Any = None,
@@ -132,8 +174,12 @@ class OneGenMixin:
                 passage across processes; n_passages counts the document tokens, row by row.
             retrieval_targets (`Tensor` of shape `(n_anchors, n_passages)`, *optional*): 1 positive, 0 negative,
                 -1 ignored; the anchors are the retrieval positions, row by row.
+            teacher_scores (`Tensor` of shape `(n_anchors, n_passages)`, float32, *optional*): What a teacher thinks of
+                this process's own passages, NaN where unknown; adds `loss_distill`. Passages of other processes have
+                no teacher score, so each process distils over its own.
             num_items_in_batch (`int` or 0-d `Tensor`, *optional*): Labelled tokens by which `loss_gen` is divided.
-            num_anchors_in_batch (`int` or 0-d `Tensor`, *optional*): Anchors by which `loss_ret` is divided.
+            num_anchors_in_batch (`int` or 0-d `Tensor`, *optional*): Anchors by which `loss_ret` and
+                `loss_distill` are divided.
             cache (`Cache`, *optional*): What `past_key_values` is called since transformers 5.24; either name will do.
 
         Returns:
@@ -187,7 +233,9 @@ class OneGenMixin:
                 if retrieval_positions.dtype != torch.bool:
                     anchors = anchors[retrieval_positions >= 0]
                 passages = found["passage_embeddings"]
-                found |= self.contrast(anchors, passages, retrieval_targets, passage_keys, num_anchors_in_batch)
+                found |= self.contrast(
+                    anchors, passages, retrieval_targets, passage_keys, num_anchors_in_batch, teacher_scores
+                )
         found |= self._join(found, router_losses)
         return OneGenOutput(
             logits=output.logits,
@@ -216,6 +264,7 @@ class OneGenMixin:
         Returns:
             `Tensor` of shape `(n_rows, m, hidden)`, the model's dtype, not normalised; zeros at padding.
         """
+        instance(Tensor)("input_ids", input_ids)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         parts = []
@@ -266,9 +315,11 @@ class OneGenMixin:
         targets: Tensor,
         keys: Tensor | None = None,
         num_anchors: int | Tensor | None = None,
+        teacher_scores: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """
-        The contrastive loss over embeddings, with the passages of all processes.
+        The losses over embeddings: the contrastive one with the passages of all processes, and distillation with those
+        of this process, whose teacher scores alone are known.
 
         Args:
             anchors (`Tensor` of shape `(n_anchors, hidden)`)
@@ -276,13 +327,14 @@ class OneGenMixin:
             targets (`Tensor` of shape `(n_anchors, n_passages)`): As `retrieval_targets` of the forward.
             keys (`Tensor` of shape `(n_passages,)`, *optional*): As `passage_keys`.
             num_anchors (`int` or 0-d `Tensor`, *optional*): As `num_anchors_in_batch`.
+            teacher_scores (`Tensor` of shape `(n_anchors, n_passages)`, *optional*): As for the forward.
 
         Returns:
-            `dict[str, Tensor]`: `loss_ret` and `retrieval_accuracy`.
+            `dict[str, Tensor]`: `loss_ret`, `retrieval_accuracy`, and `loss_distill` with `teacher_scores`.
         """
         if self.contrastive_loss is None:
             self.set_loss()
-        assert self.contrastive_loss is not None
+        assert self.contrastive_loss is not None and self.distillation_loss is not None
         if keys is None:
             keys = torch.arange(passages.shape[0], device=anchors.device)
         candidates = gather_candidates(passages, keys, targets)
@@ -291,12 +343,19 @@ class OneGenMixin:
             others = gather_other_anchors(anchors, candidates.targets)
         loss = self.contrastive_loss(anchors, candidates.embeddings, candidates.targets, num_anchors, others)
         accuracy = in_batch_accuracy(anchors.detach(), candidates.embeddings.detach(), candidates.targets)
-        return {"loss_ret": loss, "retrieval_accuracy": accuracy}
+        losses = {"loss_ret": loss, "retrieval_accuracy": accuracy}
+        if teacher_scores is not None:
+            losses["loss_distill"] = self.distillation_loss(anchors, passages, targets, teacher_scores, num_anchors)
+        return losses
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of the parts of the objective, by their names in [`OneGenOutput`]."""
+        return {"loss_gen": self.lambda_gen, "loss_ret": self.lambda_ret, "loss_distill": self.lambda_distill}
 
     def _join(self, found: dict[str, Tensor], router_losses: list[Tensor]) -> dict[str, Tensor]:
         joined: dict[str, Tensor] = {}
-        weights = {"loss_gen": self.lambda_gen, "loss_ret": self.lambda_ret}
-        parts = [weight * found[name] for name, weight in weights.items() if name in found]
+        parts = [weight * found[name] for name, weight in self.loss_weights.items() if name in found]
         if parts and router_losses:
             coefficient = self.config.get_text_config().router_aux_loss_coef  # type: ignore[attr-defined]
             joined["loss_router"] = (

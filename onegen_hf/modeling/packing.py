@@ -13,6 +13,7 @@ from torch import Tensor
 from .outputs import CACHE
 from .row_attention import RowsMask, groups_of
 from .tiny_twin import tiny_twin
+from .variable_length import computed_dtype, takes_variable_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,9 @@ class PackedRows:
 
 def packs_rows(model: Any, longest: int) -> bool:
     """
-    Whether rows of this model are packed: on a CPU, where arithmetic is what costs, for a decoder of full attention by
-    sdpa. On an accelerator a call of the attention kernel for each length would cost more than little padding does.
+    Whether rows of this model are packed: for a decoder of full attention by sdpa, on a CPU, where arithmetic is what
+    costs, and on a GPU whose attention kernel takes rows of any lengths. Elsewhere a call of the kernel for each
+    length would cost more than little padding does.
 
     Args:
         model: A decoder of transformers.
@@ -78,10 +80,18 @@ def packs_rows(model: Any, longest: int) -> bool:
         and not getattr(model, "_is_stateful", False)
         and set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
         and (window is None or longest <= window)
-        and model.get_input_embeddings().weight.device.type == "cpu"
+        and _attends_fast(model, config)
         and not torch.compiler.is_compiling()
         and _keeps_rows_apart(model, tiny_twin(model))
     )
+
+
+def _attends_fast(model: Any, config: Any) -> bool:
+    weight = model.get_input_embeddings().weight
+    if weight.device.type == "cpu":
+        return True
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return takes_variable_lengths(weight.device, computed_dtype(weight.dtype, weight.device), head_dim)
 
 
 @torch.no_grad()

@@ -22,8 +22,11 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
         `Tensor` of shape `(batch, n, hidden)`, `(batch, hidden)` or, for a mask, `(n_true, hidden)`.
 
     Raises:
+        `TypeError`: If the positions are no integers.
         `ValueError`: If the shape does not fit or a position lies outside the sequence.
     """
+    if positions.is_floating_point() or positions.is_complex():
+        raise TypeError(f"retrieval_positions has dtype {positions.dtype}: give int64 positions, or a bool mask")
     if positions.dtype == torch.bool:
         if positions.shape != hidden.shape[:2]:
             raise ValueError(

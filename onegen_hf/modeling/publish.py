@@ -18,7 +18,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from ..cards import model_card
 from ..cards.training_record import base_model_of, read_record
 from ..configuration import OneGenConfig
-from ..hub.commit import Upload
+from ..hub.commit import Upload, check_repo_id
 from ..hub.layout import (
     CARD,
     DESCRIPTION_FILE,
@@ -56,6 +56,7 @@ def push_model(
         `FileNotFoundError`: If the default index is to lie beside the weights and does not.
         `ValueError`: If the default index is a directory of this machine.
     """
+    check_repo_id(repo_id)
     base_model = base_model_of(model)
     with TemporaryDirectory() as directory:
         root = Path(directory)

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
+
 NAME = "onegen_rows"
 IMPLEMENTATIONS = ("sdpa", "eager")
 """What a model may use itself: row attention calls it for each group of rows."""
@@ -119,17 +121,21 @@ class RowsMask(torch.Tensor):
         groups (`list[RowGroup]`): The rows, in the order of their tokens.
         cached (`bool`): Whether keys and values are those of a cache, of shape `(slots, heads, capacity, head_dim)`,
             or those of the packed tokens themselves, of shape `(1, heads, tokens, head_dim)`.
+        starts (`Tensor`, *optional*): Where rows begin, see [`boundaries`]; on a GPU, for rows without a cache.
     """
 
     groups: list[RowGroup]
     cached: bool
+    starts: Tensor | None
 
     @classmethod
     def of(cls, groups: list[RowGroup], cached: bool, device: torch.device) -> RowsMask:
         """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
         tokens = sum(group.rows * group.size for group in groups)
         mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
-        mask.groups, mask.cached = groups, cached
+        mask.groups, mask.cached, mask.starts = groups, cached, None
+        if not cached and device.type == "cuda":
+            mask.starts = boundaries([group.size for group in groups for _ in group.starts], device)
         return mask
 
     @classmethod
@@ -143,7 +149,7 @@ class RowsMask(torch.Tensor):
                 raise NotImplementedError(
                     f"{getattr(func, '__name__', func)} is not defined for the mask of packed rows"
                 )
-            result.groups, result.cached = source.groups, source.cached
+            result.groups, result.cached, result.starts = source.groups, source.cached, source.starts
         return result
 
 
@@ -171,8 +177,15 @@ def row_attention(
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
     if not isinstance(attention_mask, RowsMask):
         return attend(module, query, key, value, attention_mask, **kwargs)
-    additive = query.dtype if implementation == "eager" else None
     window = kwargs.get("sliding_window")
+    if attention_mask.starts is not None and implementation == "sdpa" and not kwargs.get("dropout"):
+        dtype = computed_dtype(query.dtype, query.device)
+        if takes_variable_lengths(query.device, dtype, query.shape[-1]):
+            longest = max(group.size for group in attention_mask.groups)
+            return variable_length_attention(
+                query, key, value, attention_mask.starts, longest, window, kwargs.get("scaling")
+            ), None
+    additive = query.dtype if implementation == "eager" else None
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import (
 )
 
 from ..bundled.checkpoints import builtin_path
+from .loading_options import RESTORE_HINT, model_source
 
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder", "proxies")
 """Arguments of `from_pretrained` that say where in the Hub and the cache to look."""
@@ -32,8 +34,23 @@ def _tokenizer_if_any(name_or_path: str | os.PathLike[str], options: dict[str, A
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str], **kwargs: Any) -> PreTrainedTokenizerBase:
-    """`AutoTokenizer.from_pretrained` or a bundled checkpoint's, with padding on the left and a padding token."""
-    tokenizer = AutoTokenizer.from_pretrained(builtin_path(name_or_path), padding_side="left", **kwargs)
+    """
+    `AutoTokenizer.from_pretrained` or a bundled checkpoint's, with padding on the left and a padding token.
+
+    Raises:
+        `FileNotFoundError`: If there is no such directory.
+        `ValueError`: If a file of the tokenizer is damaged.
+    """
+    model_source()("name_or_path", name_or_path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(builtin_path(name_or_path), padding_side="left", **kwargs)
+    except Exception as error:
+        # The tokenizers library raises a plain Exception.
+        if type(error) is not Exception and not isinstance(error, json.JSONDecodeError):
+            raise
+        raise ValueError(
+            f"{name_or_path}: tokenizer.json or tokenizer_config.json is damaged ({error}): {RESTORE_HINT}"
+        ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

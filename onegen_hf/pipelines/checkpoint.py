@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from ..checks import shown
+from ..checks import instance, optional, shown, source
 from ..configuration import OneGenConfig
 from ..hub.origin import access_of
 from ..index import PassageIndex
@@ -87,6 +89,31 @@ def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str
     return {**options, "device": "cpu"}
 
 
+def check_parts(options: Mapping[str, Any]) -> None:
+    """
+    Check the tokenizer and the device that a pipeline is made with.
+
+    Args:
+        options (`Mapping[str, Any]`): Named arguments of the pipeline.
+
+    Raises:
+        `TypeError`: If the tokenizer is none, or `device` is neither a name, a number nor a `torch.device`.
+        `ValueError`: If there is no such device; transformers would take the CPU for a number.
+    """
+    optional(instance(PreTrainedTokenizerBase))("tokenizer", options.get("tokenizer"))
+    device = options.get("device")
+    if isinstance(device, int) and not isinstance(device, bool):
+        count = torch.accelerator.device_count()
+        if device >= count:
+            raise ValueError(f"device={device}: this machine has {count} accelerators. Leave it out, or choose 'cpu'")
+        return
+    optional(instance(str, torch.device))("device", device)
+    try:
+        torch.device(device or "cpu")
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is unknown: choose 'cpu', 'cuda', 'cuda:0', 'mps', ...") from error
+
+
 def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
     """
     The index to search: `index`, loaded if it is a name, or by default [`default_index`]. A repository is accessed
@@ -103,6 +130,8 @@ def open_index(index: Any, model: Any, tokenizer: Any) -> PassageIndex:
         )
     if index is None:
         index = default_index(model)
+    elif not isinstance(index, PassageIndex):
+        source()("index", index)
     opened = index if isinstance(index, PassageIndex) else PassageIndex.load(index, **access_of(model))
     opened.check_model(model, tokenizer)
     return opened

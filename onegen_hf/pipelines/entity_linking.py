@@ -16,6 +16,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 from data_builders.entity_linking.converter import INSTRUCTION
 
 from ..checks import Rule, check, choice, flag, instance, integer, number, text
+from ..data.attribute_dict import AttributeDict, with_attributes
 from ..data.padding import pad_ids
 from ..generation import Usage
 from ..generation.options import check_generation_options
@@ -31,7 +32,7 @@ from ..linking.window_inputs import WindowInput, WindowMentions, check_spans, ch
 from ..linking.windows import assign_spans, merge_spans, split_windows
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
-from .checkpoint import open_index, prepare_checkpoint, with_device
+from .checkpoint import check_parts, open_index, prepare_checkpoint, with_device
 from .saving import SavedWithIndex
 
 MODES = ("linking", "detection")
@@ -116,7 +117,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
     `end` (in code points), `entity_id`, `name`, `score` (cosine) and `candidates`; empty without a mention. In
     `mode="detection"`: `mention`, `start` and `end`. With `return_dict=True` this list is `mentions` of a `dict` with
     `aligned` (whether what was written is the text) and `usage` (`prompt_tokens`, `generated_tokens`,
-    `forwarded_tokens`, `forward_calls`, ... over all windows).
+    `forwarded_tokens`, `forward_calls`, ... over all windows). Items of all these are attributes as well
+    (`mention.entity_id`).
     """
 
     _load_tokenizer = True
@@ -131,6 +133,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
         if aliases is not None:
             instance(AliasTable, str, os.PathLike)("aliases", aliases)
+        check_parts(kwargs)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
@@ -168,6 +171,11 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         options = check_generation_options(options, _RULES)
+        if options.get("prior_weight") and getattr(self, "priors", None) is None and hasattr(self, "priors"):
+            raise ValueError(
+                f"prior_weight={options['prior_weight']} needs the pipeline to be made with `aliases=...`: pass them "
+                "to it, or leave prior_weight out"
+            )
         forward = {name: value for name, value in options.items() if name not in _WINDOWS | _SEARCH}
         return _among(options, _WINDOWS), forward, _among(options, _SEARCH)
 
@@ -261,7 +269,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         mode: str = "linking",
         return_dict: bool = False,
         **_: Any,
-    ) -> list[dict[str, Any]] | dict[str, Any]:
+    ) -> list[AttributeDict] | AttributeDict:
         parts: list[WindowMentions] = [output["mentions"] for output in model_outputs]
         source = parts[0].source
         spans = [span for part in parts for span in part.spans]
@@ -284,10 +292,15 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             )
         else:
             mentions = []
+        described: list[AttributeDict] = with_attributes(mentions)
         if not return_dict:
-            return mentions
+            return described
         usage = sum((part.usage for part in parts), Usage())
-        return {"mentions": mentions, "aligned": all(part.aligned for part in parts), "usage": usage.to_dict()}
+        return AttributeDict(
+            mentions=described,
+            aligned=all(part.aligned for part in parts),
+            usage=AttributeDict(usage.to_dict()),
+        )
 
     @property
     def _pad_token_id(self) -> int:

@@ -24,7 +24,7 @@ from ..importing.renamed import renamed_arguments
 from ..index.retrieved_passage import RetrievedPassage
 from ..modeling.adapters import adapter_tokenizer
 from ..modeling.positions import context_length
-from .checkpoint import open_index, prepare_checkpoint, with_device
+from .checkpoint import check_parts, open_index, prepare_checkpoint, with_device
 from .describe import RowDescriber
 from .results import RagResult
 from .row_events import events_of
@@ -111,13 +111,18 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     @renamed_arguments(tokens="preset")
     def __init__(self, *args: Any, index: Any = None, preset: Any = None, **kwargs: Any) -> None:
         check({name: value for name, value in kwargs.items() if value is not None}, _RULES)
+        check_parts(kwargs)
         super().__init__(*args, **with_device(kwargs, *args))
         self.tokenizer: Any = adapter_tokenizer(self.model, self.tokenizer)
         self.model: Any = prepare_checkpoint(self.model, self.tokenizer, preset)
         self.tokenizer.padding_side = "left"  # type: ignore[union-attr]
         self.index = open_index(index, self.model, self.tokenizer)
         self.engine = TransformersEngine(self.model, self.tokenizer)
-        self.describer = RowDescriber(self.tokenizer, self.model.onegen_config)
+
+    @property
+    def describer(self) -> RowDescriber:
+        """Turns decoded rows into results, with the settings that the model has now."""
+        return RowDescriber(self.tokenizer, self.model.onegen_config)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters

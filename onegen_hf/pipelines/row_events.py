@@ -26,7 +26,7 @@ class RowEvents:
 
     ```python
     >>> followed = RowEvents(RowDescriber(tokenizer, model.onegen_config), row, question)
-    >>> for _ in loop.steps([row]):
+    >>> for _ in loop.steps(decoding, [row]):
     ...     for event in followed.take():
     ...         print(event.to_dict())
     ```

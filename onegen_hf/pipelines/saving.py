@@ -12,6 +12,8 @@ from typing import Any
 from huggingface_hub import CommitInfo
 
 from ..cards.training_record import base_model_of
+from ..checks import check_folder
+from ..hub.commit import check_repo_id
 from ..modeling.auto import UPLOAD_OPTIONS
 
 INDEX_FOLDER = "./index"
@@ -38,6 +40,7 @@ class SavedWithIndex:
                 name of the directory).
             kwargs: `repo_id`, and arguments of `push_to_hub` and `PreTrainedModel.save_pretrained`.
         """
+        check_folder("save_directory", save_directory)
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         settings = self.model.onegen_config
@@ -76,6 +79,7 @@ class SavedWithIndex:
         """
         from ..hub import model_upload  # which comes after the pipelines in the flow of data
 
+        check_repo_id(repo_id)
         base_model = base_model_of(self.model)
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory, max_shard_size=max_shard_size)

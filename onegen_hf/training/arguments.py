@@ -6,9 +6,49 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional
+from ..checks import (
+    Rule,
+    check,
+    checked_fields,
+    choice,
+    flag,
+    instance,
+    integer,
+    list_of,
+    number,
+    optional,
+    path,
+    rules_by_annotation,
+    text,
+)
 from ..losses import CONTRASTIVE_LOSSES, loss_options
+
+RESUMABLE_PUSHES = (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
+_BOUNDS: dict[str, Rule] = {
+    "output_dir": optional(path()),
+    "resume_from_checkpoint": optional(path()),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), integer(least=1)),
+    "gradient_accumulation_steps": integer(least=1),
+    "max_steps": integer(least=-1),  # -1: as many as the epochs have
+    "num_train_epochs": number(above=0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "eval_delay"), number(least=0)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), number(least=0, below=1)),
+    "adam_epsilon": number(least=0),
+    "warmup_steps": number(least=0),
+    **dict.fromkeys(("save_steps", "logging_steps"), number(above=0)),
+    "eval_steps": optional(number(above=0)),
+    **dict.fromkeys(("save_total_limit", "eval_accumulation_steps"), optional(integer(least=1))),
+    "dataloader_num_workers": integer(least=0),
+    "dataloader_prefetch_factor": optional(integer(least=1)),
+    "seed": integer(least=0),
+    "data_seed": optional(integer(least=0)),
+    "report_to": optional(instance(str, list)),
+    "deepspeed": optional(instance(str, dict)),
+    "neftune_noise_alpha": optional(number(least=0)),
+}
+"""Bounds of the parent's fields, which it checks late or not at all."""
 
 
 @dataclass
@@ -30,6 +70,19 @@ class OneGenTrainingArguments(TrainingArguments):
             one piece.
         bpr_negatives (`str`, *optional*, defaults to `"mean"`): How BPR reduces over an anchor's negatives.
         info_nce_symmetric (`bool`, *optional*, defaults to `False`): InfoNCE also from passages to query tokens.
+        matryoshka_dims (`list[int]`, *optional*): Average the contrastive loss over these prefixes of the embeddings
+            and the whole, so that an index may keep a prefix only ([`~onegen_hf.losses.MatryoshkaLoss`]). The
+            checkpoint remembers them, and a training that goes on from it keeps them; an empty list turns it off.
+
+    > Parameters that control distillation
+
+    Args:
+        distill_from (`str`, *optional*): Name or path of a SentenceTransformer or a CrossEncoder whose ranking of a
+            batch's passages is learned too. It scores the training data before the training starts; see
+            [`~onegen_hf.training.teacher.EmbeddingTeacher`].
+        lambda_distill (`float`, *optional*, defaults to 1.0): Weight of the distillation loss.
+        distill_temperature (`float`, *optional*, defaults to 0.05): Divides the teacher's scores. 0.05 suits cosines;
+            for a cross-encoder, whose logits span some ten units, use about 1.
 
     > Parameters that control the data
 
@@ -64,6 +117,14 @@ class OneGenTrainingArguments(TrainingArguments):
         default="mean", metadata={"help": "BPR's reduction over negatives.", "choices": ["mean", "sum"]}
     )
     info_nce_symmetric: bool = field(default=False, metadata={"help": "InfoNCE also from passages to query tokens."})
+    matryoshka_dims: list[int] | None = field(
+        default=None, metadata={"help": "Prefixes of the embeddings that are trained to be compared on their own."}
+    )
+    distill_from: str | None = field(
+        default=None, metadata={"help": "SentenceTransformer or CrossEncoder to distil from; default: none."}
+    )
+    lambda_distill: float = field(default=1.0, metadata={"help": "Weight of the distillation loss."})
+    distill_temperature: float = field(default=0.05, metadata={"help": "Divides the teacher's scores."})
     contrastive_chunk_size: int | None = field(
         default=None,
         metadata={"help": "Run a batch in chunks of this many rows; its gradient stays the same."},
@@ -82,6 +143,8 @@ class OneGenTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        # The parent's own checks leave out most fields, and it turns some into other types.
+        check(vars(self), {**rules_by_annotation(type(self)), **_BOUNDS})
         super().__post_init__()
         checked_fields(
             self,
@@ -94,23 +157,26 @@ class OneGenTrainingArguments(TrainingArguments):
             num_random_negatives=integer(least=0),
             max_length=optional(integer(least=2)),
             info_nce_symmetric=flag(),
+            matryoshka_dims=optional(list_of(integer(least=1), empty=True, distinct=True)),
+            distill_from=optional(text()),
+            lambda_distill=number(least=0),
+            distill_temperature=number(above=0),
             contrastive_chunk_size=optional(integer(least=1)),
             eval_recall_at=list_of(integer(least=1)),
             overwrite_output_dir=flag(),
-            learning_rate=number(least=0),
-            weight_decay=number(least=0),
-            max_grad_norm=number(least=0),
-            num_train_epochs=number(above=0),
         )
-        for name, value in vars(self).items():
-            if isinstance(value, float):
-                number()(name, value)  # of the parent's, none may be NaN or infinite
-        if self.lambda_gen + self.lambda_ret == 0:
+        distills = self.distill_from is not None and self.lambda_distill > 0
+        if self.lambda_gen + self.lambda_ret == 0 and not distills:
             raise ValueError("lambda_gen=0.0 and lambda_ret=0.0 leave nothing to learn: set one of them above 0")
         if self.contrastive_chunk_size is not None and (self.deepspeed or self.fsdp):
             raise ValueError(
                 f"contrastive_chunk_size={self.contrastive_chunk_size} cannot be combined with DeepSpeed or FSDP, "
                 "whose processes must run equally many forwards: leave it out, or train an adapter with DDP"
+            )
+        if self.push_to_hub and self.hub_strategy in RESUMABLE_PUSHES and (self.deepspeed or self.fsdp):
+            raise ValueError(
+                f"hub_strategy={self.hub_strategy.value!r} sends the files that resuming needs, but DeepSpeed and "
+                "FSDP write these into folders of their own, which are not sent: choose 'every_save'"
             )
         if self.label_smoothing_factor:
             raise ValueError(
@@ -138,5 +204,8 @@ class OneGenTrainingArguments(TrainingArguments):
             "name": name,
             "lambda_gen": self.lambda_gen,
             "lambda_ret": self.lambda_ret,
+            "matryoshka_dims": self.matryoshka_dims,
+            "lambda_distill": self.lambda_distill,
+            "distill_temperature": self.distill_temperature,
             **loss_options(name, CONTRASTIVE_LOSSES[name], vars(self)),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from huggingface_hub import HfApi
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress
 
-from ..hub.layout import MODEL_FILES, is_linked, matching_files
+from ..hub.layout import MODEL_FILES, RESUME_FILES, is_linked, matching_files
 
 
 def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
     """
-    What `Trainer._push_from_checkpoint` does, without the pickle of the arguments that it would send, which holds
-    `hub_token`: only files that belong to a model are sent.
+    What `Trainer._push_from_checkpoint` does, but with files that are known by name alone: those of a model and, with
+    `hub_strategy="checkpoint"` or `"all_checkpoints"`, those that resuming needs. Whatever else lies in the folder
+    stays there, such as notes, links, and the pickle of the arguments, which holds `hub_token`.
 
     Args:
         trainer ([`OneGenTrainer`]): With `push_to_hub=True`.
@@ -31,7 +33,7 @@ def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
         return
     trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
     # A copy, because `save_total_limit` may delete the checkpoint before it is sent.
-    for name in _model_files(Path(checkpoint_folder)):
+    for name in _files(Path(checkpoint_folder), MODEL_FILES):
         target = Path(args.output_dir, name)
         target.parent.mkdir(exist_ok=True)
         shutil.copy(Path(checkpoint_folder, name), target)
@@ -45,16 +47,17 @@ def push_checkpoint(trainer: Any, checkpoint_folder: str) -> None:
         revision=args.hub_revision,
         run_as_future=True,
     )
-    jobs = [upload(folder_path=args.output_dir, allow_patterns=_model_files(Path(args.output_dir)))]
+    jobs = [upload(folder_path=args.output_dir, allow_patterns=_files(Path(args.output_dir), MODEL_FILES))]
     if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         last = args.hub_strategy == HubStrategy.CHECKPOINT
         folder = "last-checkpoint" if last else Path(checkpoint_folder).name
-        jobs.append(upload(folder_path=checkpoint_folder, path_in_repo=folder))
+        names = _files(Path(checkpoint_folder), (*MODEL_FILES, *RESUME_FILES))
+        jobs.append(upload(folder_path=checkpoint_folder, path_in_repo=folder, allow_patterns=names))
     if busy:
         trainer.push_in_progress.jobs.extend(jobs)
     else:
         trainer.push_in_progress = PushInProgress(jobs)
 
 
-def _model_files(folder: Path) -> list[str]:
-    return [name for name in matching_files(folder, MODEL_FILES) if not is_linked(folder, name)]
+def _files(folder: Path, patterns: Sequence[str]) -> list[str]:
+    return [name for name in matching_files(folder, patterns) if not is_linked(folder, name)]

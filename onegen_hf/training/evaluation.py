@@ -12,7 +12,7 @@ from ..metrics.anchor_ranks import best_positive_ranks, rank_metrics
 
 
 def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]) -> dict[str, float]:
-    """Join what the evaluation steps kept: both losses per token and per anchor, and retrieval over all passages."""
+    """Join what the evaluation steps kept: losses per token and per anchor, and retrieval over all passages."""
     tokens = sum(record["tokens"] for record in records)
     anchors = sum(record["anchors"] for record in records)
     metrics: dict[str, float] = {}
@@ -20,6 +20,8 @@ def summarize_evaluation(records: list[dict[str, Any]], recall_at: Sequence[int]
         metrics["loss_gen"] = sum(record["loss_gen"] for record in records if record["tokens"]) / tokens
     if anchors:
         metrics["loss_ret"] = sum(record.get("loss_ret", 0.0) for record in records) / anchors
+        if any("loss_distill" in record for record in records):
+            metrics["loss_distill"] = sum(record.get("loss_distill", 0.0) for record in records) / anchors
         passages: dict[int, Tensor] = {}
         for record in records:
             passages |= record.get("passages", {})

@@ -13,6 +13,9 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from ..modeling.outputs import OneGenOutput
 
+OVER_EMBEDDINGS = ("loss_ret", "loss_distill")
+"""The losses that are computed from the embeddings of the whole batch."""
+
 
 class RandomState:
     """
@@ -66,7 +69,7 @@ class Chunk:
 
         Args:
             model (`nn.Module`)
-            gradient (`Tensor` of shape `(n, m, hidden)`): Of the contrastive loss, with respect to the embeddings.
+            gradient (`Tensor` of shape `(n, m, hidden)`): Of the losses over embeddings, with respect to these.
             num_items (`int` or 0-d `Tensor`, *optional*): Labelled tokens by which the language-model loss is divided.
 
         Returns:
@@ -149,9 +152,9 @@ class GradientCache:
     Computes the joint objective of a batch, and its gradient, chunk by chunk.
 
     1. All rows are embedded without gradients, a chunk at a time.
-    2. The contrastive loss over all embeddings gives the gradient of each embedding.
+    2. The losses over all embeddings, contrastive and of distillation, give the gradient of each embedding.
     3. Every chunk goes through the model again, now with gradients: the language-model loss is computed there, and the
-       gradient of the embeddings takes the place of the contrastive loss.
+       gradient of the embeddings takes the place of the losses over them.
 
     So an anchor is compared with the passages of the whole batch, and of all processes, while activations are kept for
     one chunk only. The gradient is that of the batch in one piece; the price is one more forward.
@@ -210,18 +213,21 @@ class GradientCache:
             if passages is not None:
                 leaves = passages.leaves
             found = joint.contrast(
-                anchors.leaves, leaves, inputs["retrieval_targets"], inputs.get("passage_keys"), num_anchors_in_batch
-            )
-            objective = joint.lambda_ret * found["loss_ret"]
+                anchors.leaves, leaves, inputs["retrieval_targets"], inputs.get("passage_keys"), num_anchors_in_batch,
+                inputs.get("teacher_scores"),
+            )  # fmt: skip
+            weighted = [joint.loss_weights[name] * found[name] for name in OVER_EMBEDDINGS if name in found]
+            objective = torch.stack(weighted).sum()
             gradient, gradient_of_passages = torch.autograd.grad(objective, (anchors.leaves, leaves))
             pending = list(zip(rows, anchors.gradients(gradient), strict=True))
             if passages is not None:
                 pending = [*zip(passages.chunks, passages.gradients(gradient_of_passages), strict=True), *pending]
         loss, loss_gen = self._replay(model, pending, num_items_in_batch)
         value = joint.lambda_gen * loss_gen
-        if "loss_ret" in found:
-            found["loss_ret"] = found["loss_ret"].detach()
-            value = value + joint.lambda_ret * found["loss_ret"]
+        for name in OVER_EMBEDDINGS:
+            if name in found:
+                found[name] = found[name].detach()
+                value = value + joint.loss_weights[name] * found[name]
         return OneGenOutput(loss=loss + (value - loss).detach(), loss_gen=loss_gen, **found)
 
     def _passages(self, model: nn.Module, inputs: dict[str, Tensor], num_tokens: int) -> CachedEmbeddings | None:

@@ -23,7 +23,17 @@ from trl import ModelConfig, get_peft_config
 
 from ..bundled.recipes import recipes
 from ..cards.training_record import changed_options
-from ..checks import checked_fields, choice, integer, list_of, optional, text
+from ..checks import (
+    check,
+    checked_fields,
+    choice,
+    integer,
+    list_of,
+    number,
+    optional,
+    rules_by_annotation,
+    text,
+)
 from ..configuration import RENAMED, OneGenConfig
 from ..data.loading import join, load_documents, load_examples
 from ..files import locked_folder
@@ -39,6 +49,11 @@ from .resuming import last_whole_checkpoint
 from .trainer import OneGenTrainer
 
 logger = logging.getLogger(__name__)
+_MODEL_RULES = {
+    **rules_by_annotation(ModelConfig),
+    "lora_r": integer(least=1),
+    "lora_dropout": number(least=0, below=1),
+}
 
 
 @dataclass
@@ -190,6 +205,7 @@ def run(
 def _run(
     data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
 ) -> OneGenTrainer:
+    check(vars(model_config), _MODEL_RULES)
     output_dir = str(args.output_dir)
     recipe = {**changed_options(model_config), **changed_options(format_arguments), **changed_options(data)}
     checkpoint = args.resume_from_checkpoint

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..cards import model_card
 from ..cards.training_record import TrainingRun, base_model_of
+from ..checks import checked, instance, optional
 from ..data.collator import OneGenDataCollator
 from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
@@ -36,8 +37,12 @@ from .evaluation import summarize_evaluation
 from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
+from .lora_linear import use_fast_lora_layers
 from .resuming import restore_renamed_weights
+from .teacher import attach_teacher
 
+OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
+"""The parts of the objective that are logged."""
 UNUSED_OF_TRAINER = ("compute_metrics", "preprocess_logits_for_metrics", "compute_loss_func")
 """Arguments of `Trainer` that this one has no place for."""
 
@@ -46,9 +51,9 @@ class OneGenTrainer(Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
-    Logs `loss_gen`, `loss_ret` and `retrieval_accuracy` (in-batch) beside the loss; `evaluate()` reports both losses
-    and recall@k and MRR of the evaluation's query tokens against all evaluation passages (the positives and negatives
-    of its examples).
+    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher) and `retrieval_accuracy` (in-batch) beside the loss;
+    `evaluate()` reports the losses, and recall@k and MRR of the evaluation's query tokens against all evaluation
+    passages (the positives and negatives of its examples).
 
     Gradient accumulation and several processes: the language-model loss is divided by the labelled tokens of the whole
     batch and the contrastive loss by its query tokens, so both weigh every token and anchor as one big batch would.
@@ -74,6 +79,11 @@ class OneGenTrainer(Trainer):
     # The loss below is already divided by the whole batch's tokens and anchors.
     loss_is_scaled_for_ga = True
 
+    @checked(
+        args=optional(instance(OneGenTrainingArguments)),
+        processing_class=optional(instance(PreTrainedTokenizerBase)),
+        peft_config=optional(instance(PeftConfig)),
+    )
     def __init__(
         self,
         model: Any = None,
@@ -118,13 +128,16 @@ class OneGenTrainer(Trainer):
             # torch's DataParallel splits every tensor along its first axis, which passages and targets do not share.
             args._n_gpu = 1
         train_dataset = encode_dataset(one_split(train_dataset), data_collator)
+        eval_dataset = encode_dataset(eval_dataset, data_collator, "eval_dataset")
         check_something_to_learn(train_dataset, args)
+        if args.distill_from is not None:
+            attach_teacher(data_collator, args, train_dataset, eval_dataset)
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator,
             train_dataset=train_dataset,
-            eval_dataset=encode_dataset(eval_dataset, data_collator),
+            eval_dataset=eval_dataset,
             processing_class=processing_class,
             **kwargs,
         )
@@ -148,9 +161,11 @@ class OneGenTrainer(Trainer):
                 "experts, whose router's loss is not a sum over chunks: leave it out"
             )
         if self._peft_config is not None:
-            return add_adapter(model, self.processing_class, self._peft_config)
-        if isinstance(model, PeftModel):
+            model = add_adapter(model, self.processing_class, self._peft_config)
+        elif isinstance(model, PeftModel):
             check_mergeable(model)
+        if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
+            use_fast_lora_layers(model)
         return model
 
     def train(
@@ -173,6 +188,7 @@ class OneGenTrainer(Trainer):
             `ValueError`: If there is no whole checkpoint to resume from, or if `output_dir` or the checkpoint belongs
                 to a training with other settings.
         """
+        optional(instance(str, bool, os.PathLike))("resume_from_checkpoint", resume_from_checkpoint)
         searching = trial is not None  # each trial has a folder of its own
         main = self.is_world_process_zero() and not searching
         with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():
@@ -227,6 +243,8 @@ class OneGenTrainer(Trainer):
     ) -> Any:
         if self.args.world_size > 1 and "passage_input_ids" not in inputs:
             inputs |= no_passages(inputs["input_ids"])
+            if getattr(self.data_collator, "teacher", None) is not None:
+                inputs["teacher_scores"] = inputs["input_ids"].new_zeros((0, 0), dtype=torch.float32)
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
         counts = {"num_items_in_batch": num_items_in_batch, "num_anchors_in_batch": self._anchors_in_batch}
         if training and (chunk_size := self.args.contrastive_chunk_size) is not None:
@@ -254,7 +272,7 @@ class OneGenTrainer(Trainer):
     def _add_totals(self, outputs: Any, inputs: dict[str, Any]) -> None:
         if not self._totals:
             self._logged_step = self.state.global_step  # not 0 where a run was resumed
-        values = {name: getattr(outputs, name) for name in ("loss_gen", "loss_ret", "loss_router")}
+        values = {name: getattr(outputs, name) for name in OBJECTIVE}
         if outputs.retrieval_accuracy is not None:
             anchors = count_anchors(inputs["retrieval_targets"])
             values["anchors"] = anchors
@@ -296,7 +314,9 @@ class OneGenTrainer(Trainer):
             targets = inputs["retrieval_targets"][: len(anchors)].cpu()
             keys = inputs["passage_keys"].tolist()
             record["anchors"] = int(count_anchors(targets))
-            record["loss_ret"] = outputs.loss_ret.item() * record["anchors"]
+            for name in ("loss_ret", "loss_distill"):
+                if getattr(outputs, name) is not None:
+                    record[name] = getattr(outputs, name).item() * record["anchors"]
             record["anchor_embeddings"] = anchors.float().cpu()
             record["positives"] = [[keys[c] for c in row.nonzero()[:, 0].tolist()] for row in targets == POSITIVE]
             record["passages"] = dict(zip(keys, outputs.passage_embeddings.float().cpu(), strict=True))

@@ -16,11 +16,14 @@ from onegen_hf.checks import (
     checked_fields,
     choice,
     flag,
+    having,
     instance,
     integer,
     json_value,
+    list_of,
     number,
     optional,
+    subclass,
     template,
     text,
 )
@@ -43,6 +46,9 @@ from onegen_hf.checks import (
         (text(empty=True), "", ""),
         (template(["title", "text"], "text"), "{title}: {text} {{}}", "{title}: {text} {{}}"),
         (instance(list, tuple), (), ()),
+        (list_of(integer(1)), [2, 2], [2, 2]),
+        (list_of(integer(1), distinct=True), (3, 2), [3, 2]),
+        (list_of(integer(1), empty=True), [], []),
         (optional(integer(1)), None, None),
         (json_value(), {"a": (1, None), 2: [True, 1.5, "é"]}, {"a": [1, None], "2": [True, 1.5, "é"]}),
     ],
@@ -81,6 +87,9 @@ def test_what_passes(rule: Any, value: Any, expected: Any) -> None:
         (template(["text"], "text"), "{text.__class__}", ValueError, r"has the field"),
         (template(["text"], "text"), "{", ValueError, r"is no template .*use \{text\}"),
         (template(["text"], "text"), "none", ValueError, r"must contain \{text\}"),
+        (list_of(integer(1), distinct=True), [3, 2, 3], ValueError, r"x=\[3, 2, 3\] holds 3 more than once"),
+        (list_of(integer(1)), [3, 0], ValueError, r"x\[1\]=0 must be at least 1"),
+        (list_of(integer(1)), [], ValueError, r"x=\[\] is empty"),
         (instance(dict), [], TypeError, r"x=\[\] must be a dict, got list"),
         (optional(integer(1)), 0, ValueError, r"x=0"),
         (json_value(), {"a": {1}}, TypeError, r"x=\{'a': \{1\}\} is no JSON .*: give texts"),
@@ -128,3 +137,28 @@ def test_fields_of_a_dataclass() -> None:
 
 def test_named_values() -> None:
     assert check({"k": 2, "other": "x"}, {"k": integer(), "absent": flag()}) == {"k": 2, "other": "x"}
+
+
+def test_an_object_with_methods() -> None:
+    rule = having("append", "pop", remedy="a list")
+    assert rule("x", [1]) == [1]
+    with pytest.raises(TypeError, match=r"x=\(1,\) has no append and no pop: pass a list"):
+        rule("x", (1,))
+    with pytest.raises(TypeError, match="x=<class 'list'> is a class: pass a list"):
+        rule("x", list)
+
+
+def test_a_subclass() -> None:
+    assert subclass(int)("x", bool) is bool
+    for value in (5, str):
+        with pytest.raises(TypeError, match="x=.* must be int or a subclass of it"):
+            subclass(int)("x", value)
+
+
+def test_a_misspelt_argument_is_answered_with_the_known_one() -> None:
+    @checked(batch_size=integer(1))
+    def encode(batch_size: int = 1) -> int:
+        return batch_size
+
+    with pytest.raises(TypeError, match=r"encode\(\) got an unexpected keyword argument 'batchsize': did you mean"):
+        encode(batchsize=3)  # type: ignore[call-arg]

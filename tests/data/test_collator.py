@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from support.fixed_teacher import FixedTeacher
 
 from onegen_hf import OneGenConfig, OneGenDataCollator
 from onegen_hf.data.documents import DocumentStore, stable_key
-from onegen_hf.data.passages import PassageEncoder
+from onegen_hf.data.passages import Passage, PassageEncoder
 
 
 def decode_passages(batch: dict[str, Any], documents: Any, tokenizer: Any, config: OneGenConfig) -> list[int]:
@@ -204,6 +205,44 @@ def test_truncated_query_tokens_take_their_positives_along(tokenizer: Any, docum
     assert decode_passages(batch, documents, tokenizer, OneGenConfig()) == [0]
 
 
+@pytest.mark.parametrize("granularity", ["passage", "sentence"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_teacher_scores_every_column(
+    encoded: bool, granularity: str, tokenizer: Any, documents: Any, examples: Any
+) -> None:
+    config, teacher = OneGenConfig(granularity=granularity), FixedTeacher()
+    collator = OneGenDataCollator(tokenizer, documents, config, num_hard_negatives=2, teacher=teacher)
+    plain = OneGenDataCollator(tokenizer, documents, config, num_hard_negatives=2)
+    rows = [collator.encode_example(example) for example in examples] if encoded else examples
+    batch, expected = collator(rows), plain(rows)
+    scores = batch.pop("teacher_scores")
+    assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)
+    assert scores.dtype == torch.float32 and scores.shape == batch["retrieval_targets"].shape
+
+    units = {}
+    for document in documents:
+        whole = granularity == "passage"
+        parts = [" ".join(document["sentences"])] if whole else document["sentences"]
+        for number, text in enumerate(parts):
+            units[stable_key(f"{document['id']}#{number}")] = Passage("", document["title"], text)
+    queries = ["Who made Tin Boat?", "Ada Moll. Where was she born?", "Where was Ada Moll born?", "Who made it?",
+               "Where is Old Mill?", "Who sang it?", "Who paints?"]  # fmt: skip
+    wanted = [[teacher.score(query, units[key]) for key in batch["passage_keys"].tolist()] for query in queries]
+    torch.testing.assert_close(scores, torch.tensor(wanted), equal_nan=True, rtol=0, atol=0)
+
+
+def test_a_teacher_needs_the_queries(tokenizer: Any, documents: Any, examples: Any) -> None:
+    collator = OneGenDataCollator(tokenizer, documents, teacher=FixedTeacher())
+    encoded = collator.encode_example(examples[0])
+    del encoded["queries"]
+    with pytest.raises(ValueError, match="an encoded example has no `queries`, which the teacher reads"):
+        collator([encoded])
+    assert "teacher_scores" not in OneGenDataCollator(tokenizer, documents)([encoded])
+    assert "teacher_scores" not in collator([examples[6]])  # retrieves nothing
+    with pytest.raises(TypeError, match="teacher='an encoder' must be a Teacher, got str"):
+        OneGenDataCollator(tokenizer, documents, teacher="an encoder")
+
+
 def test_missing_fields_mean_none(tokenizer: Any, documents: Any) -> None:
     collator = OneGenDataCollator(tokenizer, documents)
     assert collator.encode_example({"messages": messages("plain")})["positives"] == []
@@ -234,3 +273,21 @@ def test_wrong_examples(change: dict[str, Any], message: str, tokenizer: Any, do
 def test_negative_numbers_of_negatives(name: str, tokenizer: Any, documents: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}=-1 must be at least 0"):
         OneGenDataCollator(tokenizer, documents, **{name: -1})
+
+
+@pytest.mark.parametrize("field", ["positives", "negatives"])
+@pytest.mark.parametrize("value", [["d1"], "d1", [5]])
+def test_a_text_is_no_list_of_ids(field: str, value: Any, tokenizer: Any, documents: Any) -> None:
+    example = {"messages": messages("[RQ]"), "positives": [["d1"]], "negatives": [[]], field: value}
+    with pytest.raises(TypeError, match=rf"{field}\[0\]=.* must be a list of ids, such as \['doc'\]"):
+        OneGenDataCollator(tokenizer, documents)([example])
+
+
+def test_nothing_to_collate(tokenizer: Any, documents: Any) -> None:
+    collator = OneGenDataCollator(tokenizer, documents)
+    with pytest.raises(ValueError, match="features is empty"):
+        collator([])
+    with pytest.raises(ValueError, match=r"the example has the fields \['id'\] and no 'messages'"):
+        collator([{"id": "a"}])
+    with pytest.raises(TypeError, match="documents=5 is a int"):
+        OneGenDataCollator(tokenizer, 5)  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ def test_a_template_that_loops(loop: str, tokenizer: Any, monkeypatch: pytest.Mo
 
 def test_a_template_that_writes_without_end(tokenizer: Any) -> None:
     config = OneGenConfig(chat_template="{{ 'x' * 9999999 }}" + CHATML)
-    with pytest.raises(ValueError, match="the chat template wrote 1000.... characters"):
+    with pytest.raises(ValueError, match="the chat template writes too much"):
         prompt_ids(tokenizer, config, "Who?")
 
 

@@ -16,11 +16,12 @@ from onegen_hf.evaluation import evaluate_entity_linking, evaluate_rag, evaluate
 
 SHARED = [
     ("batch_size", "a"), ("batch_size", 1.5), ("level", "x"), ("level", math.nan), ("level", 2), ("seed", "x"),
-    ("seed", -1), ("show_progress", "x"), ("output_dir", 5),
+    ("seed", -1), ("show_progress", "x"), ("output_dir", 5), ("output_dir", ""),
 ]  # fmt: skip
 RAG = [
     ("k", "2"), ("max_hops", math.nan), ("max_new_tokens", 1.5), ("gold_passages", "x"), ("retrieval", 5),
-    ("threshold", "x"), ("dataset", 5), ("split", 5), ("rag", 5),
+    ("threshold", "x"), ("dataset", 5), ("split", 5), ("rag", 5), ("decoder_class", 5), ("decoder_class", int),
+    ("examples", 5), ("examples", "text"),
 ]  # fmt: skip
 LINKING = [
     ("top_k", "2"), ("threshold", math.nan), ("prior_weight", math.nan), ("fit_threshold", "x"), ("mode", 5),

@@ -49,11 +49,11 @@ def test_the_rows_of_a_share() -> None:
 def test_a_pair_ends_with_its_first_query_token() -> None:
     encoded = {
         "input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, -100, 9], "query_positions": [2, 4],
-        "positives": [["a"], ["b"]], "negatives": [["c"], []], "length": 5,
+        "positives": [["a"], ["b"]], "negatives": [["c"], []], "queries": ["asked", None], "length": 5,
     }  # fmt: skip
     assert cut_after_query(encoded) == {
         "input_ids": [5, 6, 7], "labels": [-100, -100, 7], "query_positions": [2], "positives": [["a"]],
-        "negatives": [["c"]], "length": 3,
+        "negatives": [["c"]], "queries": ["asked"], "length": 3,
     }  # fmt: skip
     assert (prefixed("a", "a-1"), prefixed("b", "a-1")) == ("a-1", "b-a-1")
 

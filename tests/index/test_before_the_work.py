@@ -51,7 +51,11 @@ def index(model: Any, tokenizer: Any) -> PassageIndex:
         ({"show_progress": "no"}, TypeError, "show_progress='no' must be True or False"),
         ({"model_id": 5}, TypeError, "model_id=5 must be text"),
         ({"revision": HALF}, ValueError, "revision holds half of a surrogate pair"),
-        ({"checkpoint_second": 5}, TypeError, r"unknown arguments \['checkpoint_second'\]"),
+        (
+            {"checkpoint_second": 5},
+            TypeError,
+            "checkpoint_second=5 is no argument of an encoding: it takes batch_size, .*checkpoint_seconds",
+        ),
         ({"factory": ""}, ValueError, "factory='' is empty"),
         ({"factory": None}, TypeError, "factory=None must be text"),
         ({"factory": "Falt"}, ValueError, "factory='Falt' is no index of 32 dimensions .* Take 'Flat'"),
@@ -247,3 +251,16 @@ def test_spawned_workers_and_map(index: PassageIndex, tmp_path: Path) -> None:
         assert pool.map(search_first, [index]) == [expected]
     rows = Dataset.from_dict({"n": [0, 1]}).map(lambda row: {"id": search_first(index)}, num_proc=2)
     assert rows["id"] == [expected] * 2
+
+
+def test_arguments_of_loading_and_pushing(tokenizer: Any, tmp_path: Path) -> None:
+    index = PassageIndex.build(make_model(tokenizer), tokenizer, make_corpus(4), show_progress=False)
+    index.save(tmp_path / "index")
+    with pytest.raises(TypeError, match="nmap=True is no argument of loading an index: did you mean 'mmap'"):
+        PassageIndex.load(tmp_path / "index", nmap=True)
+    for value, message in ((None, "repo_id=None must be text"), ("not a repo!!", "repo_id='not a repo!!' is no name")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            index.push_to_hub(value)
+    for value in ("", None, 5):
+        with pytest.raises((TypeError, ValueError), match=f"directory={value!r} "):
+            index.save(value)

@@ -64,7 +64,7 @@ def test_neighbouring_floats() -> None:
     [
         (([], [], 1), "scores is empty"),
         (([0.5], [True, False], 2), "give one of each per mention"),
-        (([0.5, float("inf")], [True, False], 2), "scores must be finite"),
+        (([0.5, float("inf")], [True, False], 2), r"scores\[1\]=inf must be finite"),
         (([0.5], [False], 0), "num_gold=0 must be at least 1"),
         (([0.5, 0.5], [True, True], 1), "at least the 2 mentions that are right"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from onegen_hf.metrics import accuracy, match, squad_scores, squad_v2_scores
 from onegen_hf.metrics.answers import answer_f1, exact_match
 from onegen_hf.metrics.normalization import normalize_answer
 
@@ -43,3 +46,19 @@ def test_normalization(text: str, normal: str) -> None:
 def test_scores(prediction: str, answers: list[str], match: float, f1: float) -> None:
     assert exact_match(prediction, answers) == match
     assert answer_f1(prediction, answers) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize("metric", [exact_match, answer_f1, squad_scores, squad_v2_scores, match, accuracy])
+@pytest.mark.parametrize(
+    ("prediction", "answers", "message"),
+    [
+        (None, ["a"], "prediction=None must be a str"),
+        ("a", [5], r"answers\[0\]=5 must be a str"),
+        ("a", 5, "answers=5 must be a list of texts"),
+        ("a", None, "answers=None must be a list of texts"),
+        ("a", "b", "answers is the text 'b'"),
+    ],
+)
+def test_what_is_no_text(metric: Any, prediction: Any, answers: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        metric(prediction, answers)

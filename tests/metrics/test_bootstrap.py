@@ -74,7 +74,7 @@ def test_mean_of_ratios_draws_within_each_dataset() -> None:
     ("call", "message"),
     [
         (lambda: confidence_interval([]), "scores has the shape"),
-        (lambda: confidence_interval([1.0, float("nan")]), "scores: value 1 is not finite"),
+        (lambda: confidence_interval([1.0, float("nan")]), "scores\\[1\\]=nan is not finite"),
         (lambda: confidence_interval([1.0, 0.0], level=95), "level=95"),
         (lambda: confidence_interval([1.0, 0.0], n_resamples=0), "n_resamples=0"),
         (lambda: ratio_confidence_interval([1], [1, 2]), "numerators has 1 values and denominators 2"),

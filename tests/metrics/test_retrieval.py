@@ -99,8 +99,8 @@ def test_hops() -> None:
     [
         ([["a"]], [], (1,), ValueError, "rankings has 1 entries and relevant 0"),
         ([["a", "a"]], [["a"]], (1,), ValueError, "query 0: an id stands twice"),
-        ([["a"]], [["a"]], (0,), ValueError, "at=\\(0,\\)"),
-        ([["a"]], [{"a": -1}], (1,), ValueError, "a grade is negative"),
+        ([["a"]], [["a"]], (0,), ValueError, r"at\[0\]=0 must be at least 1"),
+        ([["a"]], [{"a": -1}], (1,), ValueError, "the grade of .* must be at least 0"),
         (["abc"], [["a"]], (1,), TypeError, "query 0: give a list of ids"),
         ([["a"]], ["a"], (1,), TypeError, "query 0: give a list of ids"),
     ],
@@ -108,3 +108,20 @@ def test_hops() -> None:
 def test_errors(rankings: Any, relevant: Any, at: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         ranking_scores(rankings, relevant, at)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rankings": None}, "rankings=None must be a list with an entry per query"),
+        ({"relevant": "a"}, "relevant='a' must be a list with an entry per query"),
+        ({"at": "5"}, "at='5' must be a list or tuple"),
+        ({"at": (float("nan"),)}, r"at\[0\]=nan must be an integer"),
+        ({"at": (0,)}, r"at\[0\]=0 must be at least 1"),
+        ({"relevant": [{"a": "x"}]}, "query 0: the grade of 'a'='x' must be an integer"),
+        ({"relevant": [{"a": -1}]}, "query 0: the grade of 'a'=-1 must be at least 0"),
+    ],
+)
+def test_arguments_of_another_type(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        ranking_scores(**{"rankings": [["a"]], "relevant": [["a"]], **arguments})

@@ -11,11 +11,14 @@ import pytest
 import torch
 from peft import LoraConfig
 from support.tiny_models import tiny_backbone, tiny_model
+from transformers import pipeline
 
 from onegen_hf import OneGenForCausalLM
+from onegen_hf.checks import LoadingError
 from onegen_hf.modeling.adapters import save_adapter
 from onegen_hf.modeling.auto import load_adapter
 from onegen_hf.modeling.backbones import load_backbone
+from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.training.adapter import add_adapter
 
 
@@ -81,3 +84,82 @@ def test_a_section_that_cannot_be_read(section: Any, message: str, saved: Path) 
     (saved / "config.json").write_text(json.dumps({**content, "onegen": section}))
     with pytest.raises(ValueError, match=f"model: config.json has {message}"):
         OneGenForCausalLM.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("./nowhere", FileNotFoundError, "='./nowhere': no such directory, and not the name of a Hub repository"),
+        ("", ValueError, "='' is empty"),
+        (None, TypeError, "=None must be a str or PathLike"),
+        (5, TypeError, "=5 must be a str or PathLike"),
+    ],
+)
+@pytest.mark.parametrize("loader", [OneGenForCausalLM.from_pretrained, load_adapter, load_tokenizer])
+def test_names_of_no_checkpoint(loader: Any, name: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        loader(name)
+
+
+def test_a_file_is_no_checkpoint(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"config.json' is a file: give the directory that holds it"):
+        OneGenForCausalLM.from_pretrained(saved / "config.json")
+
+
+@pytest.mark.parametrize("argument", ["backbone", "tokenizer", "onegen_config"])
+def test_arguments_of_from_backbone(argument: str, saved: Path, tokenizer: Any) -> None:
+    arguments = {"backbone": saved, "tokenizer": tokenizer, "onegen_config": None, argument: 5}
+    with pytest.raises(TypeError, match=f"{argument}=5 must be"):
+        OneGenForCausalLM.from_backbone(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1, 2]", "{}"])
+def test_a_damaged_config(content: str, saved: Path) -> None:
+    (saved / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config.json is damaged, .* save the checkpoint again, or download"):
+        OneGenForCausalLM.from_pretrained(saved)
+
+
+def test_a_damaged_generation_config_is_not_ignored(saved: Path) -> None:
+    (saved / "generation_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"generation_config.json is damaged \(.*\): save the checkpoint again"):
+        OneGenForCausalLM.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("length", [0, 9, 100])
+def test_damaged_weights(length: int, saved: Path, tokenizer: Any) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    message = r"the weights \(\*.safetensors\) are damaged .* save the checkpoint again, or download it"
+    for load in (OneGenForCausalLM.from_pretrained, lambda name: OneGenForCausalLM.from_backbone(name, tokenizer)):
+        with pytest.raises(ValueError, match=message):
+            load(str(saved))
+    # `pipeline` would try other classes after a ValueError.
+    with pytest.raises(LoadingError, match=message):
+        pipeline("onegen-rag", model=str(saved))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_damaged_tokenizer(name: str, saved: Path) -> None:
+    (saved / name).write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer.json or tokenizer_config.json is damaged .* save the checkpoint"):
+        load_tokenizer(saved)
+
+
+def test_a_pipeline_does_not_take_another_dtype(saved: Path) -> None:
+    with pytest.raises(LoadingError, match="dtype='float99' is no dtype of weights"):
+        pipeline("onegen-rag", model=str(saved), dtype="float99")
+
+
+def test_a_damaged_adapter_config(saved: Path) -> None:
+    for content, message in (("{", "is damaged, or not that of an adapter"), ("{}", "")):
+        (saved / "adapter_config.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"adapter_config.json .*{message}"):
+            OneGenForCausalLM.from_pretrained(saved)
+
+
+def test_a_model_is_not_saved_into_a_file(saved: Path, tokenizer: Any) -> None:
+    model = tiny_model(tokenizer)
+    for value, message in ((saved / "config.json", "is a file: choose a folder"), ("", "is empty"), (None, "must be")):
+        with pytest.raises((OSError, TypeError, ValueError), match=f"save_directory=.*{message}"):
+            model.save_pretrained(value)

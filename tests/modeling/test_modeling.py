@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,8 @@ from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import MIXTURES
 from transformers import DynamicCache
 
-from onegen_hf import OneGenDataCollator
-from onegen_hf.losses import BPRLoss, InfoNCELoss
+from onegen_hf import OneGenDataCollator, OneGenForCausalLM
+from onegen_hf.losses import BPRLoss, DistillationLoss, InfoNCELoss
 from onegen_hf.losses.causal_lm import predicting_positions
 from onegen_hf.modeling.mixin import _groups_of_similar_length
 from onegen_hf.modeling.outputs import CACHE, OneGenOutput
@@ -337,6 +338,51 @@ def test_scale_comes_from_the_checkpoint(llama: SimpleNamespace) -> None:
     llama.model.set_loss()
     assert llama.model.contrastive_loss.scale == 3.0
     assert not [name for name in llama.model.state_dict() if "contrastive" in name]
+
+
+def test_matryoshka_dims_are_kept_in_the_checkpoint(llama: SimpleNamespace, tmp_path: Path) -> None:
+    model = llama.model
+    assert model.onegen_config.matryoshka_dims is None
+    model.set_loss("info_nce", matryoshka_dims=[16, 8])
+    assert model.onegen_config.matryoshka_dims == [8, 16]
+    model.save_pretrained(tmp_path)
+    loaded = OneGenForCausalLM.from_pretrained(tmp_path)
+    assert loaded.onegen_config.matryoshka_dims == [8, 16]
+    # A training that goes on keeps them, unless it says otherwise.
+    loaded.set_loss("info_nce", scale=5.0)
+    with torch.no_grad():
+        out = loaded(**llama.batch)
+    anchors = out.retrieval_embeddings[llama.batch["retrieval_positions"] >= 0]
+    expected = [
+        InfoNCELoss(5.0)(anchors[:, :d], out.passage_embeddings[:, :d], llama.batch["retrieval_targets"])
+        for d in (8, 16, 32)
+    ]
+    torch.testing.assert_close(out.loss_ret, torch.stack(expected).mean())
+    loaded.set_loss("info_nce", matryoshka_dims=[])
+    assert loaded.onegen_config.matryoshka_dims is None and isinstance(loaded.contrastive_loss, InfoNCELoss)
+    with pytest.raises(ValueError, match=r"matryoshka_dims=\[8, 64\] holds 64, but embeddings have 32 dimensions"):
+        loaded.set_loss(matryoshka_dims=[8, 64])
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_a_teachers_scores_add_a_loss(weight: float, llama: SimpleNamespace) -> None:
+    llama.model.set_loss(
+        lambda_gen=0.5, lambda_ret=2.0, lambda_distill=weight, distill_temperature=0.1, scale=5.0, matryoshka_dims=[8]
+    )
+    targets = llama.batch["retrieval_targets"]
+    teacher_scores = torch.rand(targets.shape, generator=torch.Generator().manual_seed(0))
+    teacher_scores[0, 1] = torch.nan
+    with torch.no_grad():
+        out = llama.model(**llama.batch, teacher_scores=teacher_scores)
+        shared = llama.model(**llama.batch, teacher_scores=teacher_scores, num_anchors_in_batch=40)
+        without = llama.model(**llama.batch)
+    anchors = out.retrieval_embeddings[llama.batch["retrieval_positions"] >= 0]
+    # Of the whole embeddings, also where prefixes are trained.
+    expected = DistillationLoss(5.0, 0.1)(anchors, out.passage_embeddings, targets, teacher_scores)
+    torch.testing.assert_close(out.loss_distill, expected)
+    torch.testing.assert_close(out.loss, 0.5 * out.loss_gen + 2.0 * out.loss_ret + weight * out.loss_distill)
+    torch.testing.assert_close(shared.loss_distill, out.loss_distill * 4 / 40)
+    assert without.loss_distill is None
 
 
 def test_head_runs_only_where_a_label_counts(llama: SimpleNamespace) -> None:

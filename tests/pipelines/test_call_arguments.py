@@ -10,9 +10,9 @@ import pytest
 from datasets import Dataset
 from support.decoding_setup import Setup
 from support.linking_setup import ENTITIES, linking_setup
-from transformers import Pipeline, pipeline
+from transformers import Pipeline, TextStreamer, pipeline
 
-from onegen_hf import PassageIndex
+from onegen_hf import OneGenRagPipeline, PassageIndex
 
 GENERATION = [
     ("max_length", "x"), ("max_new_tokens", 0), ("min_new_tokens", "x"), ("min_length", -3), ("num_beams", "x"),
@@ -24,6 +24,9 @@ GENERATION = [
     ("logits_processor", 5), ("stopping_criteria", 5), ("generation_config", 5), ("batch_size", "a"),
     ("batch_size", 0),
     ("num_workers", "x"), ("no_such_option", 1),
+    ("streamer", 5), ("streamer", TextStreamer), ("logits_processor", [5]), ("stopping_criteria", [None]),
+    ("prefix_allowed_tokens_fn", 3), ("sequence_bias", [5]), ("sequence_bias", {(5,): "x"}),
+    ("exponential_decay_length_penalty", ["a", "b"]), ("exponential_decay_length_penalty", (1,)),
 ]  # fmt: skip
 RAG = [("k", "2"), ("k", 1.5), ("max_hops", math.nan), ("retrieval", 5), ("threshold", 2), ("K", 1)]
 LINKING = [
@@ -83,3 +86,36 @@ def test_a_dataset_without_texts(linker: Pipeline) -> None:
 def test_spans_that_are_no_list(linker: Pipeline, spans: Any) -> None:
     with pytest.raises(TypeError, match="spans=.*must be a list"):
         linker({"text": "Ada Moll paints.", "spans": spans})
+
+
+def test_lengths_that_contradict_each_other(rag: Pipeline, linker: Pipeline) -> None:
+    for each in (rag, linker):
+        with pytest.raises(ValueError, match="min_new_tokens=10 is above max_new_tokens=3: lower the one or raise"):
+            each(None, min_new_tokens=10, max_new_tokens=3)
+
+
+def test_a_padding_token_beyond_the_vocabulary(rag: Pipeline) -> None:
+    with pytest.raises(ValueError, match="pad_token_id=1000000 is beyond the vocabulary"):
+        rag("Who?", pad_token_id=10**6)
+
+
+def test_a_prior_needs_aliases(linker: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"prior_weight=0.5 needs the pipeline to be made with `aliases=...`"):
+        linker("Ada Moll", prior_weight=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tokenizer", 5, "tokenizer=5 must be a PreTrainedTokenizerBase"),
+        ("device", "foo", "device='foo' is unknown: choose 'cpu'"),
+        ("device", 999, "device=999: this machine has"),
+        ("device", True, "device=True must be"),
+        ("index", "./nowhere", "index='./nowhere': no such directory"),
+        ("index", "", "index='' is empty"),
+    ],
+)
+def test_parts_of_a_pipeline(llama: Setup, name: str, value: Any, message: str) -> None:
+    parts = {"tokenizer": copy.deepcopy(llama.tokenizer), "index": llama.index, name: value}
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
+        OneGenRagPipeline(model=llama.model, **parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from typing import Any
 
@@ -48,6 +49,14 @@ def test_result_of_a_text(link: OneGenEntityLinkingPipeline) -> None:
             int(best["entity_id"][1]) - 1
         ].items()
     assert [mention["start"] for mention in found] == sorted(mention["start"] for mention in found)
+
+
+def test_items_are_attributes(link: OneGenEntityLinkingPipeline) -> None:
+    result = link(TEXTS[0], return_dict=True, **marks(link, 2))
+    mention = result.mentions[0]
+    assert mention.entity_id == mention["entity_id"] and mention.candidates[0].name == mention["candidates"][0]["name"]
+    assert result.usage.forwarded_tokens == result["usage"]["forwarded_tokens"]
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_no_mention_and_no_text(link: OneGenEntityLinkingPipeline) -> None:

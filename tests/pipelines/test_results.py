@@ -14,7 +14,7 @@ from support.decoding_setup import Setup
 from transformers import LogitsProcessorList, pipeline
 
 from onegen_hf import OneGenConfig
-from onegen_hf.data.attribute_dict import AttributeDict
+from onegen_hf.data.attribute_dict import AttributeDict, with_attributes
 from onegen_hf.data.passages import Passage
 from onegen_hf.generation import Hit, Retrieval
 from onegen_hf.pipelines.citations import cite
@@ -59,6 +59,12 @@ def test_attributes() -> None:
         record.c  # noqa: B018
     with pytest.raises(AttributeError, match="'c'"):
         del record.c
+
+
+def test_plain_data_gets_attributes() -> None:
+    record = with_attributes({"a": [{"b": 1}], "c": {"d": None}, "e": (1,)})
+    assert record == {"a": [{"b": 1}], "c": {"d": None}, "e": (1,)}
+    assert (record.a[0].b, record.c.d, record.e) == (1, None, (1,))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"prompt_lookup_num_tokens": 4},
     {"do_sample": True, "temperature": 2.0},
     {"max_new_tokens": 1},
+    {"stop_strings": ["e", "an"]},
 ]
 
 

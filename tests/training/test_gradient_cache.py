@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from support.fixed_teacher import FixedTeacher
 from support.sample_corpus import build_tokenizer
 from support.training_setup import assert_same_weights, logged, trainer_for, weights
 from support.two_processes import run_together
@@ -27,19 +28,26 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "accumulation": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
     "activation checkpointing": {"gradient_checkpointing": True},
     "sentences": {"sentences": True},
+    "matryoshka": {"matryoshka_dims": [8, 20]},
+    "matryoshka symmetric": {"contrastive_loss": "info_nce", "info_nce_symmetric": True, "matryoshka_dims": [1]},
+    "distillation": {"teacher": True, "lambda_distill": 0.5},
+    "distillation alone": {"teacher": True, "lambda_ret": 0.0, "distill_temperature": 1.0},
+    "matryoshka and distillation of sentences": {"teacher": True, "matryoshka_dims": [8], "sentences": True},
     "clipping": {"max_grad_norm": 0.1},
 }
 
 
 def make(tokenizer: Any, directory: Path, case: str, lora: bool = False, **settings: Any) -> OneGenTrainer:
     options = {"per_device_train_batch_size": 8, **OBJECTIVES[case], **settings}
-    sentences = options.pop("sentences", False)
+    sentences, teacher = options.pop("sentences", False), options.pop("teacher", False)
     torch.manual_seed(0)
     if lora:
         options["peft_config"] = LoraConfig(**LORA)
     trainer = trainer_for(tokenizer, directory, **options)
     if sentences:
         trainer.data_collator.config.granularity = "sentence"
+    if teacher:
+        trainer.data_collator.teacher = FixedTeacher()
     return trainer
 
 
@@ -62,6 +70,9 @@ def test_equals_the_batch_in_one_piece(case: str, size: int, lora: bool, base_to
     for ours, theirs in zip(logged(chunked), logged(whole), strict=True):
         for name in ("loss", "loss_gen", "loss_ret", "retrieval_accuracy", "grad_norm"):
             assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-4), name
+        assert hasattr(ours, "loss_distill") == ("distillation" in case)
+        if "distillation" in case:
+            assert ours.loss_distill == pytest.approx(theirs.loss_distill, rel=1e-4) and ours.loss_distill > 0.01
 
 
 def test_dropout_is_the_same_in_both_forwards(base_tokenizer: Any, tmp_path: Path) -> None:
@@ -210,6 +221,7 @@ def test_what_cannot_be_cut_into_chunks_is_refused(base_tokenizer: Any, tmp_path
 CASES_OF_TWO: dict[str, tuple[list[int], dict[str, Any]]] = {
     "bpr": ([0, 1, 2, 4], {}),
     "symmetric": ([0, 1, 2, 4], {"contrastive_loss": "info_nce", "info_nce_symmetric": True}),
+    "matryoshka": ([0, 1, 2, 4], {"contrastive_loss": "info_nce", "info_nce_symmetric": True, "matryoshka_dims": [8]}),
     "lora": ([0, 1, 2, 4], {"lora": True}),
     "one process without passages": ([0, 1, 3, 6], {}),
     "accumulation": ([0, 1, 2, 4, 5, 7, 3, 6], {"gradient_accumulation_steps": 2}),

@@ -308,7 +308,11 @@ def test_a_stream_of_examples_equals_the_rows(base_tokenizer: Any, tmp_path: Pat
 def test_encode_dataset(tokenizer: Any) -> None:
     collator = OneGenDataCollator(tokenizer, DOCUMENTS)
     encoded = encode_dataset(dataset(), collator)
-    assert set(encoded.column_names) == {"input_ids", "labels", "query_positions", "positives", "negatives", "length"}
+    assert set(encoded.column_names) == {
+        "input_ids", "labels", "query_positions", "positives", "negatives", "queries", "length"
+    }  # fmt: skip
+    assert encoded["queries"][:3] == [["Who made Tin Boat?", "Ada Moll. Where was she born?"],
+                                      ["Where was Ada Moll born?"], ["Who made it?"]]  # fmt: skip
     assert encoded[0] == collator.encode_example(EXAMPLES[0])
     assert encode_dataset(encoded, collator) is encoded
     assert encode_dataset(None, collator) is None

@@ -70,12 +70,13 @@ def test_functions_never_called_are_refused(name: str, model: Any, tokenizer: An
     ("given", "error", "message"),
     [
         (lambda: DatasetDict(train=dataset(), dev=dataset()), TypeError, r"keys \['dev', 'train'\]: give one split"),
-        (lambda: dataset().to_pandas(), TypeError, "the dataset is a DataFrame: give rows"),
-        (lambda: "org/corpus", TypeError, "the dataset is a str: give rows"),
+        (lambda: dataset().to_pandas(), TypeError, "train_dataset is a DataFrame: give rows"),
+        (lambda: "org/corpus", TypeError, "train_dataset is a str: give rows"),
         (lambda: Dataset.from_list(DOCUMENTS), ValueError, "no `messages`: give rows .* passages go into `documents`"),
-        (lambda: dataset([]), ValueError, "has no examples"),
+        (lambda: dataset([]), ValueError, "train_dataset has no examples: choose another split"),
+        (lambda: 5, TypeError, "train_dataset=5 is a int: give rows of the `examples` configuration"),
     ],
-    ids=["splits", "data frame", "name", "passages", "empty"],
+    ids=["splits", "data frame", "name", "passages", "empty", "number"],
 )
 def test_what_is_no_training_data(
     given: Any, error: type[Exception], message: str, model: Any, tokenizer: Any, tmp_path: Path

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.sample_corpus import build_tokenizer
+from support.fixed_teacher import FixedTeacher
+from support.sample_corpus import EXAMPLES, build_tokenizer
 from support.training_setup import assert_same_weights, dataset, logged, trainer_for, weights
 
 pytestmark = pytest.mark.xdist_group("two processes")
@@ -24,6 +25,9 @@ CASES: dict[str, tuple[list[int], int, dict[str, Any]]] = {
     "activation checkpointing": ([0, 1, 2, 4], 2, {"gradient_checkpointing": True}),
     "experts": ([0, 1, 2, 4], 2, {"architecture": "mixtral"}),
     "adapter": ([0, 1, 2, 4], 2, {"adapter": True}),
+    "matryoshka": ([0, 1, 2, 4], 2, {"matryoshka_dims": [8]}),
+    "distillation": ([0, 1, 2, 4], 2, {"teacher": True, "lambda_distill": 0.5}),
+    "distillation, one process without passages": ([0, 1, 3, 6], 2, {"teacher": True}),
     "stream": ([0, 1, 2, 4, 5, 7, 3, 6], 2, {"stream": True, "max_steps": 2}),
 }
 
@@ -37,11 +41,32 @@ def make(case: str, tokenizer: Any, directory: Path, joined: bool) -> Any:
         settings["peft_config"] = LoraConfig(r=2, target_modules=["q_proj"])
     if settings.pop("stream", False):
         settings["train_dataset"] = dataset(numbers).to_iterable_dataset()
+    teacher = settings.pop("teacher", False)
     torch.manual_seed(0)
-    return trainer_for(
+    trainer = trainer_for(
         tokenizer, directory, numbers, per_device_train_batch_size=2 * size if joined else size,
         per_device_eval_batch_size=2, eval_dataset=dataset(range(8)), **settings,
     )  # fmt: skip
+    if teacher:
+        # A process distils over its own passages only, so one process must not know the others' either.
+        batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        trainer.data_collator.teacher = FixedTeacher(pairs_of(trainer, batches) if joined else None)
+    return trainer
+
+
+def pairs_of(trainer: Any, batches: list[list[int]]) -> set[tuple[str | None, str]]:
+    """Every query of a batch with every passage of the same batch."""
+    pairs: set[tuple[str | None, str]] = set()
+
+    class Recorder(FixedTeacher):
+        def scores(self, queries: Any, passages: Any) -> torch.Tensor:
+            pairs.update((query, passage.text) for query in queries for passage in passages)
+            return super().scores(queries, passages)
+
+    trainer.data_collator.teacher = Recorder()
+    for batch in batches:
+        trainer.data_collator([EXAMPLES[number] for number in batch])
+    return pairs
 
 
 def summary(trainer: Any) -> dict[str, Any]:
@@ -50,7 +75,7 @@ def summary(trainer: Any) -> dict[str, Any]:
     log = [
         {
             name: getattr(entry, name)
-            for name in ("loss", "loss_gen", "loss_ret", "retrieval_accuracy")
+            for name in ("loss", "loss_gen", "loss_ret", "loss_distill", "retrieval_accuracy")
             if hasattr(entry, name)
         }
         for entry in logged(trainer)
@@ -96,7 +121,8 @@ def test_two_processes_equal_one(case: str, pair: list[dict[str, Any]], base_tok
     found = pair[0][case]["log"]
     assert len(found) == len(expected["log"])
     for ours, theirs in zip(found, expected["log"], strict=True):
-        for name in ("loss_gen", "loss_ret", "retrieval_accuracy"):
+        assert ("loss_distill" in ours) == case.startswith("distillation")
+        for name in ("loss_gen", "loss_ret", "loss_distill", "retrieval_accuracy"):
             assert (name in ours) == (name in theirs)
             if name in ours:
                 assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from ...checks import Rule, flag, instance, integer, number, optional, text
+from ...checks import Rule, flag, instance, integer, number, optional, path, text
 from ...index import PassageIndex
 from ..report import EvaluationReport
 from .results_file import ResultsFile
@@ -21,7 +21,7 @@ from .run_directory import RunDirectory
 from .settings import digest, index_settings, library_versions, model_settings
 
 RUN_RULES: dict[str, Rule] = {
-    "output_dir": optional(instance(str, os.PathLike)),
+    "output_dir": optional(path()),
     "dataset": optional(text()),
     "split": optional(instance(str)),  # a `datasets.NamedSplit` is one
     "level": number(above=0, below=1),

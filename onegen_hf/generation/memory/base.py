@@ -27,6 +27,13 @@ class StepOutput:
     states: list[Tensor]
     drafted: list[Tensor] = field(default_factory=list)
 
+    def of(self, places: Sequence[int]) -> StepOutput:
+        """The result for some of the rows, given in ascending order."""
+        if len(places) == len(self.logits):
+            return self
+        states, drafted = ([parts[place] for place in places] for parts in (self.states, self.drafted))
+        return StepOutput(self.logits[places], self.hidden[places], states, drafted)
+
 
 class Memory(Protocol):
     """
@@ -55,7 +62,7 @@ class Memory(Protocol):
         """Remove the last tokens of a row."""
 
     def retain(self, rows: list[int]) -> None:
-        """Keep only these rows; new rows take the places of the others."""
+        """Keep only these rows, best in the order of the following calls. Those that are new hold nothing yet."""
 
 
 def check_room(lengths: Iterable[int], context: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from ...modeling.row_attention import part_of, rows_apart
 
 MOST_BLOCKS = 4
 """Up to this many blocks, copying blocks is cheaper than scattering single tokens."""
+SPARE = 4
+"""Storage that could hold this many times its rows, or their tokens, shrinks."""
 
 
 class Block(NamedTuple):
@@ -69,7 +72,7 @@ class RaggedLayer(CacheLayerMixin):
     """
     The keys and values of one layer; new states are written in place after the end of each row.
 
-    Storage has the shape `(slots, heads, capacity, head_dim)` and grows by doubling.
+    Storage has the shape `(slots, heads, capacity, head_dim)`. It grows by doubling and shrinks with what it holds.
     """
 
     is_sliding = False
@@ -94,8 +97,9 @@ class RaggedLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
-        if self.keys.shape[2] < self.cache.capacity:
-            self.keys, self.values = (_grown(old, self.cache.capacity) for old in (self.keys, self.values))
+        size = self.cache.slots, self.cache.capacity
+        if (self.keys.shape[0], self.keys.shape[2]) != size:
+            self.keys, self.values = (_resized(old, *size) for old in (self.keys, self.values))
         for block in self.cache.blocks:
             block.write(key_states, self.keys)
             block.write(value_states, self.values)
@@ -108,6 +112,20 @@ class RaggedLayer(CacheLayerMixin):
                 storage[slots, :, positions] = states[:, :, 0] if apart else states[0].transpose(0, 1)
         return self.keys, self.values
 
+    def move(self, moves: Sequence[tuple[int, int]], length: int) -> None:
+        """
+        Move rows, all at once.
+
+        Args:
+            moves (`Sequence[tuple[int, int]]`): Source and target slots; a target may be the source of another move.
+            length (`int`): Tokens of the longest of them.
+        """
+        if moves:
+            sources, targets = zip(*moves, strict=True)
+            for storage in (self.keys, self.values):
+                assert storage is not None
+                storage[list(targets), :, :length] = storage[list(sources), :, :length]
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.cache.capacity, 0
 
@@ -118,10 +136,11 @@ class RaggedLayer(CacheLayerMixin):
         return -1
 
 
-def _grown(tensor: Tensor, capacity: int) -> Tensor:
-    larger = tensor.new_zeros(*tensor.shape[:2], capacity, tensor.shape[3])
-    larger[:, :, : tensor.shape[2]] = tensor
-    return larger
+def _resized(tensor: Tensor, slots: int, capacity: int) -> Tensor:
+    resized = tensor.new_zeros(slots, tensor.shape[1], capacity, tensor.shape[3])
+    slots, capacity = min(slots, tensor.shape[0]), min(capacity, tensor.shape[2])
+    resized[:slots, :, :capacity] = tensor[:slots, :, :capacity]
+    return resized
 
 
 class RaggedCache(Cache):
@@ -132,25 +151,26 @@ class RaggedCache(Cache):
     depend on other rows, so its result equals that of a batch of one.
 
     Args:
-        slots (`int`): Number of rows.
+        slots (`int`): Number of rows to begin with.
         device (`torch.device`): Device of the model's input.
         num_layers (`int`)
         capacity (`int`, *optional*, defaults to 256): Initial number of positions per row.
+
+    Attributes:
+        lengths (`list[int]`): Tokens of each row; rows occupy the first slots.
+        slots (`int`): Rows that the storage has room for.
+        capacity (`int`): Positions that the storage has for each of them.
     """
 
     def __init__(self, slots: int, device: torch.device, num_layers: int, capacity: int = 256) -> None:
         self.lengths = [0] * slots
-        self.capacity = capacity
+        self.slots = slots
+        self.capacity = self.least_capacity = capacity
         self.device = device
         self.blocks: list[Block] = []
         self._places: list[list[int]] = [[], []]
         self._scattered: tuple[Tensor, Tensor] | None = None
         super().__init__(layers=[RaggedLayer(self) for _ in range(num_layers)])
-
-    @property
-    def slots(self) -> int:
-        """Number of rows."""
-        return len(self.lengths)
 
     @property
     def scattered(self) -> tuple[Tensor, Tensor]:
@@ -180,16 +200,24 @@ class RaggedCache(Cache):
             self.capacity *= 2
         return positions
 
-    def clear(self, slots: list[int]) -> None:
-        """Empty these slots for new rows."""
-        for slot in slots:
-            self.lengths[slot] = 0
+    def arrange(self, sources: Sequence[int | None]) -> None:
+        """
+        Choose which rows go on, and in which slots.
 
-    def keep(self, slots: list[int]) -> None:
-        """Drop all rows except `slots`, which are renumbered in that order."""
-        self.lengths = [self.lengths[slot] for slot in slots]
-        index = torch.tensor(slots, dtype=torch.int64, device=self.device)
+        Args:
+            sources (`Sequence[int | None]`): For each slot from the first on, the slot whose row it holds from now on,
+                or `None` for a new, empty row.
+        """
+        moves = [(source, slot) for slot, source in enumerate(sources) if source is not None and source != slot]
+        self.lengths = [0 if source is None else self.lengths[source] for source in sources]
+        rows, longest = len(sources), max(self.lengths, default=0)
+        if rows > self.slots:
+            self.slots = max(rows, 2 * self.slots)
+        moved = max((self.lengths[slot] for _, slot in moves), default=0)
         for layer in self.layers:
             if layer.is_initialized:
-                kept = index.to(layer.keys.device)
-                layer.keys, layer.values = layer.keys[kept], layer.values[kept]
+                layer.move(moves, moved)  # type: ignore[attr-defined]
+        if rows <= self.slots // SPARE:
+            self.slots = 2 * rows
+        while self.capacity > self.least_capacity and longest <= self.capacity // SPARE:
+            self.capacity //= 2

@@ -101,12 +101,5 @@ class PackedMemory:
         self.cache.lengths[self.slot_of[row]] -= tokens
 
     def retain(self, rows: list[int]) -> None:
-        new = [row for row in rows if row not in self.slot_of]
-        free = sorted(slot for row, slot in self.slot_of.items() if row not in rows)
-        slot_of = {row: slot for row, slot in self.slot_of.items() if row in rows}
-        slot_of |= zip(new, free, strict=False)
-        self.cache.clear(free[: len(new)])
-        if len(free) > len(new):
-            self.cache.keep([slot_of[row] for row in rows])
-            slot_of = {row: slot for slot, row in enumerate(rows)}
-        self.slot_of = slot_of
+        self.cache.arrange([self.slot_of.get(row) for row in rows])
+        self.slot_of = {row: slot for slot, row in enumerate(rows)}

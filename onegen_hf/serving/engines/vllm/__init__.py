@@ -1,0 +1,7 @@
+"""vLLM as an engine: its scheduler and kernels decode, and sessions receive the passages."""
+
+from ....importing import lazy_exports
+
+__all__ = ["VllmServingEngine"]
+
+__getattr__, __dir__ = lazy_exports(__name__, {"VllmServingEngine": "onegen_hf.serving.engines.vllm.engine"})

@@ -1,0 +1,68 @@
+"""`Services`: what the routes of the server call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from ..embedding import Embedder
+from ..metrics import ServingMetrics
+from ..scheduler import Scheduler
+from .errors import ApiError
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Services:
+    """
+    Everything that is loaded once, when the server starts.
+
+    Args:
+        scheduler ([`Scheduler`])
+        metrics ([`ServingMetrics`])
+        model_name (`str`): What clients call the model.
+        embedder ([`Embedder`], *optional*)
+        linker ([`OneGenEntityLinkingPipeline`], *optional*)
+        linker_name (`str`, *optional*)
+        created (`int`): Of the models, in seconds since the epoch.
+    """
+
+    scheduler: Scheduler
+    metrics: ServingMetrics
+    model_name: str
+    embedder: Embedder | None = None
+    linker: Any = None
+    linker_name: str | None = None
+    created: int = field(default_factory=lambda: int(time.time()))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def require_model(self, name: str | None, linking: bool = False) -> None:
+        """
+        Raises:
+            [`ApiError`]: If a request names a model that is not this server's.
+        """
+        served = self.linker_name if linking else self.model_name
+        if name is not None and name != served:
+            raise ApiError(f"model={name!r} is not offered here: {served!r} is", 404, "model_not_found", "model")
+
+    async def alone(self, function: Callable[[], Result]) -> Result:
+        """Call a function in another thread, one such call at a time: they share the processor with decoding."""
+
+        def call() -> Result:
+            with self._lock:
+                return function()
+
+        return await asyncio.to_thread(call)
+
+
+def services_of(request: Request) -> Services:
+    """A dependency of routes."""
+    services: Services = request.app.state.services
+    return services
