@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("site")  # built once, on one worker
+
 ROOT = Path(__file__).resolve().parents[2]
 INTERNAL = {"checks", "importing", "memory"}
 """Rooms whose `__all__` is for the package itself."""
