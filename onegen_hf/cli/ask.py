@@ -108,16 +108,15 @@ def main(arguments: Sequence[str]) -> None:
     questions, ask = parser().parse_with_texts(arguments)
     for place, question in enumerate(questions, start=1):
         text()(f"question {place}", question)
-    rag, results = ask.load(), []
+    rag = ask.load()
+    results: list[tuple[str, dict[str, Any]]] = []
     for batch in [questions] if questions else read_questions(1 if ask.stream else READ_AHEAD * ask.batch_size):
         if ask.stream:
-            for question in batch:
-                result = show_stream(ask, question, rag.stream(question, **ask.call_options()))
-                results.append((question, result))
+            results += [(asked, show_stream(ask, asked, rag.stream(asked, **ask.call_options()))) for asked in batch]
             continue
-        for result in zip(batch, rag(batch, batch_size=ask.batch_size, **ask.call_options()), strict=True):
-            show(ask, *result)
-            results.append(result)
+        for question, result in zip(batch, rag(batch, batch_size=ask.batch_size, **ask.call_options()), strict=True):
+            show(ask, question, result)
+            results.append((question, result))
     if ask.html is not None:
         from ..pipelines.display import trace_page
 

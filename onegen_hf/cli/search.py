@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, text
+from ..checks import checked_fields, flag, integer, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
 from .model_arguments import ModelArguments
-from .rules import source
 from .standard_input import lines_of_standard_input
 
 

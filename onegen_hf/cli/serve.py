@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
 from ..importing.extras import require
 from ..serving.limits import ServingLimits
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
-from .rules import source
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 ENGINES = ("transformers", "vllm")

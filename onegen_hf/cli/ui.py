@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import checked_fields, flag, integer, optional, text
+from ..checks import checked_fields, flag, integer, optional, source, text
 from ..importing.extras import require
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
-from .rules import source
 
 TEXTS = (
     "James Cameron directed Titanic and Avatar. He was born in Kapuskasing.",
