@@ -39,11 +39,16 @@ def executed(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         link_repository(Path(directory))
         run_notebook(notebook, Path(directory))
+    return tidied(notebook, path.stem)
+
+
+def tidied(notebook: Any, name: str) -> Any:
+    """A notebook without what differs from run to run: times, warnings, progress, the pieces of printed text."""
     for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"{path.stem}-{number}"
+        cell["id"] = f"{name}-{number}"
         cell.metadata.clear()
         if cell.cell_type == "code":
-            cell.outputs = [_kept(output) for output in cell.outputs if _is_shown(output)]
+            cell.outputs = _joined([_kept(output) for output in cell.outputs if _is_shown(output)])
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -76,8 +81,17 @@ def _is_shown(output: Any) -> bool:
     return output.output_type in ("execute_result", "display_data")
 
 
+def _joined(outputs: list[Any]) -> list[Any]:
+    joined: list[Any] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == STREAM:
+            joined[-1]["text"] += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
 def _kept(output: Any) -> Any:
-    """An output without what differs from run to run."""
     if output.output_type != STREAM:
         kind = IMAGE if IMAGE in output.data else TEXT
         output["data"] = {kind: output.data[kind]}

@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from docs_tools.notebooks import FOLDER, TITLES, as_markdown, executed
+from docs_tools.notebooks import FOLDER, TITLES, as_markdown, executed, tidied
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 100_000
@@ -43,6 +43,20 @@ def test_a_notebook_is_tidy(path: Path) -> None:
 
 def test_the_list_is_complete() -> None:
     assert {path.stem for path in NOTEBOOKS} == set(TITLES)
+
+
+def test_what_differs_from_run_to_run_is_not_kept() -> None:
+    cell = nbformat.v4.new_code_cell("x", metadata={"execution": {"started": "now"}})
+    cell.outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text="one "),
+        nbformat.v4.new_output("stream", name="stderr", text="Loading: 100%"),
+        nbformat.v4.new_output("stream", name="stdout", text="two\n"),
+        nbformat.v4.new_output("execute_result", data={"text/plain": "3", "text/html": "<b>3</b>"}),
+    ]
+    notebook = tidied(nbformat.v4.new_notebook(cells=[cell], metadata={"language_info": {"name": "mine"}}), "small")
+    (kept,) = notebook.cells
+    assert [output.get("text") or output.data for output in kept.outputs] == ["one two\n", {"text/plain": "3"}]
+    assert kept.metadata == {} and kept["id"] == "small-0" and notebook.metadata.language_info.name == "python"
 
 
 def test_a_notebook_as_a_page(tmp_path: Path) -> None:
