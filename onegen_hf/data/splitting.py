@@ -20,7 +20,7 @@ from .passages import Passage, PassageEncoder
 
 _WORD = re.compile(r"\S+")
 _EMPTY_LINE = re.compile(r"\n[^\S\n]*\n")
-_LONGEST_TOKEN = 256
+_MOST_CHARACTERS_PER_TOKEN = 32
 _CHARACTERS_PER_TOKEN = 4
 Span = tuple[int, int]
 
@@ -79,10 +79,11 @@ def split_long_passages(
     check_max_tokens(max_tokens, encoder)
     pieces: dict[int, list[Passage]] = {}
     for row in tqdm(range(len(corpus)), desc="Splitting", unit="passage", disable=not show_progress):
-        parts = split_passage(corpus[row], encoder, max_tokens)
-        if len(parts) > 1:
+        passage = corpus[row]
+        parts = split_passage(passage, encoder, max_tokens)
+        if parts != [passage]:
             pieces[row] = parts
-    counts = {corpus.ids[row]: len(parts) for row, parts in pieces.items()}
+    counts = {corpus.ids[row]: len(parts) for row, parts in pieces.items() if len(parts) > 1}
     return SplitCorpus(corpus, pieces) if pieces else corpus, counts
 
 
@@ -113,13 +114,18 @@ def split_passage(passage: Passage, encoder: PassageEncoder, max_tokens: int) ->
         max_tokens (`int`): Of a piece as it is embedded.
 
     Returns:
-        `list[Passage]`: The passage itself if it is short enough.
+        `list[Passage]`: The passage itself if it is short enough, without the white space around it if need be.
 
     Raises:
         `ValueError`: If the title leaves no room for text.
     """
     splitter = _Splitter(passage, encoder, max_tokens)
-    return [passage] if splitter.fits(passage) else list(splitter.pieces())
+    if splitter.fits(passage):
+        return [passage]
+    pieces = list(splitter.pieces())
+    if len(pieces) > 1:
+        return pieces
+    return [replace(pieces[0], id=passage.id) if pieces else passage]  # no piece: nothing but a long title
 
 
 class _Splitter:
@@ -149,9 +155,9 @@ class _Splitter:
 
         def fits(count: int) -> bool:
             end = ends[count - 1]
-            # A word takes a token at least, and no token has that many characters: spares tokenizing a long rest.
+            # A word takes a token at least, and no text has tokens so long on average: spares tokenizing a long rest.
             words = islice(_WORD.finditer(self.text, start, end), self.max_tokens + 1)
-            if end - start > _LONGEST_TOKEN * self.max_tokens or sum(1 for _ in words) > self.max_tokens:
+            if end - start > _MOST_CHARACTERS_PER_TOKEN * self.max_tokens or sum(1 for _ in words) > self.max_tokens:
                 return False
             return self.fits(self.piece([(start, end)] if spans is None else spans[:count]))
 

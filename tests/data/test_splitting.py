@@ -108,6 +108,16 @@ def test_a_short_passage_stays_as_it_is(tokenizer: Any) -> None:
     assert split_passage(passage, encoder(tokenizer), 40) == [passage]
 
 
+def test_white_space_alone_does_not_split(tokenizer: Any) -> None:
+    ours = encoder(tokenizer)
+    corpus = Corpus([{"id": "d", "title": "T", "text": "\n\n" * 40 + "Short."}])
+    assert ours.row(corpus[0]).truncated
+    split, counts = split_long_passages(corpus, ours, 40, show_progress=False)
+    assert counts == {} and [(p.id, p.text) for p in split] == [("d", "Short.")]
+    title = Passage("d", "Tin Boat " * 40, " ")
+    assert split_passage(title, ours, 40) == [title]  # there is no text to split
+
+
 def test_a_corpus(tokenizer: Any) -> None:
     long = "The boat is made of tin. " * 8
     corpus = Corpus([{"id": "a", "text": "Short."}, {"id": "b", "text": long}, {"id": "c", "text": "Short."}])
