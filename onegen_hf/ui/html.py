@@ -31,7 +31,6 @@ def _environment() -> Environment:
     loader = FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True)
     environment.filters["printable"] = lambda text: Markup(escape(printable(str(text))))
-    environment.filters["json"] = lambda value: json.dumps(
-        value, ensure_ascii=False
-    )  # jinja's own escapes for scripts
+    # Jinja's own `tojson` escapes for scripts, which would show.
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment
