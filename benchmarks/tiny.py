@@ -27,7 +27,7 @@ def tiny_repository(directory: Path) -> str:
 
 
 def tiny_backbone(directory: Path, tied: bool = True) -> str:
-    """A Llama of width 32 with the tokenizer of the built-in checkpoint; with a tied head it repeats its last token."""
+    """A Llama of width 32 with the tokenizer of the built-in checkpoint; a tied head repeats the last token."""
 
     def make(**sizes: Any) -> PreTrainedModel:
         return LlamaForCausalLM(LlamaConfig(**sizes, bos_token_id=None, tie_word_embeddings=tied))
