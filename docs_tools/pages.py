@@ -165,8 +165,9 @@ def _cell(block: Block) -> str:
 def _output(block: Block, cell: Any) -> str:
     """What a reader sees: standard output and the last value, or the error."""
     parts = []
+    streams = {"stdout", "stderr"} if block.fails and block.language == "bash" else {"stdout"}
     for output in cell.outputs:
-        if output.output_type == "stream" and (output.name == "stdout" or block.fails):
+        if output.output_type == "stream" and output.name in streams:
             parts.append(output.text)
         elif output.output_type == "execute_result":
             parts.append(output.data["text/plain"] + "\n")
