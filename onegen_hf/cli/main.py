@@ -22,6 +22,7 @@ COMMANDS = {
     "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
     "train": ("onegen_hf.cli.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
+    "calibrate": ("onegen_hf.cli.calibrate", "find the score below which a model gives no answer"),
     "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
     "ui": ("onegen_hf.cli.ui", "open a page in the browser to ask, chat, compare, browse and link"),
     "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),
@@ -31,7 +32,7 @@ COMMANDS = {
     "completion": ("onegen_hf.cli.completion", "print a script that completes commands and options in a shell"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and its line in `--help`."""
-RESUMABLE = {"index", "train", "evaluate"}
+RESUMABLE = {"index", "train", "evaluate", "calibrate"}
 """Commands that continue where they were interrupted."""
 DEBUG_VARIABLE = "ONEGEN_DEBUG"
 

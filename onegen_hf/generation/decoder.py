@@ -156,6 +156,7 @@ class OnePassDecoder:
             bool(generation_config.do_sample),
             padding_id(generation_config),
             width,
+            log_probabilities=True,
         )
         drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
         task.decoding = Decoding(task, sampler, drafter, streamer)
@@ -172,7 +173,20 @@ class OnePassDecoder:
         Returns:
             `list[list[Hit]]`: The `k` nearest passages of each, best first.
         """
-        scores, row_numbers = self.index.search(embeddings, self.k)
+        return self.search(embeddings, self.k)
+
+    def search(self, embeddings: Tensor, k: int) -> list[list[Hit]]:
+        """
+        Search the index.
+
+        Args:
+            embeddings (`Tensor` of shape `(n, hidden)`)
+            k (`int`)
+
+        Returns:
+            `list[list[Hit]]`: The `k` nearest passages of each embedding, best first.
+        """
+        scores, row_numbers = self.index.search(embeddings, k)
         return [
             [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
             for pair in zip(scores, row_numbers, strict=True)
