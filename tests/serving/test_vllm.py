@@ -76,26 +76,25 @@ def test_answers_are_those_of_the_pipeline_and_every_position_is_read_once(rag: 
         {"retrieval": "never"},
         {"retrieval": "always", "max_hops": 2},
         {"threshold": 0.02, "max_hops": 2},
-        {"stop": ["e", "an"]},
         {"max_new_tokens": 480, "k": 2},
     ]
     requests = [{"question": question, "max_new_tokens": 24, **kind} for kind in kinds for question in QUESTIONS]
     answered = answers(rag, tmp_path, requests, engine={"enforce_eager": True, "block_size": 32})
-    stopped = 0
     for request, result in zip(requests, answered["results"], strict=True):
         expected = alone(rag, GenerationRequest(**request))
         result["usage"].pop("forward_calls"), expected["usage"].pop("forward_calls")
         assert_same_result(result, expected)
-        stopped += result["stop_reason"] == "stopping_criteria"
     assert sum(len(result["retrievals"]) for result in answered["results"]) > 30
-    forwarded = sum(result["usage"]["forwarded_tokens"] for result in answered["results"])
-    # vLLM may read a token or two of a text that a stop string has ended already.
-    assert forwarded <= answered["fed"] <= forwarded + 2 * stopped
-    assert len(answered["states_left"]) <= stopped  # swept when the next request ends
+    assert answered["fed"] == sum(result["usage"]["forwarded_tokens"] for result in answered["results"])
+    assert answered["states_left"] == []
 
 
 def test_little_room_delays_requests_and_cancelled_ones_leave(rag: Any, tmp_path: Path) -> None:
-    requests = [{"question": question, "max_new_tokens": 40, "max_hops": 2} for question in QUESTIONS]
+    # Until the end of a request reaches it, vLLM reads on behind a stop string: positions are not counted here.
+    requests = [
+        {"question": question, "max_new_tokens": 40, "max_hops": 2, "stop": ["e", "an"][: place % 3]}
+        for place, question in enumerate(QUESTIONS)
+    ]
     requests.append({"question": QUESTIONS[2], "max_new_tokens": 400, "retrieval": "never"})
     answered = answers(
         rag,
