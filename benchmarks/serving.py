@@ -21,10 +21,12 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,24 +34,28 @@ import psutil
 
 from benchmarks import RESULTS
 from benchmarks.report import result_name, write_result
+from benchmarks.tiny import tiny_backbone
 
 PIPELINE = """
 import json, sys, time
 import onegen_hf
 from transformers import pipeline
 from onegen_hf.cli.demo import demo_questions
-batch_size, count, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-rag = pipeline("onegen-rag", dtype=dtype)
+batch_size, count, dtype, model, options = (json.loads(argument) for argument in sys.argv[1:])
+rag = pipeline("onegen-rag", model=model, dtype=dtype)
 known = demo_questions()
 questions = [known[n % len(known)] for n in range(count)]
-rag(questions[:batch_size], batch_size=batch_size)
+rag(questions[:batch_size], batch_size=batch_size, **options)
 wall, cpu = time.perf_counter(), time.process_time()
-results = rag(questions, batch_size=batch_size)
+results = rag(questions, batch_size=batch_size, **options)
 print(json.dumps({
     "questions": count,
     "wall_seconds": time.perf_counter() - wall,
     "cpu_seconds": time.process_time() - cpu,
-    "texts": {question: result["answer"] for question, result in zip(questions, results)},
+    "answers": {
+        question: [result["answer"], *(hop["query"] for hop in result["retrievals"])]
+        for question, result in zip(questions, results)
+    },
 }))
 """
 WARM_UP = 0.2
@@ -62,13 +68,41 @@ class Client:
 
     seconds: list[float] = field(default_factory=list)
     first_token: list[float] = field(default_factory=list)
-    answers: list[tuple[str, str]] = field(default_factory=list)
+    answers: list[tuple[str, list[str]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
-def pipeline_run(batch_size: int, count: int, dtype: str) -> dict[str, Any]:
+@dataclass
+class Load:
+    """What is asked, of which model."""
+
+    batch_size: int
+    dtype: str
+    model: str | None = None
+    max_tokens: int | None = None
+    retrieval: str = "adaptive"
+
+
+def tiny_checkpoint(directory: Path) -> str:
+    """A random model with an index of two passages: what a request costs beside the model."""
+    from transformers import pipeline
+
+    from onegen_hf import OneGenForCausalLM, PassageIndex
+    from onegen_hf.modeling.tokenizers import load_tokenizer
+
+    backbone = tiny_backbone(directory, tied=False)
+    tokenizer = load_tokenizer(backbone)
+    model = OneGenForCausalLM.from_backbone(backbone, tokenizer).float().eval()
+    index = PassageIndex.build(model, tokenizer, ["Tin Boat is a film.", "Fern Bay is a town."], show_progress=False)
+    pipeline("onegen-rag", model=model, tokenizer=tokenizer, index=index).save_pretrained(directory / "tiny")
+    return str(directory / "tiny")
+
+
+def pipeline_run(load: Load, count: int) -> dict[str, Any]:
     """The pipeline alone."""
-    command = [sys.executable, "-c", PIPELINE, str(batch_size), str(count), dtype]
+    options = {"max_new_tokens": load.max_tokens, "retrieval": load.retrieval}
+    arguments = [load.batch_size, count, load.dtype, load.model, options]
+    command = [sys.executable, "-c", PIPELINE, *map(json.dumps, arguments)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return dict(json.loads(output.splitlines()[-1]))
 
@@ -76,10 +110,11 @@ def pipeline_run(batch_size: int, count: int, dtype: str) -> dict[str, Any]:
 class Served:
     """The server's process, once it listens."""
 
-    def __init__(self, batch_size: int, dtype: str, keys: Sequence[str]) -> None:
+    def __init__(self, load: Load, keys: Sequence[str]) -> None:
         command = [
-            *(sys.executable, "-m", "onegen_hf", "serve", "--port", "0", "--dtype", dtype),
-            *("--batch-size", str(batch_size), "--max-seconds", "600"),
+            *(sys.executable, "-m", "onegen_hf", "serve", "--port", "0", "--dtype", load.dtype),
+            *("--batch-size", str(load.batch_size), "--max-seconds", "7200"),
+            *(() if load.model is None else ("--model", load.model)),
         ]
         environment = {**os.environ, "ONEGEN_API_KEYS": ",".join(keys)}
         self.process = subprocess.Popen(
@@ -105,11 +140,16 @@ class Served:
         return int(self.measured.memory_info().rss)
 
 
-async def ask(http: httpx.AsyncClient, key: str, question: str, streamed: bool, client: Client) -> None:
+async def ask(http: httpx.AsyncClient, load: Load, key: str, question: str, streamed: bool, client: Client) -> None:
     """One request."""
-    body = {"messages": [{"role": "user", "content": question}], "stream": streamed}
+    body = {
+        "messages": [{"role": "user", "content": question}],
+        "stream": streamed,
+        "max_tokens": load.max_tokens,
+        "retrieval": load.retrieval,
+    }
     headers = {"Authorization": f"Bearer {key}"}
-    start, first, answer = time.perf_counter(), None, ""
+    start, first, answer = time.perf_counter(), None, list[str]()
     try:
         async with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             if response.status_code != 200:
@@ -120,9 +160,13 @@ async def ask(http: httpx.AsyncClient, key: str, question: str, streamed: bool, 
                 if not line or line == "data: [DONE]":
                     continue
                 chunk = json.loads(line.removeprefix("data: "))
+                if "error" in chunk:
+                    client.errors.append(chunk["error"]["message"])
+                    return
                 if streamed and first is None and chunk["choices"][0]["delta"].get("content"):
                     first = time.perf_counter() - start
-                answer = chunk.get("answer", answer)
+                if "answer" in chunk:
+                    answer = [chunk["answer"], *(hop["query"] for hop in chunk["retrievals"])]
     except httpx.HTTPError as error:
         client.errors.append(repr(error))
         return
@@ -132,7 +176,9 @@ async def ask(http: httpx.AsyncClient, key: str, question: str, streamed: bool, 
         client.first_token.append(first)
 
 
-async def load(served: Served, keys: Sequence[str], questions: Sequence[str], seconds: float) -> dict[str, Any]:
+async def measure(
+    served: Served, load: Load, keys: Sequence[str], questions: Sequence[str], seconds: float
+) -> dict[str, Any]:
     """Let all clients ask until the time is up, and finish."""
     clients = [Client() for _ in keys]
     memory: list[tuple[float, int]] = []
@@ -143,13 +189,13 @@ async def load(served: Served, keys: Sequence[str], questions: Sequence[str], se
             memory.append((time.perf_counter() - begin, served.memory()))
             await asyncio.sleep(1)
 
-    async with httpx.AsyncClient(base_url=served.url, timeout=600, limits=httpx.Limits(), trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=served.url, timeout=7200, limits=httpx.Limits(), trust_env=False) as http:
 
         async def run(number: int) -> None:
             asked = number
             while time.perf_counter() - begin < seconds:
                 question = questions[asked % len(questions)]
-                await ask(http, keys[number], question, asked % 2 == 0, clients[number])
+                await ask(http, load, keys[number], question, asked % 2 == 0, clients[number])
                 asked += 1
 
         watching = asyncio.create_task(watch())
@@ -187,21 +233,28 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--pipeline-questions", type=int, default=48)
-    parser.add_argument("--quick", action="store_true", help="four clients, five seconds")
+    parser.add_argument("--tiny", action="store_true", help="a random model, whose forwards cost next to nothing")
+    parser.add_argument("--quick", action="store_true", help="the same with four clients, for five seconds")
     options = parser.parse_args()
     if options.quick:
-        options.clients, options.seconds, options.batch_size, options.pipeline_questions = 4, 5.0, 2, 4
+        options.clients, options.seconds, options.batch_size, options.pipeline_questions = 4, 5.0, 2, 8
     keys = [f"client-{number}" for number in range(options.clients)]
-    before = pipeline_run(options.batch_size, options.pipeline_questions, options.dtype)
-    served = Served(options.batch_size, options.dtype, keys)
-    try:
-        under_load = asyncio.run(load(served, keys, demo_questions(), options.seconds))
-    finally:
-        served.process.terminate()
-        served.process.wait(60)
-    after = pipeline_run(options.batch_size, options.pipeline_questions, options.dtype)
+    tiny = options.tiny or options.quick
+    load = Load(options.batch_size, options.dtype)
+    with tempfile.TemporaryDirectory() as directory:
+        if tiny:
+            load.model, load.max_tokens, load.retrieval = tiny_checkpoint(Path(directory)), 32, "always"
+        before = pipeline_run(load, options.pipeline_questions)
+        served = Served(load, keys)
+        try:
+            under_load = asyncio.run(measure(served, load, keys, demo_questions(), options.seconds))
+        finally:
+            served.process.terminate()
+            served.process.wait(60)
+        after = pipeline_run(load, options.pipeline_questions)
     answers = under_load.pop("answers")
-    same = sum(before["texts"].get(question, answer) == answer for question, answer in answers)
+    compared = [(question, answer) for question, answer in answers if question in before["answers"]]
+    same = sum(before["answers"][question] == answer for question, answer in compared)
     ratios = {
         f"{kind}_server_over_pipeline": round(
             (under_load["questions"] / under_load[f"{kind}_seconds"])
@@ -211,9 +264,10 @@ def main() -> None:
         for kind in ("wall", "cpu")
     }
     write_result(
-        RESULTS / f"{result_name('serving', options.quick)}.json",
+        RESULTS / f"{result_name('serving_tiny' if options.tiny else 'serving', options.quick)}.json",
         {
             "question": "How does the server hold up under many clients?",
+            "model": "tiny" if tiny else "built-in",
             "clients": options.clients,
             "batch_size": options.batch_size,
             "dtype": options.dtype,
@@ -224,7 +278,7 @@ def main() -> None:
                 round(run["questions"] / run["cpu_seconds"], 3) for run in (before, after)
             ],
             "questions_per_second": ratios,
-            "same_answers": [same, len(answers)],
+            "same_answers": [same, len(compared)],
         },
     )
 

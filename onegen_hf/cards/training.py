@@ -13,12 +13,12 @@ import yaml
 from transformers import TrainingArguments
 
 from ..configuration import OneGenConfig
-from ..hub.layout import TRAINING_RUN_FILE
+from ..hub.layout import CURVES_FILE, TRAINING_RUN_FILE
 from ..hub.names import public_name
 from ..losses import CONTRASTIVE_LOSSES, ContrastiveLoss, MatryoshkaLoss, loss_options
 from .training_record import LOGGED_LOSSES, changed_values, read_record
 
-RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json", TRAINING_RUN_FILE)
+RECORDS = ("training_args.json", "trainer_state.json", "eval_results.json", TRAINING_RUN_FILE, CURVES_FILE)
 """What a training leaves beside the weights for the card."""
 EMISSIONS_FILE = "emissions.csv"
 """What codecarbon leaves, where it was asked to watch."""
@@ -43,6 +43,7 @@ def training_facts(directory: Path, settings: OneGenConfig, adapter: Mapping[str
         "documents": run.get("documents"),
         "recipe": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else "",
         "losses": _course(state.get("log_history") or run.get("losses") or []),
+        "curves": CURVES_FILE if (directory / CURVES_FILE).is_file() else "",
         "compute": _compute(run, state),
         "libraries": run.get("libraries") or {},
     }

@@ -65,6 +65,7 @@ class PipelineArguments(AnswerArguments):
             "max_hops": self.max_hops,
             "retrieval": self.retrieval,
             "threshold": self.retrieval_threshold,
+            "answer_threshold": self.answer_threshold,
             "max_new_tokens": self.max_new_tokens,
         }
         if self.prompt_lookup_num_tokens is not None:

@@ -28,13 +28,27 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
             text = textwrap.shorten(printable_line(passage["text"]), WIDTH - 30, placeholder=" …")
             lines.append(f"{_INDENT}{passage['score']:.3f}  {printable_line(passage['title'])}: {text}")
     # Further lines of an answer are indented, so that it can't pass for other parts of the output.
-    lines.append(f"Answer    {printable_in_terminal(result['answer'])}".replace("\n", f"\n{_INDENT}"))
+    lines.append(f"Answer    {printable_in_terminal(answer_or_reason(result))}".replace("\n", f"\n{_INDENT}"))
     lines.append(f"{_INDENT}{format_usage(result['usage'])}")
     if result["stop_reason"] != "eos":
         lines.append(f"{_INDENT}generation was stopped: {result['stop_reason']}")
     if result["retrieval_stopped"]:
         lines.append(f"{_INDENT}no further retrieval: {result['retrieval_stopped']}")
     return "\n".join(lines)
+
+
+def answer_or_reason(result: Mapping[str, Any], otherwise: str = "") -> str:
+    """
+    The answer, or why there is none.
+
+    Args:
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it.
+        otherwise (`str`, *optional*, defaults to `""`): For a question to which the model wrote no answer.
+    """
+    score, threshold = result.get("retrieval_confidence"), result.get("answer_threshold")
+    if result["answer"] or score is None or threshold is None or score >= threshold:
+        return str(result["answer"]) or otherwise
+    return f"The passages do not answer this: best score {score:.2f}, threshold {threshold:.2f}"
 
 
 def format_passages(text: str, passages: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +16,72 @@ from .linking_evaluation import evaluate_linking
 
 if TYPE_CHECKING:
     from ..evaluation import EvaluationReport
+    from ..evaluation.runs.run_directory import RunDirectory
     from ..index import PassageIndex
+    from ..pipelines import OneGenRagPipeline
+    from .calibrate_arguments import CalibrateArguments
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation reads before it begins."""
+
+    directory: RunDirectory
+    examples: Any
+    index: PassageIndex
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def read(cls, options: EvaluateArguments | CalibrateArguments, dataset: str) -> Inputs:
+        """
+        Load examples, index and model.
+
+        Args:
+            options ([`EvaluateArguments`] or [`CalibrateArguments`])
+            dataset (`str`)
+
+        Raises:
+            `ValueError` or `OSError`: Errors that can be found without the model are raised before it is loaded.
+        """
+        options.checkpoint()
+        from ..data.loading import load_documents, load_examples
+        from ..evaluation.examples import read_examples
+        from ..evaluation.runs.run_directory import RunDirectory
+        from ..index import PassageIndex
+        from ..index.encode import as_document_store
+
+        directory = RunDirectory(options.output_dir)
+        examples = load_examples(dataset, options.split, options.limit)
+        index = None if options.index is None else PassageIndex.load(options.index)
+        documents = None
+        if index is None:
+            documents = as_document_store(load_documents(dataset, options.passages_split))
+            read_examples(examples, documents.ids, "documents")
+        model, tokenizer = options.load_model(), options.load_tokenizer()
+        if index is None:
+            index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model)
+        return cls(directory, examples, index, model, tokenizer)
+
+    def pipeline(self) -> OneGenRagPipeline:
+        """A pipeline of model and index."""
+        from ..pipelines import OneGenRagPipeline
+        from ..pipelines.checkpoint import where_it_is
+
+        return OneGenRagPipeline(
+            model=self.model, tokenizer=self.tokenizer, index=self.index, **where_it_is(self.model)
+        )
 
 
 def evaluate(options: EvaluateArguments) -> EvaluationReport:
     """Evaluate answers or retrieval. Errors that can be found without the model are raised before it is loaded."""
-    options.checkpoint()
-    from ..data.loading import load_documents, load_examples
     from ..evaluation import evaluate_rag, evaluate_retrieval
-    from ..evaluation.examples import read_examples
-    from ..evaluation.runs.run_directory import RunDirectory
-    from ..index import PassageIndex
-    from ..index.encode import as_document_store
-    from ..pipelines import OneGenRagPipeline
-    from ..pipelines.checkpoint import where_it_is
 
-    directory = RunDirectory(options.output_dir)
     (dataset,) = options.dataset
-    examples = load_examples(dataset, options.split, options.limit)
-    index = None if options.index is None else PassageIndex.load(options.index)
-    documents = None
-    if index is None:
-        documents = as_document_store(load_documents(dataset, options.passages_split))
-        read_examples(examples, documents.ids, "documents")
-    model, tokenizer = options.load_model(), options.load_tokenizer()
-    if index is None:
-        index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model)
+    inputs = Inputs.read(options, dataset)
+    examples, index = inputs.examples, inputs.index
     common: dict[str, Any] = {
-        "output_dir": directory.path,
+        "output_dir": inputs.directory.path,
         "k": options.top_k,
         "batch_size": options.batch_size,
         "dataset": dataset,
@@ -50,17 +89,17 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         "level": options.confidence_level,
     }
     if options.task == "retrieval":
-        report = evaluate_retrieval(model, tokenizer, index, examples, **common)
+        report = evaluate_retrieval(inputs.model, inputs.tokenizer, index, examples, **common)
         return _with_page(options, report, examples, index)
-    rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index, **where_it_is(model))
     report = evaluate_rag(
-        rag,
+        inputs.pipeline(),
         examples,
         max_hops=options.max_hops,
         max_new_tokens=options.max_new_tokens,
         gold_passages=options.gold_passages,
         retrieval=options.retrieval,
         threshold=options.retrieval_threshold,
+        answer_threshold=options.answer_threshold,
         **common,
     )
     return _with_page(options, report, examples, index)

@@ -33,6 +33,14 @@ class IndexArguments(ModelArguments):
             "choices": ["faiss", "torch"],
         },
     )
+    dimensions: int | None = field(
+        default=None,
+        metadata={"help": "Keep the first N numbers of each embedding, for models trained with matryoshka_dims."},
+    )
+    precision: str = field(
+        default="float32",
+        metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
+    )
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
     max_tokens_per_passage: int | None = field(
         default=None,
@@ -51,13 +59,14 @@ class IndexArguments(ModelArguments):
             split=text(),
             factory=text(),
             backend=choice(["faiss", "torch"]),
+            dimensions=optional(integer(least=1)),
+            precision=choice(["float32", "float16", "int8"]),
             batch_size=integer(least=1),
             max_tokens_per_passage=optional(integer(least=1)),
         )
-        if self.backend != "faiss" and self.factory != "Flat":
-            raise ValueError(
-                f"factory={self.factory!r} is for backend='faiss', not for {self.backend!r}: leave it out"
-            )
+        for name, default in (("factory", "Flat"), ("precision", "float32")):
+            if self.backend != "faiss" and (value := getattr(self, name)) != default:
+                raise ValueError(f"{name}={value!r} is for backend='faiss', not for {self.backend!r}: leave it out")
 
 
 def parser() -> OptionParser:
@@ -88,6 +97,8 @@ def main(arguments: Sequence[str]) -> None:
             model_id=options.model,
             backend=options.backend,
             max_tokens_per_passage=options.max_tokens_per_passage,
+            dimensions=options.dimensions,
+            precision=options.precision,
         )
         index.save(options.output_dir)
     print(f"{index} saved to {options.output_dir}")

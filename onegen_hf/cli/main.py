@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ COMMANDS = {
     "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
     "train": ("onegen_hf.cli.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
+    "calibrate": ("onegen_hf.cli.calibrate", "find the score below which a model gives no answer"),
     "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
     "ui": ("onegen_hf.cli.ui", "open a page in the browser to ask, chat, compare, browse and link"),
     "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),
@@ -32,7 +32,7 @@ COMMANDS = {
     "completion": ("onegen_hf.cli.completion", "print a script that completes commands and options in a shell"),
 }
 """Name → module with a `main(arguments)`, imported when the command is called, and its line in `--help`."""
-RESUMABLE = {"index", "train", "evaluate"}
+RESUMABLE = {"index", "train", "evaluate", "calibrate"}
 """Commands that continue where they were interrupted."""
 DEBUG_VARIABLE = "ONEGEN_DEBUG"
 
@@ -63,8 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     arguments, chosen = _without_verbosity(arguments)
     name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help", "--version"):
-        print(f"onegen-hf {importlib.metadata.version('onegen-hf')}" if name == "--version" else usage())
+    if name == "--version":
+        from importlib.metadata import version  # a third of the time in which Ctrl-C finds no handler yet
+
+        print(f"onegen-hf {version('onegen-hf')}")
+        return
+    if name in ("-h", "--help"):
+        print(usage())
         return
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -10,7 +10,7 @@ from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path
 from ..bundled.weights import require_weights
 from ..checks import checked_fields, choice, flag, integer, number, optional, source
 from ..presets import PRESET_CHOICES
-from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device
+from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, threshold
 
 
 @dataclass(kw_only=True)
@@ -100,6 +100,13 @@ class AnswerArguments(ModelArguments):
         default=None,
         metadata={"help": "With --retrieval adaptive: retrieve where the probability of the query token is higher."},
     )
+    answer_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "Give no answer if the best passage of a hop scores lower; default: the checkpoint's own, -inf for "
+            "none."
+        },
+    )
     max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})
     int8: bool = field(default=False, metadata={"help": "Quantize the linear layers to int8: faster on a CPU."})
 
@@ -110,6 +117,7 @@ class AnswerArguments(ModelArguments):
             max_hops=integer(least=0),
             retrieval=choice(RETRIEVAL_MODES),
             retrieval_threshold=optional(number(least=0, most=1)),
+            answer_threshold=optional(threshold()),
             max_new_tokens=integer(least=1),
             int8=flag(),
         )

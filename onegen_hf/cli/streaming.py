@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..terminal.characters import printable_in_terminal, printable_json, printable_line
-from .display import WIDTH, format_usage
+from .display import WIDTH, answer_or_reason, format_usage
 
 if TYPE_CHECKING:
     from ..generation.events import StreamEvent
@@ -40,12 +40,11 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
             text.end_line()
             for passage in record["passages"][:sources]:
                 text.line(f"  {passage['score']:.3f}  {_shortened(passage)}")
-        elif event.type == "answer":
-            text.end_line()
-            answer = printable_in_terminal(record["answer"]) if record["answered"] else "(none was written)"
-            print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
         elif event.type == "done":
             result = record["result"]
+            text.end_line()
+            answer = printable_in_terminal(answer_or_reason(result, "(none was written)"))
+            print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
             text.line(format_usage(record["usage"]))
             if record["stop_reason"] != "eos":
                 text.line(f"generation was stopped: {record['stop_reason']}")

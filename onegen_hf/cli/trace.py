@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..terminal.characters import printable_in_terminal, printable_line
-from .display import format_result, format_usage
+from .display import answer_or_reason, format_result, format_usage
 
 _BAR = 10
 """Width of the bar of a score of 1, in characters."""
@@ -54,7 +54,7 @@ def trace(question: str, result: Mapping[str, Any], sources: int = 1) -> Any:
                     overflow="ellipsis",
                 )
             )
-    answer = tree.add(Text(printable_in_terminal(result["answer"]) or "no answer", "bold green"))
+    answer = tree.add(Text(printable_in_terminal(answer_or_reason(result, "no answer")), "bold green"))
     answer.add(Text(format_usage(result["usage"]), "dim"))
     for label, reason in (("stopped", result["stop_reason"]), ("no further retrieval", result["retrieval_stopped"])):
         if reason not in ("eos", None):

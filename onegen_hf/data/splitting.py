@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from .documents import Corpus
 from .passages import Passage, PassageEncoder
 
 _WORD = re.compile(r"\S+")
-_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
+_EMPTY_LINE = re.compile(r"\n[^\S\n]*\n")
+_MOST_CHARACTERS_PER_TOKEN = 32
+_CHARACTERS_PER_TOKEN = 4
 Span = tuple[int, int]
 
 
@@ -76,10 +79,11 @@ def split_long_passages(
     check_max_tokens(max_tokens, encoder)
     pieces: dict[int, list[Passage]] = {}
     for row in tqdm(range(len(corpus)), desc="Splitting", unit="passage", disable=not show_progress):
-        parts = split_passage(corpus[row], encoder, max_tokens)
-        if len(parts) > 1:
+        passage = corpus[row]
+        parts = split_passage(passage, encoder, max_tokens)
+        if parts != [passage]:
             pieces[row] = parts
-    counts = {corpus.ids[row]: len(parts) for row, parts in pieces.items()}
+    counts = {corpus.ids[row]: len(parts) for row, parts in pieces.items() if len(parts) > 1}
     return SplitCorpus(corpus, pieces) if pieces else corpus, counts
 
 
@@ -110,14 +114,18 @@ def split_passage(passage: Passage, encoder: PassageEncoder, max_tokens: int) ->
         max_tokens (`int`): Of a piece as it is embedded.
 
     Returns:
-        `list[Passage]`: The passage itself if it is short enough.
+        `list[Passage]`: The passage itself if it is short enough, without the white space around it if need be.
 
     Raises:
         `ValueError`: If the title leaves no room for text.
     """
-
     splitter = _Splitter(passage, encoder, max_tokens)
-    return [passage] if splitter.fits(passage) else list(splitter.pieces())
+    if splitter.fits(passage):
+        return [passage]
+    pieces = list(splitter.pieces())
+    if len(pieces) > 1:
+        return pieces
+    return [replace(pieces[0], id=passage.id) if pieces else passage]  # no piece: nothing but a long title
 
 
 class _Splitter:
@@ -126,10 +134,37 @@ class _Splitter:
     def __init__(self, passage: Passage, encoder: PassageEncoder, max_tokens: int) -> None:
         self.passage, self.encoder, self.max_tokens = passage, encoder, max_tokens
         self.text, self.sentences = _sentences(passage)
+        self.usual_length = _CHARACTERS_PER_TOKEN * max_tokens
 
     def fits(self, passage: Passage) -> bool:
         tokens = self.encoder.embedded_tokens(passage)
         return tokens is not None and tokens <= self.max_tokens
+
+    def most_that_fit(self, start: int, ends: Sequence[int], spans: list[Span] | None = None) -> int:
+        """
+        How many of the places where a piece may end leave it short enough.
+
+        Args:
+            start (`int`): Where the piece begins.
+            ends (`Sequence[int]`): In order.
+            spans (`list[tuple[int, int]]`, *optional*): That end there, if the piece consists of several.
+
+        Returns:
+            `int`: 0 if none does.
+        """
+
+        def fits(count: int) -> bool:
+            end = ends[count - 1]
+            # A word takes a token at least, and no text has tokens so long on average: spares tokenizing a long rest.
+            words = islice(_WORD.finditer(self.text, start, end), self.max_tokens + 1)
+            if end - start > _MOST_CHARACTERS_PER_TOKEN * self.max_tokens or sum(1 for _ in words) > self.max_tokens:
+                return False
+            return self.fits(self.piece([(start, end)] if spans is None else spans[:count]))
+
+        count = _most(len(ends), fits, guess=bisect_right(ends, start + self.usual_length))
+        if count:
+            self.usual_length = ends[count - 1] - start
+        return count
 
     def piece(self, spans: Sequence[Span], number: int = 0) -> Passage:
         sentences = tuple(self.text[start:end] for start, end in spans) if self.passage.sentences else ()
@@ -146,15 +181,15 @@ class _Splitter:
 
     def _fitting(self, spans: list[Span]) -> list[Span]:
         """As many spans as fit, or as much of the first one."""
-        count = _most(len(spans), lambda count: self.fits(self.piece(spans[:count])))
+        start, end = spans[0]
+        count = self.most_that_fit(start, [end for _, end in spans[: self.max_tokens]], spans)
         if count:
             return spans[:count]
-        start, end = spans[0]
-        ends = [start + word.end() for word in _WORD.finditer(self.text[start:end])]
-        count = _most(len(ends), lambda count: self.fits(self.piece([(start, ends[count - 1])])))
+        ends = [word.end() for word in islice(_WORD.finditer(self.text, start, end), self.max_tokens)]
+        count = self.most_that_fit(start, ends)
         if count:
             return [(start, ends[count - 1])]
-        length = _most(ends[0] - start if ends else 0, lambda count: self.fits(self.piece([(start, start + count)])))
+        length = self.most_that_fit(start, range(start + 1, ends[0] + 1)) if ends else 0
         if not length:
             raise ValueError(
                 f"passage {self.passage.id!r}: its title {self.passage.title[:60]!r} leaves no room for text within "
@@ -165,8 +200,8 @@ class _Splitter:
     def _after(self, fitting: list[Span], spans: list[Span]) -> list[Span]:
         """What is left after a piece; of a span that was split, its rest without the white space in front."""
         (_, cut), (_, end), rest = fitting[-1], spans[len(fitting) - 1], spans[len(fitting) :]
-        start = end - len(self.text[cut:end].lstrip())
-        return [(start, end), *rest] if start < end else rest
+        following = _WORD.search(self.text, cut, end)
+        return rest if following is None else [(following.start(), end), *rest]
 
 
 def _sentences(passage: Passage) -> tuple[str, list[Span]]:
@@ -176,24 +211,25 @@ def _sentences(passage: Passage) -> tuple[str, list[Span]]:
         spans = [(end - 1 - len(sentence), end - 1) for end, sentence in zip(ends, passage.sentences, strict=True)]
         return " ".join(passage.sentences), spans
     spans = []
-    for paragraph in _PARAGRAPH.finditer(passage.text):
-        found = split_sentences(paragraph[0])
-        starts = [paragraph.start() + sentence.start for sentence in found]
-        spans += [(start, start + len(sentence.text)) for start, sentence in zip(starts, found, strict=True)]
+    start = 0
+    for line_break in [*_EMPTY_LINE.finditer(passage.text), None]:
+        end = len(passage.text) if line_break is None else line_break.start()
+        for sentence in split_sentences(passage.text[start:end]):
+            spans.append((start + sentence.start, start + sentence.start + len(sentence.text)))
+        start = end
     return passage.text, spans
 
 
-def _most(length: int, fits: Callable[[int], bool]) -> int:
-    """
-    The largest number from 1 to `length` that fits, if smaller ones do; 0 if none does. Doubling first keeps what is
-    tried short where the whole is long.
-    """
-    if not length or not fits(1):
-        return 0
-    low, high = 1, 2
-    while high <= length and fits(high):
-        low, high = high, 2 * high
-    high = min(high, length + 1)
+def _most(length: int, fits: Callable[[int], bool], guess: int) -> int:
+    """The largest number up to `length` that fits, if smaller ones do; 0 if none does. Searches around a guess."""
+    low, high = 0, length + 1  # fits, fits not
+    tried, step = min(max(guess, 1), length), 1
+    while low < tried < high:
+        if fits(tried):
+            low, tried = tried, tried + step
+        else:
+            high, tried = tried, tried - step
+        step *= 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

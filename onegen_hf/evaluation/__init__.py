@@ -1,5 +1,7 @@
 """Evaluation of a model with an index on examples: resumable runs, official metrics, confidence intervals."""
 
+from .answer_threshold import Declining, ScoredAnswers, fit_answer_threshold
+from .calibrate import AnswerCalibration, calibrate_answers
 from .gold_decoder import GoldPassageDecoder
 from .linking.documents import load_linking_rows
 from .linking.evaluate import evaluate_entity_linking
@@ -10,15 +12,20 @@ from .retrieval import evaluate_retrieval
 from .table import format_report
 
 __all__ = [
+    "AnswerCalibration",
+    "Declining",
     "Estimate",
     "EvaluationReport",
     "GoldPassageDecoder",
     "GroupResult",
     "LinkingReport",
     "RunResult",
+    "ScoredAnswers",
+    "calibrate_answers",
     "evaluate_entity_linking",
     "evaluate_rag",
     "evaluate_retrieval",
+    "fit_answer_threshold",
     "format_report",
     "load_linking_rows",
 ]

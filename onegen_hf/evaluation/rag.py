@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,12 +13,14 @@ from ..generation import OnePassDecoder
 from ..generation.policy import make_policy, retrieval_rule
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
+from ..pipelines.describe import RowDescriber
 from ..pipelines.rag import BATCHES_AT_A_TIME, last_question
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
 from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
 from .scoring import score_rag
+from .without_gold_decoder import WithoutGoldDecoder
 
 ANSWERS_FILE = "answers.jsonl"
 GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
@@ -32,6 +35,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     decoder_class=subclass(OnePassDecoder),
     retrieval=retrieval_rule,
     threshold=optional(number(least=0, most=1)),
+    answer_threshold=optional(number(infinite=True)),
     **RUN_RULES,
 )
 def evaluate_rag(
@@ -46,6 +50,7 @@ def evaluate_rag(
     decoder_class: type[OnePassDecoder] = OnePassDecoder,
     retrieval: str = "adaptive",
     threshold: float | None = None,
+    answer_threshold: float | None = None,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -62,8 +67,8 @@ def evaluate_rag(
         rag ([`OneGenRagPipeline`]): Model, tokenizer and index.
         examples (`datasets.Dataset` or `Iterable[Mapping]`): Rows of the `examples` config.
         output_dir (`str` or path, *optional*): Receives `settings.json`, `answers.jsonl` (one line per example, as the
-            pipeline returns it, in the order of the examples), `report.json` and `model-index.yaml`. By default
-            nothing is written.
+            pipeline returns it without a threshold, in the order of the examples), `report.json` and
+            `model-index.yaml`. By default nothing is written.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5)
         max_new_tokens (`int`, *optional*, defaults to 256)
@@ -74,6 +79,9 @@ def evaluate_rag(
         retrieval (`str`, *optional*, defaults to `"adaptive"`): When the model retrieves: `"always"`, `"adaptive"` or
             `"never"`.
         threshold (`float`, *optional*): See [`~onegen_hf.generation.AdaptiveRetrieval`].
+        answer_threshold (`float`, *optional*): Answers with a lower `retrieval_confidence` count as withheld; by
+            default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
+            results, so trying another one costs nothing.
         dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
@@ -98,48 +106,75 @@ def evaluate_rag(
     ```
     """
     make_policy(retrieval, max_hops, threshold)  # a threshold for another mode than "adaptive" is refused
+    if answer_threshold is None:
+        answer_threshold = rag.model.onegen_config.answer_threshold
     read = read_examples(examples, (passage.id for passage in rag.index))
-    options = {"task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    # Only what differs from the defaults, so that evaluations of earlier releases can be continued.
-    if decoder_class is not OnePassDecoder:
-        options["decoder"] = decoder_class.__name__
-    if (retrieval, threshold) != ("adaptive", None):
-        options |= {"retrieval": retrieval, "threshold": threshold}
-    decoder_options: dict[str, Any] = {"k": k, "max_hops": max_hops, "max_rows": batch_size}
-    decoder_options |= {"retrieval": retrieval, "threshold": threshold}
-    answering = _Answering(rag, decoder_class, max_new_tokens, decoder_options)
+    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold)
     answering.check_prompts(read)
-    # Single questions gain nothing from waiting for others.
-    block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
+    block_size = answering.block_size
     with evaluation_run(
-        output_dir, rag.model, rag.tokenizer, rag.index, identity(read), options, show_progress
+        output_dir, rag.model, rag.tokenizer, rag.index, identity(read), answering.settings, show_progress
     ) as run:
         found = run.results(ANSWERS_FILE, read, block_size, answering.answer)
-        results = {"retrieved": RunResult.of(score_rag(read, found, k), level, seed)}
+        results = {
+            "retrieved": RunResult.of(score_rag(read, found, k, answer_threshold=answer_threshold), level, seed)
+        }
         if gold_passages:
             found = run.results(GOLD_ANSWERS_FILE, read, block_size, answering.with_gold_passages(read))
             results[GOLD] = RunResult.of(score_rag(read, found, k, retrieved=False), level, seed)
         facts = dataset_facts(examples, dataset, split)
-        return run.write(EvaluationReport("rag", run.model, *facts, level, run.settings, results))
+        settings = dict(run.settings)
+        if answer_threshold not in (None, -math.inf):
+            settings["answer_threshold"] = answer_threshold
+        return run.write(EvaluationReport("rag", run.model, *facts, level, settings, results))
 
 
-class _Answering:
-    """Answers a block of examples with one call of `generate`."""
+class Answering:
+    """
+    Answers a block of examples with one call of `generate`.
+
+    Args:
+        rag ([`OneGenRagPipeline`])
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold: As for [`evaluate_rag`].
+
+    Attributes:
+        settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
+        block_size (`int`): Examples to answer together.
+    """
 
     def __init__(
         self,
         rag: OneGenRagPipeline,
-        decoder_class: type[OnePassDecoder],
+        k: int,
+        max_hops: int,
         max_new_tokens: int,
-        decoder_options: Mapping[str, Any],
+        batch_size: int,
+        decoder_class: type[OnePassDecoder] = OnePassDecoder,
+        retrieval: str = "adaptive",
+        threshold: float | None = None,
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
         self.max_new_tokens = max_new_tokens
-        self.decoder_options = decoder_options
+        self.decoder_options: dict[str, Any] = {
+            "k": k, "max_hops": max_hops, "max_rows": batch_size, "retrieval": retrieval, "threshold": threshold,
+        }  # fmt: skip
+        self.settings: dict[str, Any] = {
+            "task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
+        }  # fmt: skip
+        # Only what differs from the defaults, so that evaluations of earlier releases can be continued.
+        if decoder_class is not OnePassDecoder:
+            self.settings["decoder"] = decoder_class.__name__
+        if (retrieval, threshold) != ("adaptive", None):
+            self.settings |= {"retrieval": retrieval, "threshold": threshold}
+        # Single questions gain nothing from waiting for others.
+        self.block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
         self.by_sentence = rag.index.granularity == "sentence"
+        # Results keep what a threshold is applied to.
+        self.describer = RowDescriber(rag.tokenizer, rag.model.onegen_config, -math.inf)
 
     def check_prompts(self, examples: Sequence[EvaluationExample]) -> None:
+        """Raise a `ValueError` if a prompt does not fit into the model's context."""
         limit = context_length(self.rag.model)
         for example in examples:
             length = len(self._prompt_ids(example))
@@ -150,11 +185,13 @@ class _Answering:
                 )
 
     def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
+        """Answers over the whole index."""
         return self._generate(examples, self._decoder(self.decoder_class))
 
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]
     ) -> Callable[[Sequence[EvaluationExample]], list[dict[str, Any]]]:
+        """A function like [`answer`] that inserts the gold passages; reads those of all examples from the index."""
         gold_ids = {identifier for example in all_examples for hop in example.positives for identifier in hop}
         passages: dict[str, Passage] = {passage.id: passage for passage in self.rag.index if passage.id in gold_ids}
 
@@ -163,6 +200,11 @@ class _Answering:
             return self._generate(examples, self._decoder(GoldPassageDecoder, gold=gold, passages_by_id=passages))
 
         return answer
+
+    def without_gold_passages(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
+        """Answers over the index without the gold passages of each example."""
+        gold = [example.positives for example in examples]
+        return self._generate(examples, self._decoder(WithoutGoldDecoder, gold=gold))
 
     def _decoder(self, decoder_class: type[OnePassDecoder], **options: Any) -> OnePassDecoder:
         rag = self.rag
@@ -177,7 +219,7 @@ class _Answering:
         return [self._describe(row, example) for row, example in zip(rows, examples, strict=True)]
 
     def _describe(self, row: Any, example: EvaluationExample) -> dict[str, Any]:
-        result = self.rag.describe(row, example.question or last_question(example.messages))
+        result = self.describer.describe(row, example.question or last_question(example.messages))
         if self.by_sentence:
             for described, retrieval in zip(result["retrievals"], row.retrievals, strict=True):
                 for passage, hit in zip(described["passages"], retrieval.hits, strict=True):

@@ -17,6 +17,7 @@ from ..metrics import (
     match,
     ranking_scores,
 )
+from ..pipelines.confidence import withhold
 from .examples import EvaluationExample
 
 CUTOFFS = (1, 5, 10, 20, 50, 100)
@@ -95,6 +96,28 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
     return scores
 
 
+def declining_scores(
+    example: EvaluationExample, result: Mapping[str, Any], some_unanswerable: bool
+) -> dict[str, float]:
+    """
+    Whether a question was answered.
+
+    Args:
+        example ([`EvaluationExample`])
+        result (`Mapping`): As for [`answer_scores`].
+        some_unanswerable (`bool`): Whether the split has questions with answers and questions without, which no
+            passage answers.
+
+    Returns:
+        `dict[str, float]`: `answered`; where some are unanswerable instead `declined_rightly` of those, and
+        `declined_wrongly` of the others.
+    """
+    answered = float(bool(result["answer"]))
+    if not some_unanswerable:
+        return {"answered": answered}
+    return {"declined_wrongly" if example.answers else "declined_rightly": 1 - answered}
+
+
 def _by_task(example: EvaluationExample, answer: str) -> dict[str, float]:
     metric, answers = example.meta.get("metric"), list(example.answers)
     if metric is None:
@@ -152,7 +175,11 @@ def hop_scores_of(
 
 
 def score_rag(
-    examples: Sequence[EvaluationExample], results: Iterable[Mapping[str, Any]], k: int, retrieved: bool = True
+    examples: Sequence[EvaluationExample],
+    results: Iterable[Mapping[str, Any]],
+    k: int,
+    retrieved: bool = True,
+    answer_threshold: float | None = None,
 ) -> Iterator[ExampleScores]:
     """
     Score generations.
@@ -163,11 +190,14 @@ def score_rag(
         k (`int`): Passages per hop.
         retrieved (`bool`, *optional*, defaults to `True`): Whether to score the retrieval too. Pass `False` for runs
             with gold passages, which retrieve nothing.
+        answer_threshold (`float`, *optional*): See [`~onegen_hf.pipelines.confidence.withhold`].
     """
-    for batch, outputs in _batches(examples, results):
+    some_unanswerable = len({bool(example.answers) for example in examples}) == 2
+    for batch, outputs in _batches(examples, (withhold(result, answer_threshold) for result in results)):
         hops = hop_scores_of(batch, [found_ids(result) for result in outputs], k) if retrieved else [{} for _ in batch]
         for example, result, scores in zip(batch, outputs, hops, strict=True):
-            yield ExampleScores(example.group, answer_scores(example, result), scores)
+            declining = declining_scores(example, result, some_unanswerable)
+            yield ExampleScores(example.group, answer_scores(example, result) | declining, scores)
 
 
 def score_retrieval(

@@ -10,11 +10,12 @@ from .scoring import TASK_METRICS
 
 _COLUMNS = (
     "recall@1", "exact_match", *TASK_METRICS, "f1", "joint_f1", "hop_count_accuracy",
-    "recall@5", "recall@10", "mrr", "ndcg@10",
+    "recall@5", "recall@10", "mrr", "ndcg@10", "answered",
 )  # fmt: skip
 _LINKING_COLUMNS = ("micro_f1", "micro_precision", "micro_recall", "detection_f1", "recall@1", "recall@10")
 _DETECTION_COLUMNS = ("detection_f1", "detection_precision", "detection_recall")
 _MOST_COLUMNS = 4
+_ALWAYS = ("declined_rightly", "declined_wrongly")
 _CELL = 21
 
 
@@ -110,6 +111,7 @@ def _linking_table(report: LinkingReport) -> ScoreTable:
 
 def _table(title: str, run: RunResult) -> ScoreTable:
     names = [name for name in _COLUMNS if name in run.all.metrics][:_MOST_COLUMNS]
+    names += [name for name in _ALWAYS if name in run.all.metrics]
     rows = [("all", run.all), *run.by_type.items()]
     rows += [(f"hop {hop}", group) for hop, group in run.by_hop.items() if len(run.by_hop) > 1]
     return ScoreTable(

@@ -75,6 +75,7 @@ class TokenSampler:
         do_sample (`bool`)
         pad_token_id (`int`)
         prompt_width (`int`): Columns of the padded prompts.
+        log_probabilities (`bool`, *optional*, defaults to `False`): Compute the log-probability of each chosen token.
     """
 
     def __init__(
@@ -84,16 +85,18 @@ class TokenSampler:
         do_sample: bool,
         pad_token_id: int,
         prompt_width: int,
+        log_probabilities: bool = False,
     ) -> None:
         self.processors = processors
         self.criteria = [criterion for criterion in criteria if not isinstance(criterion, _WATCHED_BY_LOOP)]
         self.do_sample = do_sample
         self.pad_token_id = pad_token_id
         self.prompt_width = prompt_width
+        self.log_probabilities = log_probabilities
 
     def choose(
         self, rows: Sequence[RowState], logits: Tensor, banned: Sequence[Sequence[int]] | Tensor
-    ) -> tuple[list[int], Tensor]:
+    ) -> tuple[list[int], list[float | None], Tensor]:
         """
         Args:
             rows (`Sequence[RowState]`)
@@ -102,8 +105,13 @@ class TokenSampler:
                 not choose.
 
         Returns:
-            `tuple[list[int], Tensor]`: The tokens, and the processed scores of shape `(rows, vocab)`.
+            `tuple[list[int], list[float | None], Tensor]`: The tokens; the log-probability of each by the model's
+            unprocessed logits, `None` without `log_probabilities`; and the processed scores of shape `(rows, vocab)`.
         """
+        if self.log_probabilities:
+            normalizers = logits.logsumexp(dim=-1)  # (rows,)
+            # A ban leaves the chosen logit as it is, but a processor may write into its input.
+            raw = logits.clone() if self.processors else logits
         # Before the processors, so that top-k and top-p choose among allowed tokens; after them, so that no processor
         # can bring back a banned token.
         places = _places(banned, logits.device)
@@ -115,7 +123,12 @@ class TokenSampler:
             tokens_chosen = _draw(rows, scores.softmax(dim=-1))
         else:
             tokens_chosen = scores.argmax(dim=-1)
-        return tokens_chosen.tolist(), scores
+        if not self.log_probabilities:
+            return tokens_chosen.tolist(), [None] * len(rows), scores
+        log_probabilities = raw.gather(-1, tokens_chosen.unsqueeze(-1))[:, 0] - normalizers  # (rows,)
+        # Both leave the device together, since each transfer waits for it. float32 holds ids below 2**24 exactly.
+        ids, values = torch.stack([tokens_chosen.to(logits.dtype), log_probabilities]).tolist()
+        return [int(token) for token in ids], values, scores
 
     def stops(self, row: RowState, scores: Tensor) -> bool:
         """Whether one of the caller's stopping criteria ends the row; `scores` has the shape `(vocab,)`."""

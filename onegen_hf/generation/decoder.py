@@ -31,7 +31,8 @@ class OnePassDecoder:
     passages are appended to the same cache and generation continues. Nothing is read twice: each position of a row
     (prompt, inserted passages, all generated tokens but the last) is forwarded once, whatever the number of hops.
 
-    Rows are independent; each result equals decoding the row alone.
+    Rows are independent: with greedy decoding each result equals decoding the row alone. Sampled rows share the random
+    numbers of their batch, so what a seed gives depends on the rows beside it.
 
     With `prompt_lookup_num_tokens` among the arguments of `generate`, each forward also reads that many guessed tokens
     (shared by the rows) and keeps those that the model would have written: the same text from fewer forwards, which
@@ -155,6 +156,7 @@ class OnePassDecoder:
             bool(generation_config.do_sample),
             padding_id(generation_config),
             width,
+            log_probabilities=True,
         )
         drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
         task.decoding = Decoding(task, sampler, drafter, streamer)
@@ -171,7 +173,20 @@ class OnePassDecoder:
         Returns:
             `list[list[Hit]]`: The `k` nearest passages of each, best first.
         """
-        scores, row_numbers = self.index.search(embeddings, self.k)
+        return self.search(embeddings, self.k)
+
+    def search(self, embeddings: Tensor, k: int) -> list[list[Hit]]:
+        """
+        Search the index.
+
+        Args:
+            embeddings (`Tensor` of shape `(n, hidden)`)
+            k (`int`)
+
+        Returns:
+            `list[list[Hit]]`: The `k` nearest passages of each embedding, best first.
+        """
+        scores, row_numbers = self.index.search(embeddings, k)
         return [
             [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
             for pair in zip(scores, row_numbers, strict=True)

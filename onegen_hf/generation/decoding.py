@@ -169,10 +169,10 @@ class Decoding(Generic[Row]):
         return rejected
 
     def _choose(self, rows: list[Row], logits: Tensor) -> None:
-        tokens, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
-        for row, chosen, row_scores in zip(rows, tokens, scores, strict=True):
+        tokens, log_probabilities, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
+        for row, chosen, log_probability, row_scores in zip(rows, tokens, log_probabilities, scores, strict=True):
             token = self.task.settle(row, chosen)
-            row.write(token)
+            row.write(token, log_probability if token == chosen else None)
             self.stream([token])
             row.stop_reason = self.task.stop_reason(row, token)
             if row.stop_reason is None and self.sampler.stops(row, row_scores):

@@ -87,6 +87,8 @@ class RowState:
             `"context_full"`, `"never"`, or `None` if the row could still retrieve.
         query_probability (`float`, *optional*): Of the query token at the last place where a token was chosen, by the
             model's unprocessed logits; `None` where the decoder did not compute it.
+        log_probabilities (`list[float | None]`): Of each generated token, by the model's unprocessed logits; `None`
+            where the decoder did not compute it, or wrote another token than the one chosen.
         generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
     """
 
@@ -98,6 +100,7 @@ class RowState:
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
     query_probability: float | None = None
+    log_probabilities: list[float | None] = field(default_factory=list, repr=False)
     generator: torch.Generator | None = field(default=None, repr=False)
 
     @classmethod
@@ -116,10 +119,15 @@ class RowState:
         stops = [*(hop.position for hop in self.retrievals), len(self.ids)]
         return list(zip(starts, stops, strict=True))
 
-    def write(self, token: int) -> None:
-        """Append a generated token."""
+    def log_probability(self, number: int) -> float | None:
+        """The log-probability of a generated token, by its place among them; `None` if it is unknown."""
+        return self.log_probabilities[number] if number < len(self.log_probabilities) else None
+
+    def write(self, token: int, log_probability: float | None = None) -> None:
+        """Append a generated token, with its log-probability if that is known."""
         self.ids.append(token)
         self.pending.append(token)
+        self.log_probabilities.append(log_probability)
         self.usage.generated_tokens += 1
 
     def insert(self, tokens: list[int]) -> None:

@@ -24,7 +24,7 @@ def check_repo_id(repo_id: str) -> None:
     Raises:
         `TypeError` or `ValueError`: If it cannot be the name of a repository. To be called before anything is written.
     """
-    text()("repo_id", repo_id)
+    text(empty=True)("repo_id", repo_id)
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

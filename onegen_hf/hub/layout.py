@@ -21,6 +21,7 @@ INDEX_FILES = (INDEX_FILE, EMBEDDINGS_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"
+CURVES_FILE = "training_curves.svg"
 _SHARD = "-".join(("model", "[0-9]" * 5, "of", "[0-9]" * 5))
 # Exact names, and the pattern of shards, so that no pickle (*.bin, *.pt) and no private file is pushed with them.
 MODEL_FILES = (
@@ -36,8 +37,8 @@ MODEL_FILES = (
     # sentence-transformers
     "modules.json", "config_sentence_transformers.json", "onegen_sentence_transformer.json",
     # this package, and what a training records of itself
-    f"{SHIM_MODULE}.py", TRAINING_RUN_FILE, "training_args.json", "trainer_state.json", "train_results.json",
-    "eval_results.json", "all_results.json",
+    f"{SHIM_MODULE}.py", TRAINING_RUN_FILE, CURVES_FILE, "training_args.json", "trainer_state.json",
+    "train_results.json", "eval_results.json", "all_results.json",
 )  # fmt: skip
 """What belongs to a model and is pushed with it."""
 RESUME_FILES = (

@@ -147,7 +147,14 @@ def _check_values(path: Path, description: Mapping[str, Any], backend: type[Vect
     try:
         if backend is FaissBackend:
             text()("factory", description.get("factory"))
-        check(description, {**_RULES, **{name: optional(rule) for name, rule in names.items()}})
+        check(
+            description,
+            {
+                **_RULES,
+                "dimensions": optional(integer(least=1)),
+                **{name: optional(rule) for name, rule in names.items()},
+            },
+        )
         for name, size in description["files"].items():
             integer(least=0)(f"files[{name!r}]", size)
     except (TypeError, ValueError) as error:

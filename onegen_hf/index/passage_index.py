@@ -22,7 +22,8 @@ from ..data.splitting import pieces_of
 from ..hub.commit import check_repo_id
 from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
-from .backends import MISSING, VectorBackend, make_backend
+from .backends import MISSING, PrefixBackend, VectorBackend, backend_options, make_backend
+from .backends.prefix import warn_of_untrained_prefixes
 from .description import backend_of, description_digest, read_description, require_unedited
 from .encode import (
     Corpus,
@@ -131,6 +132,8 @@ class PassageIndex:
     @classmethod
     @checked(
         factory=text(),
+        precision=text(),
+        dimensions=optional(integer(least=1)),
         checkpoint_dir=optional(_PATH),
         show_progress=flag(),
         batch_size=integer(least=1),
@@ -149,6 +152,8 @@ class PassageIndex:
         revision: str | None = None,
         backend: Backend = "faiss",
         max_tokens_per_passage: int | None = None,
+        dimensions: int | None = None,
+        precision: str = "float32",
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
@@ -173,6 +178,10 @@ class PassageIndex:
             max_tokens_per_passage (`int`, *optional*): Split longer passages, at the ends of sentences where possible,
                 into pieces with the ids `ID#0`, `ID#1`, ... that repeat the title and `meta` (see [`split_passage`]);
                 says how many. By default longer passages are cut to what the model embeds.
+            dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
+                `matryoshka_dims`; others lose recall, of which a warning says so.
+            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
+                `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -183,14 +192,17 @@ class PassageIndex:
                 `factory` is unknown or does not fit this corpus.
             `OSError`: If `checkpoint_dir` cannot be written to, or another process is writing to it.
         """
-        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
         check_settings(**encode_kwargs)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
         if max_tokens_per_passage is not None:
             store = split_store(store, model, tokenizer, max_tokens_per_passage, show_progress)
         count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
-        vectors.check(int(model.config.get_text_config().hidden_size), count)
+        hidden = int(model.config.get_text_config().hidden_size)
+        vectors.check(hidden, count)
+        if dimensions is not None:
+            warn_of_untrained_prefixes(dimensions, model.onegen_config.matryoshka_dims, hidden)
         fingerprint = ModelFingerprint.of(model, tokenizer)
         encoded = encode_passages(
             model,
@@ -207,7 +219,7 @@ class PassageIndex:
         return index
 
     @classmethod
-    @checked(factory=text(), **_NAMES)
+    @checked(factory=text(), precision=text(), dimensions=optional(integer(least=1)), **_NAMES)
     def from_encoded(
         cls,
         passages: Sequence[Passage],
@@ -217,6 +229,8 @@ class PassageIndex:
         model_id: str | None = None,
         revision: str | None = None,
         backend: Backend = "faiss",
+        dimensions: int | None = None,
+        precision: str = "float32",
     ) -> PassageIndex:
         """
         Make an index of embeddings that are there already, for instance to try several factories.
@@ -229,12 +243,19 @@ class PassageIndex:
             model_id (`str`, *optional*)
             revision (`str`, *optional*)
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
+            dimensions (`int`, *optional*), precision (`str`, *optional*): As for [`~PassageIndex.build`].
         """
-        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
         return cls._of_encoded(passages, encoded, fingerprint, vectors, model_id, revision)
 
     @classmethod
-    @checked(factory=text(), num_checked=integer(least=0), **_NAMES)
+    @checked(
+        factory=text(),
+        precision=text(),
+        dimensions=optional(integer(least=1)),
+        num_checked=integer(least=0),
+        **_NAMES,
+    )
     def from_embeddings(
         cls,
         embeddings: torch.Tensor | np.ndarray,
@@ -247,6 +268,8 @@ class PassageIndex:
         model_id: str | None = None,
         revision: str | None = None,
         backend: Backend = "faiss",
+        dimensions: int | None = None,
+        precision: str = "float32",
     ) -> PassageIndex:
         """
         Make an index of embeddings that were computed elsewhere by the same model.
@@ -267,6 +290,7 @@ class PassageIndex:
                 was loaded from.
             revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
+            dimensions (`int`, *optional*), precision (`str`, *optional*): As for [`~PassageIndex.build`].
 
         Returns:
             [`PassageIndex`]
@@ -283,7 +307,7 @@ class PassageIndex:
         >>> index = PassageIndex.from_embeddings(embeddings, entities, model, tokenizer, ids)
         ```
         """
-        vectors = make_backend(backend, **({} if factory == "Flat" else {"factory": factory}))
+        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
         check_texts(store)
@@ -544,6 +568,10 @@ class PassageIndex:
             show_progress (`bool`, *optional*, defaults to `True`)
             max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
                 longer has are removed.
+            dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
+                `matryoshka_dims`; others lose recall, of which a warning says so.
+            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
+                `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -645,7 +673,9 @@ class PassageIndex:
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
         backend_class = backend_of(description, root)
-        backend = backend_class.read(root / backend_class.file_name, description, mmap)
+        backend: VectorBackend = backend_class.read(root / backend_class.file_name, description, mmap)
+        if description.get("dimensions") is not None:
+            backend = PrefixBackend(backend, description["dimensions"], description["dimension"])
         passages = PassageTable(root / PASSAGES_FILE)
         actual = {"passages": len(passages), "embeddings": backend.count, "dimension": backend.dimension}
         _require_same(root, description, actual)

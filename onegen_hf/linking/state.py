@@ -42,7 +42,7 @@ class LinkingRow(RowState):
         """A row before its first forward that follows a rule."""
         return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)), rule=rule)
 
-    def write(self, token: int) -> None:
+    def write(self, token: int, log_probability: float | None = None) -> None:
         """Append a chosen or forced token, to be fed with the other pending ones."""
         self.rule.advance(token)
         self.ids.append(token)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ..configuration import CONFIG_KEY, OneGenConfig
-from ..files import atomic_file
+from ..configuration import write_setting
 
 
 def fit_threshold(scores: Sequence[float], is_right: Sequence[bool], num_gold: int) -> float:
@@ -79,14 +76,4 @@ def write_threshold(checkpoint: str | os.PathLike[str], threshold: float) -> Non
     Raises:
         `ValueError`: If the directory is not a OneGen checkpoint, or `threshold` is not finite.
     """
-    path = Path(checkpoint) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if CONFIG_KEY not in config:
-        raise ValueError(
-            f"{checkpoint} is no directory of a OneGen checkpoint (its config.json has no section {CONFIG_KEY!r}): "
-            "download or save the checkpoint first, the threshold is written into it"
-        )
-    section = OneGenConfig.from_dict({**config[CONFIG_KEY], "link_threshold": float(threshold)})
-    config[CONFIG_KEY] = {**config[CONFIG_KEY], "link_threshold": section.link_threshold}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_setting(checkpoint, "link_threshold", float(threshold))

@@ -10,6 +10,7 @@ from ..configuration import OneGenConfig
 from ..generation import RowState
 from ..index.retrieved_passage import RetrievedPassage
 from .citations import cite
+from .confidence import answer_confidence, retrieval_confidence, withhold
 from .results import RagResult, RetrievalResult, UsageResult
 
 
@@ -20,11 +21,15 @@ class RowDescriber:
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
         config ([`OneGenConfig`])
+        answer_threshold (`float`, *optional*): See [`withhold`]; by default that of `config`.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, answer_threshold: float | None = None
+    ) -> None:
         self.tokenizer: Any = tokenizer
         self.config = config
+        self.answer_threshold = config.answer_threshold if answer_threshold is None else answer_threshold
         self.ids = config.tokens.ids(tokenizer)
         retrieval_tokens = set(self.tokenizer.convert_tokens_to_ids(config.tokens.all))
         self.control_tokens = frozenset(retrieval_tokens.union(tokenizer.all_special_ids))
@@ -42,21 +47,28 @@ class RowDescriber:
         written = [self.text(row.ids[start:stop]) for start, stop in row.written_spans()]
         answer = extract_answer("".join(written), self.config)
         inserted = [self.inserted_texts(row, hop) for hop in range(len(row.retrievals))]
-        return RagResult(
+        retrieval = retrieval_confidence(hop.hits[0].score if hop.hits else None for hop in row.retrievals)
+        probability = answer_confidence(row, self.text, self.config, self.ids.query) if answer else None
+        result = RagResult(
             answer=answer,
             answered=bool(answer),
+            confidence=None if retrieval is None or probability is None else retrieval * probability,
+            retrieval_confidence=retrieval,
+            answer_confidence=probability,
+            answer_threshold=None,
             citations=cite(answer, row.retrievals, inserted),
             text=self.text(row.ids[row.usage.prompt_tokens :]),
             retrievals=[
                 RetrievalResult(
-                    hop=retrieval.hop, query=self.query(row, retrieval.hop, question), passages=self.passages(row, hop)
+                    hop=hop.hop, query=self.query(row, hop.hop, question), passages=self.passages(row, place)
                 )
-                for hop, retrieval in enumerate(row.retrievals)
+                for place, hop in enumerate(row.retrievals)
             ],
             usage=UsageResult(row.usage.to_dict()),
             stop_reason=row.stop_reason,
             retrieval_stopped=row.retrieval_stopped,
         )
+        return withhold(result, self.answer_threshold)
 
     def text(self, ids: list[int]) -> str:
         """Ids as text, with the retrieval tokens and without the special tokens of the backbone."""

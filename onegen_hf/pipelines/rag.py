@@ -39,6 +39,7 @@ _RULES: dict[str, Rule] = {
     "max_hops": integer(least=0),
     "threshold": number(least=0, most=1),
     "retrieval": retrieval_rule,
+    "answer_threshold": number(infinite=True),
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
 }
@@ -85,6 +86,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             `"always"` makes it retrieve at least once, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
         threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
             exceeds this number between 0 and 1.
+        answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
+            lower score; by default the checkpoint's `onegen.answer_threshold`, without which none is. `-math.inf` for
+            none.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -94,8 +98,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         generation arguments: `do_sample`, `temperature`, `logits_processor`, `stopping_criteria`, ...
 
     Returns of a call: [`RagResult`] (a list of them for several questions; for each question a list of them with
-    `num_return_sequences` above 1), a `dict` whose items are attributes as well: `answer`, `answered`, `citations`
-    (`hop`, `passage_id`, `start`, `end`), `text` (all that was generated, with the inserted paragraphs), `retrievals`
+    `num_return_sequences` above 1), a `dict` whose items are attributes as well: `answer`, `answered`,
+    `confidence`, `retrieval_confidence`, `answer_confidence`, `answer_threshold`, `citations` (`hop`, `passage_id`,
+    `start`, `end`), `text` (all that was generated, with the inserted paragraphs), `retrievals`
     (per hop: `hop`, `query`, `passages` with `id`, `title`, `text`, `score` and, if it has any, `meta`), `usage`,
     `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and `retrieval_stopped`
     (`"max_hops"`, `"context_full"`, `"never"` or `None`).
@@ -122,7 +127,10 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     @property
     def describer(self) -> RowDescriber:
         """Turns decoded rows into results, with the settings that the model has now."""
-        return RowDescriber(self.tokenizer, self.model.onegen_config)
+        return self._describer()
+
+    def _describer(self, answer_threshold: float | None = None) -> RowDescriber:
+        return RowDescriber(self.tokenizer, self.model.onegen_config, answer_threshold)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         check_generation_options(kwargs, _RULES)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
@@ -165,7 +173,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         ...         print(f"[{event.passages[0].title}: {event.passages[0].score:.2f}]")
         ```
         """
-        options = {**self._forward_params, **check_generation_options(options, _RULES)}
+        options = {**self._forward_params, **self._postprocess_params, **check_generation_options(options, _RULES)}
         if options.get("streamer") is not None:
             raise ValueError("streamer: `stream` gives the tokens itself, as events: leave it out")
         if options.get("num_return_sequences", 1) > 1:
@@ -179,8 +187,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
                 f"question={shown(question)} must be a single question or chat: stream several one after the other"
             )
         prompt = self._prompt(question)
+        describer = self._describer(options.pop("answer_threshold", None))
         steps = self._steps(prompt, **{name: options[name] for name in options if name not in _OF_BATCHES})
-        return events_of(steps, self.describer, prompt.question, self.device_placement)
+        return events_of(steps, describer, prompt.question, self.device_placement)
 
     def _steps(
         self,
@@ -230,7 +239,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         return [RetrievedPassage(passage) for passage in passages]
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        return {}, check_generation_options(options, _RULES), {}
+        checked = check_generation_options(options, _RULES)
+        of_results = {name: checked.pop(name) for name in ("answer_threshold",) if name in checked}
+        return {}, checked, of_results
 
     def get_iterator(
         self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
@@ -286,11 +297,14 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         questions = question if isinstance(question, list) else [question]
         return ModelOutput(rows=answers, questions=questions, number=torch.arange(len(answers)))
 
-    def postprocess(self, model_outputs: Any, **_: Any) -> RagResult | list[RagResult]:
+    def postprocess(
+        self, model_outputs: Any, answer_threshold: float | None = None, **_: Any
+    ) -> RagResult | list[RagResult]:
         rows, question = model_outputs["rows"], model_outputs["questions"]
         if isinstance(question, list):  # a single question, not yet cut out of its batch
             rows, question = rows[0], question[0]
-        results = [self.describe(row, question) for row in rows]
+        describer = self._describer(answer_threshold)
+        results = [describer.describe(row, question) for row in rows]
         return results[0] if len(results) == 1 else results
 
     def describe(self, row: RowState, question: str = "") -> RagResult:

@@ -58,7 +58,16 @@ class RagResult(AttributeDict):
     Attributes:
         answer (`str`): Empty if the model wrote none.
         answered (`bool`): Whether the model wrote an answer: text after the checkpoint's `answer_prefix`, which is
-            `"Answer:"` by default.
+            `"Answer:"` by default, that `answer_threshold` does not withhold.
+        confidence (`float`, *optional*): Of an answer: `retrieval_confidence * answer_confidence`. `None` if there is
+            no answer, or one of the two is `None`.
+        retrieval_confidence (`float`, *optional*): The lowest over the hops of the best passage's score, a cosine.
+            `None` if nothing was retrieved.
+        answer_confidence (`float`, *optional*): How probable the answer is to the model, from 0 to 1: the geometric
+            mean of the probabilities of its tokens, see [`~onegen_hf.pipelines.confidence.answer_confidence`]. Also of
+            an answer that is withheld; `None` if the model wrote none.
+        answer_threshold (`float`, *optional*): An answer whose `retrieval_confidence` is lower is withheld: `answer`
+            is empty, and `text` holds what was written. `None` if there is no threshold.
         citations (`list[Citation]`): The retrieved passages in which the answer stands, latest hop first.
         text (`str`): All that was generated, with the inserted paragraphs and the retrieval tokens.
         retrievals (`list[RetrievalResult]`): One per hop.
@@ -70,6 +79,10 @@ class RagResult(AttributeDict):
 
     answer: str
     answered: bool
+    confidence: float | None
+    retrieval_confidence: float | None
+    answer_confidence: float | None
+    answer_threshold: float | None
     citations: list[Citation]
     text: str
     retrievals: list[RetrievalResult]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import yaml
 from trl import TrlParser
@@ -67,8 +67,9 @@ class OptionParser(TrlParser):
         for kind in self.kinds:
             self.renamed |= getattr(kind, "renamed", {})
         self.synonyms, self.configs = dict(synonyms or {}), dict(configs or {})
+        numbers = {name: number for kind in self.kinds for name, number in _optional_numbers(kind).items()}
         for action in self._actions:
-            tidy(action)
+            tidy(action, numbers.get(action.dest))
         self._group_options()
         add_general_options(self)
 
@@ -223,14 +224,21 @@ def is_flag(action: Action) -> bool:
     return action.nargs == 0 or (action.nargs == "?" and action.const is True)
 
 
-def tidy(action: Action) -> None:
-    """Show an option with hyphens only, and with a short name of its value."""
+def tidy(action: Action, number: type | None = None) -> None:
+    """
+    Show an option with hyphens only, and with a short name of its value.
+
+    Args:
+        action (`Action`)
+        number (`type`, *optional*): Its type, where the parser's is a function that also accepts none.
+    """
+    number = number or (action.type if action.type in (int, float) else None)  # type: ignore[assignment]
     hyphens = [option for option in action.option_strings if "_" not in option]
     action.option_strings = hyphens or action.option_strings
     if action.nargs == 0 and action.const is False:
         action.help = f"Turn off --{action.dest.replace('_', '-')}."
-    elif action.choices is None and action.type in (int, float):
-        action.metavar = "N" if action.type is int else "X"
+    elif action.choices is None and number is not None:
+        action.metavar = "N" if number is int else "X"
 
 
 def add_general_options(parser: Any) -> None:
@@ -241,6 +249,12 @@ def add_general_options(parser: Any) -> None:
             continue
         kind: dict[str, Any] = {"nargs": 0} if value is None else {"metavar": value}
         group.add_argument(f"--{name}", action=_ReadBefore, default=SUPPRESS, help=text, **kind)
+
+
+def _optional_numbers(kind: type) -> dict[str, type]:
+    """The fields that are an `int` or a `float`, or `None`."""
+    hints = {name: set(get_args(hint)) - {type(None)} for name, hint in get_type_hints(kind).items()}
+    return {name: types.pop() for name, types in hints.items() if types in ({int}, {float})}
 
 
 def _group_of(kind: type, name: str) -> str | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..cards import model_card
+from ..cards.curves import training_curves
 from ..cards.training_record import TrainingRun, base_model_of
 from ..checks import checked, instance, optional
 from ..data.collator import OneGenDataCollator
@@ -23,6 +24,7 @@ from ..data.documents import DocumentStore
 from ..data.encoding import encode_dataset, one_split
 from ..data.targets import POSITIVE
 from ..files import locked_folder, write_text_atomically
+from ..hub.layout import CURVES_FILE
 from ..losses.causal_lm import causal_lm_loss, shifted_targets
 from ..losses.contrastive import count_anchors
 from ..modeling.adapters import save_adapter
@@ -413,6 +415,9 @@ class OneGenTrainer(Trainer):
         if dataset_args is not None:
             warnings.warn("dataset_args is ignored: the card names no subsets of datasets", stacklevel=2)
         self.save_state()
+        curves = training_curves(self.state.log_history)
+        if curves is not None:
+            write_text_atomically(directory / CURVES_FILE, curves)
         card = model_card(
             directory,
             datasets=_names(dataset_tags) or _names(dataset),

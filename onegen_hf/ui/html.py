@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -30,4 +31,6 @@ def _environment() -> Environment:
     loader = FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True)
     environment.filters["printable"] = lambda text: Markup(escape(printable(str(text))))
+    # Jinja's own `tojson` escapes for scripts, which would show.
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment

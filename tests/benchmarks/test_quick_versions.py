@@ -18,6 +18,7 @@ OPTIONS: dict[str, list[str]] = {
     "drafts": [],
     "index_memory": [],
     "quality": ["--dtype", "float32"],
+    "serving": [],
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }

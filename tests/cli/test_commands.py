@@ -21,6 +21,7 @@ from onegen_hf.cli.display import format_result
 from onegen_hf.cli.main import COMMANDS, main
 from onegen_hf.cli.model_arguments import ModelArguments
 from onegen_hf.files import locked_folder
+from onegen_hf.importing.extras import is_package_available
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,28 @@ def test_ask_streams(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> No
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["type"] for event in events] == ["token"] * 4 + ["answer", "done"]
     assert {event["question"] for event in events} == {"Where is it?"}
+
+
+def test_index_splits_long_passages(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        json.dumps({"id": "long", "title": "Boat", "text": "The boat is made of tin. " * 30, "meta": {"year": 1954}})
+    )
+    options = ["--model", str(checkpoint), "--passages", str(tmp_path / "corpus.jsonl")]
+    main(["index", *options, "--output-dir", str(tmp_path / "index"), "--max-tokens-per-passage", "40"])
+    index = PassageIndex.load(tmp_path / "index")
+    assert len(index) > 2 and index.get("long#1").meta == {"year": 1954}  # type: ignore[union-attr]
+    assert f"1 of 1 passages took more than 40 tokens and were split into {len(index)} pieces" in caplog.text
+    with pytest.raises(SystemExit):
+        main(["index", *options, "--output-dir", str(tmp_path / "index"), "--max-tokens-per-passage", "9999"])
+    assert len(PassageIndex.load(tmp_path / "index")) == len(index)
+
+
+@pytest.mark.skipif(is_package_available("gradio"), reason="Gradio is installed")
+def test_ui_without_gradio_names_the_extra() -> None:
+    with pytest.raises(SystemExit, match=r"ui.*gradio.*pip install 'onegen-hf\[ui\]'"):
+        main(["ui"])
 
 
 def test_ask_with_drafts(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,13 +18,14 @@ from onegen_hf.cli.link import LinkArguments
 from onegen_hf.cli.linking_arguments import LinkingArguments
 from onegen_hf.cli.push import PushArguments
 from onegen_hf.cli.rules import RETRIEVAL_MODES
+from onegen_hf.cli.search import SearchArguments
 from onegen_hf.generation.policy import POLICIES
 from onegen_hf.terminal.options import OptionParser
 from onegen_hf.training.run import DataArguments, FormatArguments, parse
 
 KINDS = [
     AskArguments, BuildArguments, DataArguments, DemoArguments, EvaluateArguments, FactsArguments, FormatArguments,
-    IndexArguments, LinkArguments, LinkingArguments, PushArguments,
+    IndexArguments, LinkArguments, LinkingArguments, PushArguments, SearchArguments,
 ]  # fmt: skip
 LEFT_BEHIND = {"tokens", "k", "corpus", "data", "datasets", "out", "documents", "threshold", "level"}
 NEEDED = {"output_dir", "dataset", "passages", "examples"}

@@ -85,9 +85,37 @@ def test_the_white_space_inside_of_a_piece_stays(tokenizer: Any) -> None:
         assert piece.text in text
 
 
+@pytest.mark.parametrize("text", ["Ada made it. ", "boat mill song ", "x"], ids=["sentences", "words", "one word"])
+def test_the_work_grows_with_the_text(tokenizer: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with its square: a book is tokenized a few times, not once for each of its pieces."""
+    ours, tokenized = encoder(tokenizer), 0
+    text_ids = ours.text_ids
+
+    def counted(text: str) -> list[int]:
+        nonlocal tokenized
+        tokenized += len(text)
+        return text_ids(text)
+
+    monkeypatch.setattr(ours, "text_ids", counted)
+    whole = text * (50_000 // len(text))
+    pieces = split_passage(Passage("d", "", whole), ours, 40)
+    assert len(pieces) > 250 and dense("".join(piece.text for piece in pieces)) == dense(whole)
+    assert tokenized < 30 * len(whole)
+
+
 def test_a_short_passage_stays_as_it_is(tokenizer: Any) -> None:
     passage = Passage("d", "T", "Short.")
     assert split_passage(passage, encoder(tokenizer), 40) == [passage]
+
+
+def test_white_space_alone_does_not_split(tokenizer: Any) -> None:
+    ours = encoder(tokenizer)
+    corpus = Corpus([{"id": "d", "title": "T", "text": "\n\n" * 40 + "Short."}])
+    assert ours.row(corpus[0]).truncated
+    split, counts = split_long_passages(corpus, ours, 40, show_progress=False)
+    assert counts == {} and [(p.id, p.text) for p in split] == [("d", "Short.")]
+    title = Passage("d", "Tin Boat " * 40, " ")
+    assert split_passage(title, ours, 40) == [title]  # there is no text to split
 
 
 def test_a_corpus(tokenizer: Any) -> None:

@@ -159,7 +159,7 @@ def test_small_splits_are_as_large_as_asked(size: int) -> None:
 
 @pytest.mark.parametrize("sizes", [(0, 5), (5, -1)])
 def test_a_split_without_questions_is_refused(sizes: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="_size=.* must be at least 1"):
+    with pytest.raises(ValueError, match="_size=.* must be from 1 to 100000 questions"):
         build_facts(*sizes)
 
 

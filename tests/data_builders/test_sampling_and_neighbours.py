@@ -64,7 +64,7 @@ def test_a_sample_adds_up_and_does_not_depend_on_what_was_dropped(tmp_path: Path
     kinds = [str(row["type"]) for row in rows]
     assert [row["id"] for row in built.examples] == [f"r{n}" for n in balanced_rows(kinds, 12)]
     assert build(tmp_path / "out", path, sample={"train": 12}, seed=1).examples != built.examples
-    for sample, message in (({"dev": 3}, "does not have"), ({"train": 0}, "at least one")):
+    for sample, message in (({"dev": 3}, "does not have"), ({"train": 0}, "must be at least 1, got 0")):
         with pytest.raises(ValueError, match=message):
             build(tmp_path / "out", path, sample=sample)
 

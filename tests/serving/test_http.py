@@ -159,7 +159,7 @@ def test_the_api_is_documented(server: Running) -> None:
         assert client.get("/docs").status_code == 200
     assert set(paths) == {
         "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/retrieve", "/v1/link", "/v1/models",
-        "/health", "/metrics",
+        "/v1/models/{name}", "/health", "/metrics",
     }  # fmt: skip
 
 
@@ -179,6 +179,29 @@ def test_link(server: Running, linker: Any) -> None:
     free = server.ask("/v1/link", {"text": text}).json()
     assert free["mentions"] == json.loads(json.dumps(linker(text)))
     assert error(server.ask("/v1/link", {"text": text, "spans": [[20, 300]]})) == (400, "invalid_request")
+
+
+def test_more_embeddings_than_may_wait(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onegen_hf.serving.http.services.MOST_CALLS", 2)
+    begun = threading.Barrier(3, timeout=30)
+    embed = server.services.embedder.embed  # type: ignore[union-attr]
+
+    def waits(texts: Any, role: str) -> Any:
+        release.wait(30)
+        return embed(texts, role)
+
+    release = threading.Event()
+    monkeypatch.setattr(server.services.embedder, "embed", waits)
+
+    def ask() -> httpx.Response:
+        begun.wait()
+        return server.ask("/v1/embeddings", {"input": "a"})
+
+    with ThreadPoolExecutor(3) as threads:
+        answers = [threads.submit(ask) for _ in range(3)]
+        until(lambda: any(answer.done() for answer in answers))
+        release.set()
+        assert sorted(answer.result().status_code for answer in answers) == [200, 200, 503]
 
 
 def test_a_server_without_a_linker(rag: Any) -> None:

@@ -124,6 +124,9 @@ def test_embeddings(client: openai.OpenAI, rag: Any) -> None:
 
 def test_models(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["tiny", "linker"]
+    assert client.models.retrieve("tiny").owned_by == "onegen-hf"
+    with pytest.raises(openai.NotFoundError, match="not offered here"):
+        client.models.retrieve("org/other")
 
 
 def test_errors_are_those_of_the_client(client: openai.OpenAI, server: Running) -> None:

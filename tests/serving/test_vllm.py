@@ -24,7 +24,7 @@ from onegen_hf import OneGenForCausalLM
 from onegen_hf.serving import GenerationRequest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(2000)]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def answers(rag: Any, tmp_path: Path, requests: list[dict[str, Any]], **job: Any
         job_file,
         result_file,
     ]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert result_file.exists(), ended.stdout[-3000:] + ended.stderr[-6000:]
     return dict(json.loads(result_file.read_text()))
 

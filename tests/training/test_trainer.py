@@ -317,7 +317,7 @@ def test_encode_dataset(tokenizer: Any) -> None:
     assert encode_dataset(encoded, collator) is encoded
     assert encode_dataset(None, collator) is None
     assert encode_dataset({"a": dataset([1])}, collator)["a"].num_rows == 1
-    with pytest.raises(ValueError, match="the dataset has no examples"):
+    with pytest.raises(ValueError, match="train_dataset has no examples"):
         encode_dataset(dataset().select([]), collator)
 
 

@@ -124,6 +124,19 @@ def test_ask(page: Any) -> None:
     picture(page, "ask")
 
 
+def test_an_empty_question(page: Any) -> None:
+    page.click("#ask-button")
+    page.wait_for_function("document.body.innerText.includes('is empty: give some text')")
+
+
+def test_progress_of_indexing(page: Any) -> None:
+    open_tab(page, "Your texts")
+    page.fill("#own-text textarea", "\n\n".join(f"Town {n} has {37 * n} people." for n in range(40)))
+    page.click("#own-index")
+    page.wait_for_function("/Encoding - [1-9]/.test(document.querySelector('#own-status').innerText)")
+    page.wait_for_function("document.querySelector('#own-status').innerText.includes('40 texts became 40 passages')")
+
+
 def test_stop(page: Any) -> None:
     page.fill("#ask-question textarea", QUESTION)
     page.click("#ask-button")
@@ -168,8 +181,11 @@ def test_chat(page: Any) -> None:
     open_tab(page, "Chat")
     page.fill("#chat-message textarea", QUESTION)
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#chat').innerText.includes('Kapuskasing')")
-    page.wait_for_timeout(2500)
+    # While it is written the whole text is shown, in the end the answer.
+    page.wait_for_function("document.querySelector('#chat').innerText.includes('Answer:')")
+    page.wait_for_function("!document.querySelector('#chat').innerText.includes('Answer:')")
+    assert page.inner_text("#chat").strip().endswith("Kapuskasing")
+    assert page.inner_text("#chat").count("Retrieved:") == 2
     picture(page, "chat")
 
 
@@ -203,6 +219,8 @@ def test_own_texts(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#own-files input[type=file]", tmp_path / "moll.txt")
     page.wait_for_function("document.querySelector('#own-files').innerText.includes('moll')")
     page.click("#own-index")
+    page.wait_for_function("document.querySelector('#own-status').innerText.includes('3 texts became 3 passages')")
+    page.get_by_role("button", name="Passages").click()
     page.wait_for_selector("#own-passages .passage")
     assert page.locator("#own-passages .passage").count() == 3
     page.fill("#own-question textarea", "Who directed the film Tin Boat?")
@@ -235,6 +253,8 @@ def test_text_is_never_markup(page: Any) -> None:
     open_tab(page, "Your texts")
     page.fill("#own-text textarea", f"# {HOSTILE}\n{HOSTILE}")
     page.click("#own-index")
+    page.wait_for_function("document.querySelector('#own-status').innerText.includes('became')")
+    page.get_by_role("button", name="Passages").click()
     page.wait_for_selector("#own-passages .passage")
     assert HOSTILE in page.inner_text("#own-passages .passage")
     open_tab(page, "Chat")

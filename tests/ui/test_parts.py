@@ -85,7 +85,8 @@ def test_nothing_is_markup() -> None:
     for event in events(HOSTILE):
         trace.add(event)
     html = trace.html()
-    assert "<script" not in html and "\x1b" not in html and "&lt;script&gt;" in html
+    assert "<script" not in html and "\x1b" not in html and html.count("&lt;script&gt;") > 4
+    assert 'class="meta">{&#34;x&#34;: &#34;&lt;script&gt;' in html.replace("&quot;", "&#34;")
     assert "<mark>Fern Bay</mark>" in html
     assert "p = 0.250" in html and "most tokens allowed" in html and "once more" in html
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...checks import checked, number, text
+from ...checks import checked, choice, number, text
 from .base import VectorBackend
 from .faiss_installation import faiss_message, import_faiss
 from .faiss_reading import read_faiss
@@ -22,6 +22,8 @@ GRAPH_CANDIDATES = 128
 _TRIAL_VECTORS = 256
 _MAX_PARAMETER = 2**20
 """Greatest search parameter: FAISS allocates memory in proportion to it."""
+_FACTORIES = {"float16": "SQfp16", "int8": "SQ8"}
+"""Precision → the factory string of a flat index that stores its numbers so."""
 
 
 class FaissBackend(VectorBackend):
@@ -32,16 +34,22 @@ class FaissBackend(VectorBackend):
         factory (`str`, *optional*, defaults to `"Flat"`): `"Flat"` (exact), `"HNSW32"` (graph), `"IVF256,PQ32np"`
             (clusters, compressed), or another string of `faiss.index_factory`. Without `np` (no polysemous training)
             FAISS spends more than a second per code byte on sorting codes for a filter (`ht`) that is off.
-
+        precision (`str`, *optional*, defaults to `"float32"`): Of the numbers of a flat index: `"float16"` takes half
+            the bytes, `"int8"` a quarter, scaled by the smallest and largest value of each dimension.
     """
 
     name = "faiss"
     file_name = "index.faiss"
     write_errors = (RuntimeError,)
 
-    @checked(factory=text())
-    def __init__(self, factory: str = "Flat") -> None:
-        self.factory = factory
+    @checked(factory=text(), precision=choice(["float32", *_FACTORIES]))
+    def __init__(self, factory: str = "Flat", precision: str = "float32") -> None:
+        if precision != "float32" and factory != "Flat":
+            raise ValueError(
+                f"precision={precision!r} is for factory='Flat', and {factory!r} says itself how its vectors are "
+                "stored: leave one of them out"
+            )
+        self.factory = _FACTORIES.get(precision, factory)
         self._index: Any = None
 
     @classmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -14,6 +15,8 @@ from ..request import GenerationRequest
 from ..scheduler import Scheduler
 from ..ticket import Delivery
 from .errors import ApiError
+
+Result = TypeVar("Result")
 
 
 class Answering:
@@ -80,16 +83,29 @@ class Answering:
             [`Refusal`]: If there will be no answer, or the client has gone away.
         """
         await self.submit()
-        answer = asyncio.ensure_future(self._collect())
+        return await self.while_wanted(self._collect(), http_request)
+
+    async def while_wanted(self, work: Coroutine[Any, Any, Result], http_request: Request) -> Result:
+        """
+        Wait for something that is made of the events, and cancel the request at its end.
+
+        Args:
+            work (`Coroutine`)
+            http_request (`Request`): Its client may go away meanwhile.
+
+        Raises:
+            [`Cancelled`]: If it does.
+        """
+        working = asyncio.ensure_future(work)
         gone = asyncio.ensure_future(disconnected(http_request))
         try:
-            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
                 raise Cancelled("the client has gone away")
-            return answer.result()
+            return working.result()
         finally:
             self.cancel()
-            for task in (answer, gone):
+            for task in (working, gone):
                 task.cancel()
 
     async def _collect(self) -> tuple[str, DoneEvent]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ...generation.events import DoneEvent, PassagesEvent, QueryEvent, StreamEvent, TokenEvent
 from ..refusals import Refusal
@@ -62,29 +63,38 @@ async def _answer(shape: _Shape, question: Any, http_request: Request, services:
     except Exception as error:
         services.metrics.count(endpoint, getattr(error, "code", "internal_error"))
         raise
-    return StreamingResponse(
-        _stream(shape, answering, services, endpoint),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    return _EventStream(shape, answering, services, endpoint)
 
 
-async def _stream(shape: _Shape, answering: Answering, services: Services, endpoint: str) -> AsyncIterator[str]:
-    outcome = "cancelled"
-    try:
-        async with aclosing(answering.events()) as events:
-            for chunk in shape.first():
-                yield _sse(chunk)
-            async for event in events:
-                for chunk in shape.chunks(event):
+class _EventStream(StreamingResponse):
+    """An answer as it comes; when the reader goes away, at whatever moment, the request is cancelled."""
+
+    def __init__(self, shape: _Shape, answering: Answering, services: Services, endpoint: str) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(self._chunks(), media_type="text/event-stream", headers=headers)
+        self.shape, self.answering, self.services, self.endpoint = shape, answering, services, endpoint
+        self.outcome = "cancelled"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answering.cancel()
+            self.services.metrics.count(self.endpoint, self.outcome)
+
+    async def _chunks(self) -> AsyncIterator[str]:
+        try:
+            async with aclosing(self.answering.events()) as events:
+                for chunk in self.shape.first():
                     yield _sse(chunk)
-            outcome = "ok"
+                async for event in events:
+                    for chunk in self.shape.chunks(event):
+                        yield _sse(chunk)
+            self.outcome = "ok"
             yield "data: [DONE]\n\n"
-    except Refusal as refusal:
-        outcome = refusal.code
-        yield _sse(error_body(str(refusal), refusal.status, refusal.code))
-    finally:
-        services.metrics.count(endpoint, outcome)
+        except Refusal as refusal:
+            self.outcome = refusal.code
+            yield _sse(error_body(str(refusal), refusal.status, refusal.code))
 
 
 def _sse(chunk: Mapping[str, Any]) -> str:

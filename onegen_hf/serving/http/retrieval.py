@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from ...generation.events import DoneEvent, PassagesEvent
+from ...generation.events import PassagesEvent
 from ..request import GenerationRequest
 from .answering import Answering
 from .completions import usage_of
@@ -56,12 +56,14 @@ async def retrieve(
         )
         answering = Answering(services.scheduler, request)
         await answering.submit()
-        async with aclosing(answering.events()) as events:
-            async for event in events:
-                if isinstance(event, PassagesEvent):
-                    return {"query": event.query, "passages": event.to_dict()["passages"]}
-                if isinstance(event, DoneEvent):
-                    break
+        return await answering.while_wanted(_first_passages(answering), http_request)
+
+
+async def _first_passages(answering: Answering) -> dict[str, Any]:
+    async with aclosing(answering.events()) as events:
+        async for event in events:
+            if isinstance(event, PassagesEvent):
+                return {"query": event.query, "passages": event.to_dict()["passages"]}
     return {"query": "", "passages": []}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,10 +13,13 @@ from fastapi import Request
 
 from ..embedding import Embedder
 from ..metrics import ServingMetrics
+from ..refusals import Overloaded
 from ..scheduler import Scheduler
 from .errors import ApiError
 
 Result = TypeVar("Result")
+MOST_CALLS = 32
+"""Calls beside decoding, such as embeddings, that may wait."""
 
 
 @dataclass
@@ -41,7 +44,8 @@ class Services:
     linker: Any = None
     linker_name: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
+    _calls: int = 0
 
     def require_model(self, name: str | None, linking: bool = False) -> None:
         """
@@ -53,13 +57,19 @@ class Services:
             raise ApiError(f"model={name!r} is not offered here: {served!r} is", 404, "model_not_found", "model")
 
     async def alone(self, function: Callable[[], Result]) -> Result:
-        """Call a function in another thread, one such call at a time: they share the processor with decoding."""
+        """
+        Call a function in another thread, one such call at a time: they share the processor with decoding.
 
-        def call() -> Result:
-            with self._lock:
-                return function()
-
-        return await asyncio.to_thread(call)
+        Raises:
+            [`Overloaded`]: If many wait already.
+        """
+        if self._calls >= MOST_CALLS:
+            raise Overloaded(f"{self._calls} requests are waiting already", retry_after=1)
+        self._calls += 1  # all on the event loop's thread
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        finally:
+            self._calls -= 1
 
 
 def services_of(request: Request) -> Services:

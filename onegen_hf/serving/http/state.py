@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
+from .errors import ApiError
 from .services import Services, services_of
 
 router = APIRouter()
@@ -33,6 +34,19 @@ async def metrics(services: Services = Depends(services_of)) -> Response:  # noq
 @router.get("/v1/models")
 async def models(services: Services = Depends(services_of)) -> dict[str, Any]:  # noqa: B008
     """What this server offers."""
+    return {"object": "list", "data": list(_models(services).values())}
+
+
+@router.get("/v1/models/{name:path}")
+async def model(name: str, services: Services = Depends(services_of)) -> dict[str, Any]:  # noqa: B008
+    """One of the models."""
+    if name not in _models(services):
+        raise ApiError(f"the model {name!r} is not offered here", 404, "model_not_found")
+    return _models(services)[name]
+
+
+def _models(services: Services) -> dict[str, dict[str, Any]]:
     names = [name for name in (services.model_name, services.linker_name) if name is not None]
-    data = [{"id": name, "object": "model", "created": services.created, "owned_by": "onegen-hf"} for name in names]
-    return {"object": "list", "data": data}
+    return {
+        name: {"id": name, "object": "model", "created": services.created, "owned_by": "onegen-hf"} for name in names
+    }
