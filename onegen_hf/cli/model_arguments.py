@@ -103,8 +103,8 @@ class AnswerArguments(ModelArguments):
     answer_threshold: float | None = field(
         default=None,
         metadata={
-            "help": "Give no answer if the best passage of a hop scores lower; default: the checkpoint's own, -inf for "
-            "none."
+            "help": "Give no answer if the best passage of a hop scores lower; default: the checkpoint's own; "
+            "-inf for none."
         },
     )
     max_new_tokens: int = field(default=256, metadata={"help": "Maximum number of generated tokens per answer."})

@@ -30,6 +30,7 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
         `dict`: The result, as the pipeline returns it.
     """
     result: dict[str, Any] = {}
+    written = ""
     print(f"Question  {printable_line(question)}", flush=True)
     text = _IndentedText()
     for event in events:
@@ -40,10 +41,12 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
             text.end_line()
             for passage in record["passages"][:sources]:
                 text.line(f"  {passage['score']:.3f}  {_shortened(passage)}")
+        elif event.type == "answer":
+            written = record["answer"]
         elif event.type == "done":
             result = record["result"]
             text.end_line()
-            answer = printable_in_terminal(answer_or_reason(result, "(none was written)"))
+            answer = printable_in_terminal(answer_or_reason({**result, "answer": written}, "(none was written)"))
             print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
             text.line(format_usage(record["usage"]))
             if record["stop_reason"] != "eos":

@@ -99,3 +99,12 @@ def test_events_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     print_stream_as_json("Where?", events())
     lines: list[Any] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [json.loads(json.dumps({"question": "Where?", **event.to_dict()})) for event in events()]
+
+
+def test_a_withheld_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    *others, done = events("")
+    assert isinstance(done, DoneEvent)
+    result = {**done.result, "retrieval_confidence": 0.414, "answer_threshold": 0.506}
+    print_stream("Where?", [*others, DoneEvent(USAGE, "eos", result)])
+    shown = capsys.readouterr().out
+    assert "Answer    The passages do not answer this: best score 0.41, threshold 0.51\n" in shown

@@ -11,6 +11,7 @@ from trl import ModelConfig
 from onegen_hf import OneGenTrainingArguments
 from onegen_hf.cli.ask import AskArguments
 from onegen_hf.cli.build import BuildArguments, FactsArguments
+from onegen_hf.cli.calibrate_arguments import CalibrateArguments
 from onegen_hf.cli.demo import DemoArguments
 from onegen_hf.cli.evaluate_arguments import EvaluateArguments
 from onegen_hf.cli.index import IndexArguments
@@ -24,8 +25,8 @@ from onegen_hf.terminal.options import OptionParser
 from onegen_hf.training.run import DataArguments, FormatArguments, parse
 
 KINDS = [
-    AskArguments, BuildArguments, DataArguments, DemoArguments, EvaluateArguments, FactsArguments, FormatArguments,
-    IndexArguments, LinkArguments, LinkingArguments, PushArguments, SearchArguments,
+    AskArguments, BuildArguments, CalibrateArguments, DataArguments, DemoArguments, EvaluateArguments, FactsArguments,
+    FormatArguments, IndexArguments, LinkArguments, LinkingArguments, PushArguments, SearchArguments,
 ]  # fmt: skip
 LEFT_BEHIND = {"tokens", "k", "corpus", "data", "datasets", "out", "documents", "threshold", "level"}
 NEEDED = {"output_dir", "dataset", "passages", "examples"}

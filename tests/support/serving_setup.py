@@ -100,10 +100,16 @@ def alone(rag: Any, request: GenerationRequest) -> dict[str, Any]:
     )
 
 
+CONFIDENCES = ("confidence", "retrieval_confidence", "answer_confidence")
+
+
 def assert_same_result(result: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Two results with all the same, but for the last digits of the scores."""
+    """Two results with all the same, but for the last digits of the scores, and probabilities that only one knows."""
     assert _without_scores(result) == _without_scores(expected)
     assert _scores(result) == pytest.approx(_scores(expected), abs=1e-4)
+    for name in CONFIDENCES:
+        if result.get(name) is not None:
+            assert result[name] == pytest.approx(expected[name], abs=1e-4)
 
 
 def _passages(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -116,6 +122,8 @@ def _scores(result: Mapping[str, Any]) -> list[float]:
 
 def _without_scores(result: Mapping[str, Any]) -> dict[str, Any]:
     plain = copy.deepcopy(dict(result))
+    for name in CONFIDENCES:
+        plain.pop(name, None)
     for passage in _passages(plain):
         del passage["score"]  # type: ignore[attr-defined]
     return plain
