@@ -45,10 +45,9 @@ def answer_or_reason(result: Mapping[str, Any], otherwise: str = "") -> str:
         result (`Mapping`): As `pipeline("onegen-rag")` returns it.
         otherwise (`str`, *optional*, defaults to `""`): For a question to which the model wrote no answer.
     """
-    score, threshold = result.get("retrieval_confidence"), result.get("answer_threshold")
-    if result["answer"] or score is None or threshold is None or score >= threshold:
-        return str(result["answer"]) or otherwise
-    return f"The passages do not answer this: best score {score:.2f}, threshold {threshold:.2f}"
+    from ..pipelines.confidence import why_withheld  # with torch, which some commands do without
+
+    return str(result["answer"]) or why_withheld(result) or otherwise
 
 
 def format_passages(text: str, passages: Sequence[Mapping[str, Any]]) -> str:

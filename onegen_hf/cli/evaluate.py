@@ -113,10 +113,12 @@ def _with_page(options: EvaluateArguments, report: EvaluationReport, examples: A
     from ..evaluation.examples import read_examples
     from ..evaluation.rag import ANSWERS_FILE
     from ..evaluation.retrieval import RETRIEVALS_FILE
+    from ..pipelines.confidence import withhold
     from .page_file import write_page
 
     path = Path(options.output_dir) / (RETRIEVALS_FILE if report.task == "retrieval" else ANSWERS_FILE)
-    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    stored = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    results = [withhold(result, report.settings.get("answer_threshold")) for result in stored]
     read = read_examples(examples, (passage.id for passage in index))
     write_page(options.html, evaluation_page(report, read, results, index.get))
     return report

@@ -71,9 +71,11 @@ def report_heading(report: EvaluationReport) -> list[str]:
         ]
     where = report.dataset if report.split is None else f"{report.dataset}, split {report.split}"
     passages, k = report.settings["index"]["passages"], report.settings["k"]
+    threshold = report.settings.get("answer_threshold")
+    below = "" if threshold is None else f", answer threshold {threshold:.3f}"
     return [
         f"{report.task} of {report.model} on {where}",
-        f"{passages} passages searched, k={k}, {dtype}; {interval}",
+        f"{passages} passages searched, k={k}{below}, {dtype}; {interval}",
     ]
 
 

@@ -101,3 +101,16 @@ def withhold(result: ResultT, threshold: float | None) -> ResultT:
     if result["answered"] and score is not None and score < threshold:
         changes |= {"answer": "", "answered": False, "citations": [], "confidence": None}
     return type(result)({**result, **changes})  # type: ignore[call-arg]
+
+
+def why_withheld(result: Mapping[str, Any]) -> str | None:
+    """
+    Why a result has no answer, in words; `None` if it has one, or if no threshold is the reason.
+
+    Args:
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it.
+    """
+    score, threshold = result.get("retrieval_confidence"), result.get("answer_threshold")
+    if result["answer"] or score is None or threshold is None or score >= threshold:
+        return None
+    return f"The passages do not answer this: best score {score:.2f}, threshold {threshold:.2f}"

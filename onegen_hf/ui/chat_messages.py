@@ -36,8 +36,10 @@ def turn(trace: Trace) -> Messages:
         )
     if trace.answer is None:
         written = trace.pieces[-1].strip()
+    elif trace.answer.answered:
+        written = trace.answer.answer
     else:
-        written = trace.answer.answer if trace.answer.answered else "".join(trace.pieces).strip()
+        written = trace.withheld() or "".join(trace.pieces).strip()
     return [*messages, {"role": "assistant", "content": _shown(written) or "…"}]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..generation.events import AnswerEvent, DoneEvent, PassagesEvent, QueryEvent, StreamEvent, TokenEvent
+from ..pipelines.confidence import why_withheld
 from .cost import Cost, cost_of
 from .html import render
 
@@ -101,6 +102,10 @@ class Trace:
                 passage["title"] or passage["id"] for passage in passages if passage["id"] == citation["passage_id"]
             ]
         return titles
+
+    def withheld(self) -> str | None:
+        """Why there is no answer, if a threshold is the reason."""
+        return None if self.done is None else why_withheld({"answer": "", **self.done.result})
 
     def remarks(self) -> list[str]:
         """Why generation or retrieval ended early, in words."""

@@ -12,6 +12,7 @@ from support.evaluation_setup import checkpoint, repository, rows
 from onegen_hf.cli.ask import main as ask
 from onegen_hf.cli.calibrate import main
 from onegen_hf.cli.display import answer_or_reason
+from onegen_hf.cli.evaluate import main as evaluate
 
 pytestmark = pytest.mark.xdist_group("evaluation")
 
@@ -68,3 +69,12 @@ def test_why_there_is_no_answer() -> None:
     assert answer_or_reason({**withheld, "retrieval_confidence": 0.6}, "no answer") == "no answer"  # by the model
     assert answer_or_reason({**withheld, "answer_threshold": None}, "no answer") == "no answer"
     assert answer_or_reason({"answer": "Fern Bay"}) == "Fern Bay"  # a result of an earlier release
+
+
+def test_the_page_of_an_evaluation_shows_what_the_report_scored(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    arguments = options(checkpoint(), tmp_path / "out", "--html", str(page))
+    evaluate(arguments)
+    assert "wrong answer" not in page.read_text(encoding="utf-8")
+    evaluate([*arguments, "--answer-threshold", "0.99"])
+    assert "wrong answer" in page.read_text(encoding="utf-8")

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from support.evaluation_setup import pipeline, rows
 
-from onegen_hf.evaluation import Declining, ScoredAnswers, calibrate_answers, evaluate_rag, fit_answer_threshold
+from onegen_hf.evaluation import (
+    Declining,
+    ScoredAnswers,
+    calibrate_answers,
+    evaluate_rag,
+    fit_answer_threshold,
+    format_report,
+)
 from onegen_hf.evaluation.answer_threshold import declining_at
 from onegen_hf.evaluation.examples import EvaluationExample, read_examples
 from onegen_hf.evaluation.rag import Answering
@@ -172,12 +179,20 @@ def test_thresholds_are_applied_to_stored_results(tmp_path: Path, monkeypatch: p
     scores = [one["retrieval_confidence"] for one in stored(tmp_path / "answers.jsonl")]
     assert report.results["retrieved"].all.metrics["answered"].value == 1.0
     assert "answer_threshold" not in report.settings
+    generate = rag.model.generate
     monkeypatch.setattr(rag.model, "generate", None)  # nothing is answered again
     between = sum(scores) / 2
     report = evaluate_rag(rag, asked, tmp_path, answer_threshold=between, **OPTIONS)
     assert report.results["retrieved"].all.metrics["answered"].value == 0.5
     assert report.results["retrieved"].all.metrics["exact_match"].value == 0.5
     assert report.settings["answer_threshold"] == between
+    assert f"k=1, answer threshold {between:.3f}, float32" in format_report(report)
+    monkeypatch.setattr(rag.model, "generate", generate)
+    report = evaluate_rag(rag, [asked[0], {**asked[1], "answers": []}], answer_threshold=between, **OPTIONS)
+    metrics = report.results["retrieved"].all.metrics
+    assert metrics["declined_rightly"].value + metrics["declined_wrongly"].value == 1.0
+    assert "declined_rightly" in format_report(report) and "declined_wrongly" in format_report(report)
+    monkeypatch.setattr(rag.model, "generate", None)
     monkeypatch.setattr(rag.model.onegen_config, "answer_threshold", 1.0)
     assert evaluate_rag(rag, asked, tmp_path, **OPTIONS).results["retrieved"].all.metrics["answered"].value == 0.0
     report = evaluate_rag(rag, asked, tmp_path, answer_threshold=-math.inf, **OPTIONS)

@@ -47,6 +47,8 @@ def test_a_trace() -> None:
     assert "Where? Fern Bay [RQ]" in shown and "5 went through the decoder in 3 steps" in shown
     assert "No answer was written." in shown and "Nothing was retrieved." in shown
     assert 'value="0.000">-0.250</meter> -0.250' in page
+    withheld = result("x", answer="", retrieval_confidence=0.414, answer_threshold=0.506)
+    assert "not answer this: best score 0.41, threshold 0.51" in text_of(body(trace_page([("Why?", withheld)])))
     stopped = result("x", stop_reason="max_new_tokens", retrieval_stopped="max_hops")
     assert "stopped: max_new_tokens. No further retrieval: max_hops." in text_of(body(trace_page([("?", stopped)])))
 

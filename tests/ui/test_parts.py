@@ -187,3 +187,14 @@ def test_linked_text(llama: Setup) -> None:
     assert '<mark class="nil">Old Mill<sup>2</sup></mark>' in html and "none of the catalogue" in html
     assert "0.750" in html and "Q1" in html and "A town. A town." in html and " …" in html
     assert "marked no mention" in linked_html("Nothing.", [], index)
+
+
+def test_a_withheld_answer_is_not_shown() -> None:
+    *others, _, done = events("<b>")
+    trace = Trace()
+    for event in (*others, AnswerEvent("", False)):
+        trace.add(event)
+    assert "The model wrote none." in trace.html()
+    trace.add(DoneEvent(done.usage, "eos", {**done.result, "retrieval_confidence": 0.414, "answer_threshold": 0.506}))
+    reason = "The passages do not answer this: best score 0.41, threshold 0.51"
+    assert reason in trace.html() and turn(trace)[-1]["content"] == reason

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...pages import render
+from ..confidence import why_withheld
 
 
 def trace_page(
@@ -24,4 +25,11 @@ def trace_page(
     Returns:
         `str`: HTML 5; write it as UTF-8.
     """
-    return render(__package__ or "", "trace.html.jinja", title, results=list(results), query_token=query_token)
+    return render(
+        __package__ or "",
+        "trace.html.jinja",
+        title,
+        results=list(results),
+        query_token=query_token,
+        why_withheld=why_withheld,
+    )
