@@ -26,7 +26,7 @@ class HuggingFaceDocstrings(griffe.Extension):
         self._learn(pkg)
         self._rewrite(pkg)
 
-    def _learn(self, item: griffe.Object) -> None:
+    def _learn(self, item: griffe.Object | griffe.Alias) -> None:
         for name, member in item.members.items():
             if member.is_alias or name.startswith("_"):
                 continue
@@ -37,7 +37,7 @@ class HuggingFaceDocstrings(griffe.Extension):
             if not member.is_attribute and not member.is_function:
                 self._learn(member)
 
-    def _rewrite(self, item: griffe.Object) -> None:
+    def _rewrite(self, item: griffe.Object | griffe.Alias) -> None:
         if item.docstring is not None:
             item.docstring.value = rewritten(item.docstring.value, self.targets)
         for member in item.members.values():

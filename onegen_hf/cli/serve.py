@@ -72,16 +72,20 @@ class ServeArguments(ModelArguments):
                     raise ValueError(f"{name}={getattr(self, name)!r} is for --engine transformers: leave it out")
 
 
+def parser() -> OptionParser:
+    """The options of the command."""
+    return OptionParser(
+        [ServeArguments, ServingLimits], "onegen-hf serve", description="Answer requests over HTTP, as OpenAI's API."
+    )
+
+
 def main(arguments: Sequence[str]) -> None:
     """
     Run the command: `onegen-hf serve --port 8000`.
 
     Keys that clients must send come from the environment variable `ONEGEN_API_KEYS`, separated by commas.
     """
-    parser = OptionParser(
-        [ServeArguments, ServingLimits], "onegen-hf serve", description="Answer requests over HTTP, as OpenAI's API."
-    )
-    options, limits = parser.parse(arguments)
+    options, limits = parser().parse(arguments)
     for package in PACKAGES:
         require(package, extra="serve", purpose="onegen-hf serve")
     from ..serving.http import create_app
@@ -106,7 +110,8 @@ def load_services(options: ServeArguments, limits: ServingLimits) -> Any:
     if options.engine == "vllm":
         from ..serving.engines import VllmServingEngine
 
-        vllm_engine = VllmServingEngine(options.model, limits, name, options.index, options.dtype)
+        checkpoint = options.checkpoint()
+        vllm_engine = VllmServingEngine(checkpoint, limits, name, options.index, options.dtype)
         return Services(Scheduler(vllm_engine, limits, metrics), metrics, name)
     from transformers import pipeline
 

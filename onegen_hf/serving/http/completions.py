@@ -22,7 +22,7 @@ from .services import Services, services_of
 from .stop_strings import StopTrimmer
 
 FINISH_REASONS = {"eos": "stop", "stopping_criteria": "stop", "max_new_tokens": "length", "context_full": "length"}
-OF_RESULT = ("answer", "answered", "citations", "retrievals", "stop_reason", "retrieval_stopped")
+OF_RESULT = ("answer", "answered", "confidence", "citations", "retrievals", "stop_reason", "retrieval_stopped")
 """Fields of the pipeline's result that stand beside OpenAI's."""
 
 router = APIRouter()
