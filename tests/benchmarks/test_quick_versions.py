@@ -22,8 +22,11 @@ OPTIONS: dict[str, list[str]] = {
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
-SLOW = ("drafts", "quality", "threads", "throughput")
-"""They answer with the built-in checkpoint; test_contenders.py runs their parts on a tiny model."""
+SLOW = ("drafts", "quality", "serving", "threads", "throughput")
+"""
+They answer with the built-in checkpoint, for a minute or longer; test_contenders.py and tests/serving run their parts on
+a tiny model.
+"""
 
 
 def test_every_program_has_a_short_version() -> None:

@@ -161,6 +161,7 @@ def test_a_queue_of_many_tokens_refuses(slow: Scheduler) -> None:
 def test_one_client_may_not_take_all(slow: Scheduler) -> None:
     for _ in range(3):
         submit(slow, "Why", client="busy")
+    until_running(slow, 2)
     with pytest.raises(TooManyRequests, match="this client has 3 requests"):
         submit(slow, "Why", client="busy")
     submit(slow, "Why", client="calm")
