@@ -24,8 +24,8 @@ OPTIONS: dict[str, list[str]] = {
 }
 SLOW = ("drafts", "quality", "serving", "threads", "throughput")
 """
-They answer with the built-in checkpoint, for a minute or longer; test_contenders.py and tests/serving run their parts on
-a tiny model.
+They answer with the built-in checkpoint, for a minute or longer; test_contenders.py and tests/serving run their parts
+on a tiny model.
 """
 
 
