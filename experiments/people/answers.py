@@ -51,8 +51,7 @@ def answers(
     )
     rag = OneGenRagPipeline(model=model, tokenizer=tokenizer, index=index)
     results = rag(list(asked["question"]), batch_size=batch_size, max_new_tokens=max_new_tokens)
-    prefix = model.onegen_config.answer_prefix
-    return [record(family.name, row, result, prefix) for row, result in zip(asked, results, strict=True)]
+    return [record(family.name, row, result) for row, result in zip(asked, results, strict=True)]
 
 
 def rows_of(corpus: Dataset) -> list[dict[str, str]]:
@@ -60,10 +59,9 @@ def rows_of(corpus: Dataset) -> list[dict[str, str]]:
     return [{name: row[name] for name in ("id", "title", "text")} for row in corpus]
 
 
-def record(family: str, asked: dict[str, Any], result: dict[str, Any], prefix: str) -> dict[str, Any]:
+def record(family: str, asked: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """See [`answers`]."""
-    answered = prefix in result["text"]
-    given = result["answer"] if answered else ""
+    given = result["answer"]
     written = result["text"]
     for retrieval in result["retrievals"]:
         for passage in retrieval["passages"]:
@@ -74,7 +72,7 @@ def record(family: str, asked: dict[str, Any], result: dict[str, Any], prefix: s
         "answers": asked["answers"],
         "answer": given,
         "text": written[:400],
-        "answered": answered,
+        "answered": result["answered"],
         "found": [[passage["id"] for passage in retrieval["passages"]] for retrieval in result["retrievals"]],
         "scores": [[passage["score"] for passage in retrieval["passages"]] for retrieval in result["retrievals"]],
         "gold": asked["positives"],

@@ -179,7 +179,7 @@ class PassageIndex:
                 into pieces with the ids `ID#0`, `ID#1`, ... that repeat the title and `meta` (see [`split_passage`]);
                 says how many. By default longer passages are cut to what the model embeds.
             dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
-                `matryoshka_dims`; others lose recall, of which a warning says so.
+                `matryoshka_dims`; for others a warning says that recall may fall.
             precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
                 `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
@@ -569,7 +569,7 @@ class PassageIndex:
             max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
                 longer has are removed.
             dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
-                `matryoshka_dims`; others lose recall, of which a warning says so.
+                `matryoshka_dims`; for others a warning says that recall may fall.
             precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
                 `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
