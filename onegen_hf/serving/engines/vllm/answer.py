@@ -15,7 +15,7 @@ from ....generation.policy import MINIMAL_ROOM
 from ...request import GenerationRequest
 from .batched_search import BatchedSearch
 from .state_files import StateFiles
-from .streams import PlainStream, SessionStream
+from .streams import PlainStream, SessionStream, VllmStream
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class VllmAnswer:
         self.row = RowState.start(0, list(prompt))
         self.stops = stops
         self._publish = publish
-        self._stream: Any = SessionStream(around.engine, name)
+        self._stream: VllmStream = SessionStream(around.engine, name)
         self._unsent = list(prompt)
 
     async def run(self) -> None:

@@ -4,10 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 
-class SessionStream:
+class VllmStream:
+    """
+    Where the output of vLLM comes from, whichever way the text goes in.
+
+    Args:
+        engine (`vllm.AsyncLLM`)
+        name (`str`): Unique among all requests.
+    """
+
+    reads_again: ClassVar[bool]
+    """Whether a chunk is sent with all of the text before it."""
+
+    def __init__(self, engine: Any, name: str) -> None:
+        self.engine = engine
+        self.name = name
+        self._outputs: AsyncGenerator[Any, None] | None = None
+
+    async def send(self, ids: Sequence[int], params: Any) -> None:
+        """Send tokens; what follows them is decoded with `params`."""
+        raise NotImplementedError
+
+    async def receive(self) -> Any:
+        """The next piece of the current chunk's output."""
+        assert self._outputs is not None
+        return (await anext(self._outputs)).outputs[0]
+
+    async def close(self) -> None:
+        """Abort what is still decoded."""
+        if self._outputs is not None:
+            await self._outputs.aclose()
+
+
+class SessionStream(VllmStream):
     """
     One session of vLLM: each chunk is appended to the same keys and values, so nothing is read twice.
 
@@ -19,10 +51,8 @@ class SessionStream:
     reads_again = False
 
     def __init__(self, engine: Any, name: str) -> None:
-        self.engine = engine
-        self.name = name
+        super().__init__(engine, name)
         self._inputs: asyncio.Queue[Any] = asyncio.Queue()
-        self._outputs: AsyncGenerator[Any, None] | None = None
 
     async def send(self, ids: Sequence[int], params: Any) -> None:
         """Append tokens; what follows them is decoded with `params`."""
@@ -33,22 +63,12 @@ class SessionStream:
         if self._outputs is None:
             self._outputs = self.engine.generate(self._chunks(), params, self.name)
 
-    async def receive(self) -> Any:
-        """The next piece of the current chunk's output."""
-        assert self._outputs is not None
-        return (await anext(self._outputs)).outputs[0]
-
-    async def close(self) -> None:
-        """End the session, and abort what it still decodes."""
-        if self._outputs is not None:
-            await self._outputs.aclose()
-
     async def _chunks(self) -> AsyncGenerator[Any, None]:
         while True:
             yield await self._inputs.get()
 
 
-class PlainStream:
+class PlainStream(VllmStream):
     """
     A plain request for each chunk, with all of the text before it: the way out where a session stands still.
 
@@ -60,9 +80,7 @@ class PlainStream:
     reads_again = True
 
     def __init__(self, engine: Any, name: str) -> None:
-        self.engine = engine
-        self.name = name
-        self._outputs: AsyncGenerator[Any, None] | None = None
+        super().__init__(engine, name)
         self._count = 0
 
     async def send(self, ids: Sequence[int], params: Any) -> None:
@@ -73,13 +91,3 @@ class PlainStream:
         self._count += 1
         prompt = TokensPrompt(prompt_token_ids=list(ids))
         self._outputs = self.engine.generate(prompt, params, f"{self.name}-plain-{self._count}")
-
-    async def receive(self) -> Any:
-        """The next piece of the output."""
-        assert self._outputs is not None
-        return (await anext(self._outputs)).outputs[0]
-
-    async def close(self) -> None:
-        """Abort what is still decoded."""
-        if self._outputs is not None:
-            await self._outputs.aclose()
