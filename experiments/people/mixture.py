@@ -41,22 +41,22 @@ RETRIEVAL = {
 """Pairs of a question and its passage; of questions with several hops, the first one."""
 
 JOINT = {
-    "xquad_en": Share(times=2),
+    "xquad_en": Share(times=3),
     "squad_part": Share(times=2),
     "nq_wiki": Share(times=2),
     "cmu_wikipedia": Share(),
     "boolq": Share(limit=1200),
-    "drop": Share(limit=1000),
+    "drop": Share(),
     "covidqa": Share(limit=300),
     "bioasq": Share(limit=500),
     "quoref_contrast": Share(),
     "trivia_nq_retrieved": Share(),
-    "qamr": Share(limit=4000),
+    "qamr": Share(limit=6000),
     "fairytaleqa": Share(limit=2000),
     "hotpotqa": Share(times=2),
     "musique": Share(times=2),
-    "wiki2hop": Share(limit=4000),
-    "facts": Share(limit=800),
+    "wiki2hop": Share(limit=5000),
+    "facts": Share(limit=2400),
 }
 """Questions with answers; wiki2hop and the fact corpus keep what the bundled checkpoint has learned."""
 

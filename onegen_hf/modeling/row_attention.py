@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .padded_rows import FEW_GROUPS, PaddedRows
 from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
 
 NAME = "onegen_rows"
@@ -122,20 +123,24 @@ class RowsMask(torch.Tensor):
         cached (`bool`): Whether keys and values are those of a cache, of shape `(slots, heads, capacity, head_dim)`,
             or those of the packed tokens themselves, of shape `(1, heads, tokens, head_dim)`.
         starts (`Tensor`, *optional*): Where rows begin, see [`boundaries`]; on a GPU, for rows without a cache.
+        padded ([`PaddedRows`], *optional*): On a GPU, for rows of a cache that form many groups.
     """
 
     groups: list[RowGroup]
     cached: bool
     starts: Tensor | None
+    padded: PaddedRows | None
 
     @classmethod
     def of(cls, groups: list[RowGroup], cached: bool, device: torch.device) -> RowsMask:
         """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
         tokens = sum(group.rows * group.size for group in groups)
         mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
-        mask.groups, mask.cached, mask.starts = groups, cached, None
+        mask.groups, mask.cached, mask.starts, mask.padded = groups, cached, None, None
         if not cached and device.type == "cuda":
             mask.starts = boundaries([group.size for group in groups for _ in group.starts], device)
+        if cached and pads_rows(groups, device):
+            mask.padded = padded_rows(groups, device)
         return mask
 
     @classmethod
@@ -149,8 +154,22 @@ class RowsMask(torch.Tensor):
                 raise NotImplementedError(
                     f"{getattr(func, '__name__', func)} is not defined for the mask of packed rows"
                 )
-            result.groups, result.cached, result.starts = source.groups, source.cached, source.starts
+            result.groups, result.cached = source.groups, source.cached
+            result.starts, result.padded = source.starts, source.padded
         return result
+
+
+def pads_rows(groups: Sequence[RowGroup], device: torch.device) -> bool:
+    """Whether one padded call is faster than one for each group: where launching kernels is what takes time."""
+    return device.type == "cuda" and len(groups) > FEW_GROUPS
+
+
+def padded_rows(groups: Sequence[RowGroup], device: torch.device) -> PaddedRows:
+    """The rows of several groups, to attend for all of them in one call."""
+    slots = [group.first + row for group in groups for row in range(group.rows)]
+    starts = [start for group in groups for start in group.starts]
+    sizes = [group.size for group in groups for _ in group.starts]
+    return PaddedRows(slots, starts, sizes, device)
 
 
 def row_attention(
@@ -186,6 +205,11 @@ def row_attention(
                 query, key, value, attention_mask.starts, longest, window, kwargs.get("scaling")
             ), None
     additive = query.dtype if implementation == "eager" else None
+    padded = attention_mask.padded
+    if padded is not None and padded.device == query.device:  # a model may be split over devices
+        mask = padded.mask(window, additive)
+        states = attend(module, padded.queries(query), padded.held(key), padded.held(value), mask, **kwargs)[0]
+        return padded.packed(states), None
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size
