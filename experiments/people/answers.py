@@ -19,7 +19,7 @@ def answers(
     tokenizer: Any,
     family: Family,
     limit: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 256,
     max_new_tokens: int = 64,
     without_gold: bool = False,
 ) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def answers(
         tokenizer (`PreTrainedTokenizerBase`)
         family ([`Family`])
         limit (`int`, *optional*): Of the questions, the first ones.
-        batch_size (`int`, *optional*, defaults to 64)
+        batch_size (`int`, *optional*, defaults to 256)
         max_new_tokens (`int`, *optional*, defaults to 64)
         without_gold (`bool`, *optional*, defaults to `False`): Take the passages that answer these questions out of
             the index, so that none of them can be answered.

@@ -207,8 +207,8 @@ def row_attention(
     additive = query.dtype if implementation == "eager" else None
     padded = attention_mask.padded
     if padded is not None and padded.device == query.device:  # a model may be split over devices
-        mask = padded.mask(window, additive)
-        states = attend(module, padded.queries(query), padded.held(key), padded.held(value), mask, **kwargs)[0]
+        visible = padded.mask(window, additive)
+        states = attend(module, padded.queries(query), padded.held(key), padded.held(value), visible, **kwargs)[0]
         return padded.packed(states), None
     parts, start = [], 0
     for group in attention_mask.groups:
