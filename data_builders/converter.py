@@ -43,6 +43,8 @@ class Converter(ABC):
     """Options that name a file; the report shows its name only, since paths of a machine are not published."""
     corpus_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
     """Endings of the files that count when `--documents` names a folder."""
+    example_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
+    """Endings of the files that count when `--examples` names one."""
 
     def __post_init__(self) -> None:
         check_options(self)

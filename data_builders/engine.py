@@ -68,7 +68,13 @@ class Engine:
             split: [
                 path
                 for source in as_list(sources)
-                for path in resolve(source, split=split, download_dir=folder / split, limit=self.limit)
+                for path in resolve(
+                    source,
+                    split=split,
+                    download_dir=folder / split,
+                    limit=self.limit,
+                    suffixes=self.converter.example_suffixes,
+                )
             ]
             for split, sources in self.examples.items()
         }

@@ -23,6 +23,10 @@ CONVERTERS = {
         "first examples of entity linking, made up around the names of a catalogue",
     ),
     "paper": ("data_builders.paper.converter:PaperConverter", "the files that the paper's authors published"),
+    "passage-pairs": (
+        "data_builders.passage_pairs.converter:PassagePairsConverter",
+        "pairs for a retrieval stage out of passages alone, without labels",
+    ),
     "own": ("data_builders.own.converter:OwnConverter", "your own texts, with questions and answers"),
 }
 """Name → `module:class`, and what the list of builders says of it."""

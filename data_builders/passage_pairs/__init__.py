@@ -1,0 +1,1 @@
+"""Pairs of a query and its passage, made from passages alone."""
