@@ -63,7 +63,7 @@ def test_passages_without_ids_and_one_kind(tmp_path: Path) -> None:
 def test_a_folder_of_texts(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
-    (texts / "Ada Moll.md").write_text("Ada Moll was born in Fern Bay. She made a film about a boat.", encoding="utf-8")
+    (texts / "Ada Moll.md").write_text("Ada Moll was born in Fern Bay. She made a film of it.", encoding="utf-8")
     (texts / "Elm Hill.txt").write_text("Elm Hill is a hill.", encoding="utf-8")
     built = build(tmp_path / "out", texts, (), PassagePairsConverter(kinds="title,sentence"))
     assert [row["id"] for row in built.examples] == ["Ada Moll-title", "Ada Moll-sentence", "Elm Hill-title"]
