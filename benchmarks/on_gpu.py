@@ -41,7 +41,7 @@ from benchmarks.report import result_name, write_result
 from onegen_hf.training.utilization import peak_tflops
 
 NAME = "on_gpu"
-TESTS = ["tests/modeling/test_variable_length.py", "tests/modeling/test_packing.py"]
+TESTS = ["tests/modeling/test_variable_length.py", "tests/generation/test_recorded_step.py"]
 
 
 def matrix_product(device: str, dtype: torch.dtype) -> float:

@@ -3,7 +3,8 @@ One-pass decoding without retrieval against `generate`, by the number of rows.
 
 - `generate`: transformers' loop with a dynamic cache.
 - `static`: the same with a static cache, which is not compiled here.
-- `one_pass`: [`OnePassDecoder`].
+- `one_pass`: [`OnePassDecoder`], which records its steps as CUDA graphs.
+- `one_pass_eager`: the same without graphs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.gpu.measuring import Budget, in_turns, ratios
 from benchmarks.gpu.models import joint_model, tokenizer
 from benchmarks.report import spread
 from onegen_hf.generation import OnePassDecoder
+from onegen_hf.generation.memory import recorded_step
 
 PROMPT_TOKENS = 48
 REPEATS = 2
@@ -36,13 +38,26 @@ class NoIndex:
         raise AssertionError("nothing is to be retrieved here")
 
 
+def without_graphs(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The same work, in which no step is recorded."""
+
+    def run() -> Any:
+        before, recorded_step.RECORD_AFTER = recorded_step.RECORD_AFTER, None
+        try:
+            return work()
+        finally:
+            recorded_step.RECORD_AFTER = before
+
+    return run
+
+
 def decoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
     """
     Yields:
         `tuple`: The number of rows and the result.
     """
     model, words = joint_model("tiny" if quick else "135M", device, dtype).eval(), tokenizer()
-    tokens = 4 if quick else 16
+    tokens = 6 if quick else 32
     query = words.convert_tokens_to_ids(model.onegen_config.tokens.query)
     options: dict[str, Any] = {
         "max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": words.pad_token_id,
@@ -53,24 +68,28 @@ def decoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> It
         prompts = torch.randint(5, 1000, (rows, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)).to(device)
         inputs = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts), **options}
         decoder = OnePassDecoder(NoIndex(), words, model.onegen_config, max_hops=0)
-        plain = {"suppress_tokens": [query]}
+        written: dict[str, Any] = {}
+
+        def write(kind: str, inputs: Any = inputs, written: Any = written, **more: Any) -> None:
+            written[kind] = model.generate(**inputs, **more)[:, PROMPT_TOKENS:]
+
         kinds: dict[str, Callable[[], Any]] = {
-            "generate": partial(model.generate, **inputs, **plain),
-            "static": partial(model.generate, **inputs, **plain, cache_implementation="static", disable_compile=True),
-            "one_pass": partial(model.generate, **inputs, custom_generate=decoder),
+            "generate": partial(write, "generate", suppress_tokens=[query]),
+            "one_pass": partial(write, "one_pass", custom_generate=decoder),
         }
+        if rows in (4, 32):
+            kinds["static"] = partial(
+                write, "static", suppress_tokens=[query], cache_implementation="static", disable_compile=True
+            )
+            kinds["one_pass_eager"] = without_graphs(partial(write, "one_pass_eager", custom_generate=decoder))
         seconds = in_turns(kinds, REPEATS, device, budget)
-        written = {name: kinds[name]()[:, PROMPT_TOKENS:].tolist() for name in ("generate", "one_pass")}
-        same = [a == b for a, b in zip(written["generate"], written["one_pass"], strict=True)]
+        same = (written["generate"] == written["one_pass"]).all(dim=1).sum()
         yield (
             f"{rows} rows",
             {
                 "tokens": tokens,
-                "ms_per_step": {
-                    name: spread([1e3 * value / tokens for value in taken]) for name, taken in seconds.items()
-                },
-                "one_pass_over_generate": ratios(seconds, "one_pass", "generate"),
-                "one_pass_over_static": ratios(seconds, "one_pass", "static"),
-                "rows_with_the_same_tokens": f"{sum(same)}/{rows}",
+                "ms_per_step": {name: spread([1e3 * value / tokens for value in v]) for name, v in seconds.items()},
+                "over_generate": {name: ratios(seconds, name, "generate") for name in kinds if name != "generate"},
+                "rows_with_the_same_tokens": f"{int(same)}/{rows}",
             },
         )
