@@ -58,6 +58,8 @@ class OneGenMixin:
     lambda_distill: float = 1.0
     contrastive_loss: ContrastiveLoss | None = None
     distillation_loss: DistillationLoss | None = None
+    equal_forwards: bool = False
+    """Whether every batch takes equally many forwards, whatever it holds, as weights sharded over processes need."""
     approximate_base: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
     origin: Origin | None = None
@@ -216,7 +218,7 @@ class OneGenMixin:
             backbone_inputs["output_router_logits"] = True
         backbone_inputs["logits_to_keep"] = logits_to_keep
         # Each batch has a router's loss of its own.
-        apart = passage_rows is None or (self.has_router and self.training)
+        apart = passage_rows is None or (self.has_router and self.training) or not self._may_share_a_forward
         output, states = self._decode(None if apart else passage_rows, **backbone_inputs)
         router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
         found: dict[str, Tensor] = {}
@@ -282,7 +284,7 @@ class OneGenMixin:
         lengths = attention_mask.sum(dim=1).tolist()
         # A router's loss is made of whole rows.
         whole = packs_rows(self, input_ids.shape[1]) and not (self.has_router and self.training)
-        if whole:
+        if whole or (self.equal_forwards and padding_is_harmless(self)):
             groups = [(0, len(lengths), input_ids.shape[1])]
         else:
             # Where padding changes a row, only rows of one length are run together.
@@ -326,6 +328,12 @@ class OneGenMixin:
             return output, LastStates(_capture.hidden, rows)
         finally:
             _capture.wanted, _capture.hidden = False, None
+
+    @property
+    def _may_share_a_forward(self) -> bool:
+        """Whether a batch and its passages may be packed together: rows beyond a window are not."""
+        config = self.config.get_text_config()
+        return not self.equal_forwards or getattr(config, "sliding_window", None) is None
 
     def contrast(
         self,

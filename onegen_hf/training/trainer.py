@@ -40,7 +40,17 @@ from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
+from .lost_process import lost_process_explained
 from .resuming import restore_renamed_weights
+from .sharding import (
+    asks_for_sharding,
+    check_sharding,
+    most_on_any_process,
+    passage_without_embedding,
+    shard_tied_rows_once,
+    shards_weights,
+    without_step,
+)
 from .teacher import attach_teacher
 
 OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
@@ -143,6 +153,8 @@ class OneGenTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        check_sharding(self)
+        shard_tied_rows_once(self)
         self.training_run = TrainingRun(self.model, base_model_of(self.model))
         self.add_callback(self.training_run)
         self._totals: dict[str, Tensor] = {}
@@ -166,7 +178,8 @@ class OneGenTrainer(Trainer):
             model = add_adapter(model, self.processing_class, self._peft_config)
         elif isinstance(model, PeftModel):
             check_mergeable(model)
-        if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
+        base.equal_forwards = asks_for_sharding(self.args)
+        if isinstance(model, PeftModel) and not asks_for_sharding(self.args):
             use_fast_lora_layers(model)
         return model
 
@@ -193,7 +206,10 @@ class OneGenTrainer(Trainer):
         optional(instance(str, bool, os.PathLike))("resume_from_checkpoint", resume_from_checkpoint)
         searching = trial is not None  # each trial has a folder of its own
         main = self.is_world_process_zero() and not searching
-        with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():
+        with (
+            locked_folder(str(self.args.output_dir), "training") if main else nullcontext(),
+            lost_process_explained(self.args.output_dir, self.args.world_size),
+        ):
             if not searching:
                 resume_from_checkpoint = checkpoint_to_resume(self, resume_from_checkpoint)
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
@@ -205,6 +221,24 @@ class OneGenTrainer(Trainer):
     def _load_best_model(self) -> None:
         if not restore_renamed_weights(self.model, str(self.state.best_model_checkpoint)):
             super()._load_best_model()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        Save a plain checkpoint, whose weights are gathered from all processes where they are sharded.
+
+        Args:
+            output_dir (`str`, *optional*): By default that of the arguments.
+        """
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is None or _internal_call or "SHARDED" not in str(plugin.state_dict_type):
+            return super().save_model(output_dir, _internal_call)
+        # Trainer writes nothing with sharded state dicts; those of checkpoints stay sharded.
+        kind = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir, _internal_call)
+        finally:
+            plugin.set_state_dict_type(kind)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         push_checkpoint(self, checkpoint_folder)
@@ -245,6 +279,8 @@ class OneGenTrainer(Trainer):
     ) -> Any:
         if self.args.world_size > 1 and "passage_input_ids" not in inputs:
             inputs |= no_passages(inputs["input_ids"])
+            if shards_weights(self):
+                inputs |= passage_without_embedding(inputs["input_ids"])
             if getattr(self.data_collator, "teacher", None) is not None:
                 inputs["teacher_scores"] = inputs["input_ids"].new_zeros((0, 0), dtype=torch.float32)
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
@@ -264,10 +300,13 @@ class OneGenTrainer(Trainer):
     def _in_chunks(
         self, chunk_size: int, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]
     ) -> OneGenOutput:
+        # As Trainer has it: the loss is divided by the whole batch already.
+        scaling = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         cache = GradientCache(
             chunk_size,
-            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes),
-            no_sync=lambda: self.accelerator.no_sync(model),
+            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes, **scaling),
+            no_sync=lambda: without_step(self.accelerator, model),
+            most_chunks=most_on_any_process if shards_weights(self) else None,
         )
         return cache(model, _joint_model(self.accelerator.unwrap_model(model)), inputs, **counts)
 

@@ -1,0 +1,112 @@
+"""
+Weights that are sharded over processes: FSDP and ZeRO-3.
+
+A forward gathers each layer's weights from all processes, so processes have to run equally many forwards and
+backwards, whatever their batches hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate.utils import DistributedType
+from peft import PeftModel
+from torch import Tensor
+from transformers import TrainingArguments
+
+
+def asks_for_sharding(args: TrainingArguments) -> bool:
+    """Whether FSDP or DeepSpeed is asked for, by an argument or by the configuration of `accelerate launch`."""
+    launched = (os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() for name in ("FSDP", "DEEPSPEED"))
+    return bool(args.fsdp or args.deepspeed) or "true" in launched
+
+
+def check_sharding(trainer: Any) -> None:
+    """
+    Make sure that weights are sharded where that was asked for.
+
+    Raises:
+        `ValueError`: If they would not be: accelerate leaves FSDP out on CPUs and without several processes.
+    """
+    state = trainer.accelerator.state
+    if trainer.args.fsdp and state.distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            f"fsdp=True shards nothing here: accelerate runs {state.distributed_type.value} on "
+            f"{state.device.type}. FSDP needs accelerators and several processes (`accelerate launch "
+            "--num_processes 2 ...`); leave it out to train with DDP"
+        )
+
+
+def shards_weights(trainer: Any) -> bool:
+    """Whether each process holds a part of the weights only."""
+    state = trainer.accelerator.state
+    if state.distributed_type == DistributedType.FSDP:
+        return True
+    plugin = state.deepspeed_plugin if state.distributed_type == DistributedType.DEEPSPEED else None
+    return plugin is not None and plugin.zero_stage == 3
+
+
+def shard_tied_rows_once(trainer: Any) -> None:
+    """
+    Let FSDP2 shard an adapter's embeddings and head with the rest of the model where they share their weight.
+
+    accelerate gives them groups of their own, and does not see that they are tied below PEFT's wrapper of the trained
+    token rows; torch refuses a weight in two groups.
+
+    Args:
+        trainer ([`OneGenTrainer`]): Its accelerator is changed.
+    """
+    model, accelerator = trainer.model, trainer.accelerator
+    if not isinstance(model, PeftModel) or not accelerator.is_fsdp2:
+        return
+    prepare = accelerator.prepare
+
+    def prepare_without_groups_for_embeddings(*args: Any, **kwargs: Any) -> Any:
+        names = ("get_input_embeddings", "get_output_embeddings")
+        for name in names:
+            model.__dict__[name] = lambda: None
+        try:
+            return prepare(*args, **kwargs)
+        finally:
+            for name in names:
+                del model.__dict__[name]
+
+    accelerator.prepare = prepare_without_groups_for_embeddings
+
+
+def most_on_any_process(count: int, device: torch.device) -> int:
+    """The largest of the numbers that the processes call this with."""
+    counts = torch.tensor([count], device=device)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(counts, dist.ReduceOp.MAX)
+    return int(counts)
+
+
+def passage_without_embedding(input_ids: Tensor) -> dict[str, Tensor]:
+    """A passage of one token that nothing is compared with, for a process that has none but runs the forward."""
+    return {
+        "passage_input_ids": input_ids[:1, :1],
+        "passage_attention_mask": torch.ones_like(input_ids[:1, :1]),
+        "passage_retrieval_positions": torch.full_like(input_ids[:1, :1], -1),
+    }
+
+
+@contextmanager
+def without_step(accelerator: Any, model: Any) -> Iterator[None]:
+    """Inside the block a backward adds gradients: processes don't exchange them, and DeepSpeed makes no step."""
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        with accelerator.no_sync(model):
+            yield
+        return
+    state = accelerator.gradient_state
+    before = state.sync_gradients
+    state._set_sync_gradients(False)
+    try:
+        yield
+    finally:
+        state._set_sync_gradients(before)
