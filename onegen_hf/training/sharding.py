@@ -10,14 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate.utils import DistributedType
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import TrainingArguments
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 
 def asks_for_sharding(args: TrainingArguments) -> bool:
@@ -94,6 +98,59 @@ def passage_without_embedding(input_ids: Tensor) -> dict[str, Tensor]:
         "passage_attention_mask": torch.ones_like(input_ids[:1, :1]),
         "passage_retrieval_positions": torch.full_like(input_ids[:1, :1], -1),
     }
+
+
+@torch.no_grad()
+def load_sharded_adapter(model: Any, directory: str) -> bool:
+    """
+    Load an adapter's weights from a checkpoint into one that FSDP2 has sharded.
+
+    accelerate reads full state dicts by torch's loader, which asks for every name of a tensor that several modules
+    share, as the trained rows of tied embeddings are.
+
+    Args:
+        model (`PeftModel`): Sharded.
+        directory (`str`): The checkpoint.
+
+    Returns:
+        `bool`: Whether they were loaded; `False` where the checkpoint does not hold them in one file.
+    """
+    file = Path(directory) / ADAPTER_SAFE_WEIGHTS_NAME
+    if not isinstance(model, PeftModel) or not file.is_file():
+        return False
+    saved = load_file(file)
+    pairs = [
+        (parameter, saved.get(_name_in_adapter(name, model.active_adapter)))
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    if any(value is None for _, value in pairs):
+        return False
+    for parameter, value in pairs:
+        assert value is not None
+        value = value.to(parameter.device, parameter.dtype)
+        if isinstance(parameter, DTensor):
+            value = distribute_tensor(value, parameter.device_mesh, parameter.placements)
+        parameter.copy_(value)
+    return True
+
+
+def _name_in_adapter(name: str, adapter: str) -> str:
+    """The name in an adapter's file of one of the model's parameters."""
+    name = name.replace("_checkpoint_wrapped_module.", "")
+    return name.replace(f"modules_to_save.{adapter}.", "").replace(f".{adapter}", "")
+
+
+def without_tied_copies(model: Any, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """
+    A gathered state dict without weights that are tied to others in it, of which gathering makes copies.
+
+    Args:
+        model (`PreTrainedModel`)
+        state_dict (`dict[str, Tensor]`)
+    """
+    tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: value for name, value in state_dict.items() if tied.get(name) not in state_dict}
 
 
 @contextmanager

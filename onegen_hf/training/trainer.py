@@ -45,11 +45,13 @@ from .resuming import restore_renamed_weights
 from .sharding import (
     asks_for_sharding,
     check_sharding,
+    load_sharded_adapter,
     most_on_any_process,
     passage_without_embedding,
     shard_tied_rows_once,
     shards_weights,
     without_step,
+    without_tied_copies,
 )
 from .teacher import attach_teacher
 
@@ -215,7 +217,10 @@ class OneGenTrainer(Trainer):
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint):
+        target = self.model if model is None else model
+        if self.is_fsdp_enabled and load_sharded_adapter(target, resume_from_checkpoint):
+            return
+        if not restore_renamed_weights(target, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
@@ -411,6 +416,8 @@ class OneGenTrainer(Trainer):
         if isinstance(model, PeftModel):
             save_adapter(model, self.processing_class, output_dir, state_dict=state_dict, is_main_process=main)
         else:
+            if state_dict is not None:
+                state_dict = without_tied_copies(model, state_dict)
             model.save_pretrained(output_dir, state_dict=state_dict, is_main_process=main)
         if not main:
             return

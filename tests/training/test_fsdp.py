@@ -169,7 +169,7 @@ def test_a_plain_adapter(kind: str, saved: Any) -> None:
 
 def test_a_killed_run_says_so_and_goes_on(saved: Any) -> None:
     directory, found = saved
-    with pytest.raises(Exception, match="exit code 13|terminated|another of the 2 processes"):
+    with pytest.raises(Exception, match="another of the 2 processes"):
         run(end_early, directory / "killed-store", directory / "killed")
     message = (directory / "killed.error").read_text(encoding="utf-8")
     assert "another of the 2 processes" in message and "checkpoint-2" in message
