@@ -28,6 +28,7 @@ from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
 from ..losses.matryoshka import check_dims
 from .backbone_check import padding_is_harmless
+from .devices import input_device
 from .outputs import CACHE, OneGenOutput
 from .packing import LastStates, packed_rows, packs_rows
 from .row_attention import install_row_attention
@@ -83,6 +84,12 @@ class OneGenMixin:
         if hasattr(type(self), "is_activation_checkpointing"):
             return self.is_activation_checkpointing  # type: ignore[attr-defined]
         return super().is_gradient_checkpointing  # type: ignore[misc]
+
+    @property
+    def device(self) -> torch.device:
+        """That of the weights; that of the input where accelerate keeps the weights elsewhere."""
+        device: torch.device = super().device  # type: ignore[misc]
+        return input_device(self) if device.type == "meta" else device
 
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""

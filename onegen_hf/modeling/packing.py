@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from .devices import input_device
 from .outputs import CACHE
 from .positions import check_positions, gather_hidden
 from .row_attention import RowsMask, groups_of
@@ -150,11 +151,12 @@ def packs_rows(model: Any, longest: int) -> bool:
 
 
 def _attends_fast(model: Any, config: Any) -> bool:
-    weight = model.get_input_embeddings().weight
-    if weight.device.type == "cpu":
+    device = input_device(model)
+    if device.type == "cpu":
         return True
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return takes_variable_lengths(weight.device, computed_dtype(weight.dtype, weight.device), head_dim)
+    dtype = model.get_input_embeddings().weight.dtype
+    return takes_variable_lengths(device, computed_dtype(dtype, device), head_dim)
 
 
 @torch.no_grad()
