@@ -37,6 +37,7 @@ from .arguments import OneGenTrainingArguments
 from .earlier_run import check_same_training, settings_of
 from .model_options import adapter_config, check_model_options, loading_options
 from .resuming import last_whole_checkpoint
+from .sharding import loaded_whole
 from .trainer import OneGenTrainer
 
 logger = logging.getLogger(__name__)
@@ -207,7 +208,8 @@ def _run(
         # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
         check_same_training(settings_of(args, recipe), output_dir)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
-    model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
+    with loaded_whole():
+        model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(
         model,
         args,

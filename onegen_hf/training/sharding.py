@@ -1,5 +1,5 @@
 """
-Weights that are sharded over processes: FSDP and ZeRO-3.
+Weights, gradients and optimizers that are sharded over processes: FSDP and DeepSpeed's ZeRO.
 
 A forward gathers each layer's weights from all processes, so processes have to run equally many forwards and
 backwards, whatever their batches hold.
@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import TrainingArguments
+from transformers.integrations import deepspeed as deepspeed_integration
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 
@@ -35,24 +37,43 @@ def check_sharding(trainer: Any) -> None:
     Make sure that weights are sharded where that was asked for.
 
     Raises:
-        `ValueError`: If they would not be: accelerate leaves FSDP out on CPUs and without several processes.
+        `ValueError`: If they would not be: accelerate leaves FSDP and DeepSpeed out on CPUs.
     """
     state = trainer.accelerator.state
-    if trainer.args.fsdp and state.distributed_type != DistributedType.FSDP:
-        raise ValueError(
-            f"fsdp=True shards nothing here: accelerate runs {state.distributed_type.value} on "
-            f"{state.device.type}. FSDP needs accelerators and several processes (`accelerate launch "
-            "--num_processes 2 ...`); leave it out to train with DDP"
-        )
+    for name, kind in (("fsdp", DistributedType.FSDP), ("deepspeed", DistributedType.DEEPSPEED)):
+        if getattr(trainer.args, name) and state.distributed_type != kind:
+            raise ValueError(
+                f"{name} shards nothing here: accelerate runs {state.distributed_type.value} on {state.device.type}. "
+                "It needs accelerators and `accelerate launch` (or torchrun); leave it out to train with DDP"
+            )
 
 
-def shards_weights(trainer: Any) -> bool:
-    """Whether each process holds a part of the weights only."""
-    state = trainer.accelerator.state
-    if state.distributed_type == DistributedType.FSDP:
-        return True
-    plugin = state.deepspeed_plugin if state.distributed_type == DistributedType.DEEPSPEED else None
-    return plugin is not None and plugin.zero_stage == 3
+@contextmanager
+def loaded_whole() -> Iterator[None]:
+    """
+    Inside the block models are loaded in one piece, although ZeRO-3 is asked for.
+
+    transformers would shard them while it loads them, and the rows of the retrieval tokens could not be added. They
+    are sharded when the training begins.
+    """
+    reference = deepspeed_integration._hf_deepspeed_config_weak_ref
+    config = None if reference is None else reference()
+    if config is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(config)
+
+
+def runs_equal_forwards(trainer: Any) -> bool:
+    """
+    Whether processes must run equally many forwards and backwards: FSDP and ZeRO-3 gather weights in each, ZeRO-2
+    exchanges gradients in each backward.
+    """
+    return trainer.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def shard_tied_rows_once(trainer: Any) -> None:

@@ -48,12 +48,13 @@ from .sharding import (
     load_sharded_adapter,
     most_on_any_process,
     passage_without_embedding,
+    runs_equal_forwards,
     shard_tied_rows_once,
-    shards_weights,
     without_step,
     without_tied_copies,
 )
 from .teacher import attach_teacher
+from .utilization import Utilization
 
 OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
 """The parts of the objective that are logged."""
@@ -65,7 +66,8 @@ class OneGenTrainer(Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
-    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher) and `retrieval_accuracy` (in-batch) beside the loss;
+    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher), `retrieval_accuracy` (in-batch), `tokens_per_second`
+    (real tokens of all processes, since the last log) and on known GPUs `mfu` beside the loss;
     `evaluate()` reports the losses, and recall@k and MRR of the evaluation's query tokens against all evaluation
     passages (the positives and negatives of its examples).
 
@@ -160,6 +162,7 @@ class OneGenTrainer(Trainer):
         self.training_run = TrainingRun(self.model, base_model_of(self.model))
         self.add_callback(self.training_run)
         self._totals: dict[str, Tensor] = {}
+        self._utilization: Utilization | None = None
         self._logged_step = 0
         self._anchors_in_batch: Tensor | None = None
         self._evaluation: list[dict[str, Any]] = []
@@ -284,7 +287,7 @@ class OneGenTrainer(Trainer):
     ) -> Any:
         if self.args.world_size > 1 and "passage_input_ids" not in inputs:
             inputs |= no_passages(inputs["input_ids"])
-            if shards_weights(self):
+            if runs_equal_forwards(self):
                 inputs |= passage_without_embedding(inputs["input_ids"])
             if getattr(self.data_collator, "teacher", None) is not None:
                 inputs["teacher_scores"] = inputs["input_ids"].new_zeros((0, 0), dtype=torch.float32)
@@ -300,6 +303,9 @@ class OneGenTrainer(Trainer):
             router = 0.0 if outputs.loss_router is None else outputs.loss_router
             loss = (loss - router) * self.accelerator.num_processes + router / self.current_gradient_accumulation_steps
             self._add_totals(outputs, inputs)
+            if self._utilization is None:
+                self._utilization = Utilization(self.model, self.args.device)
+            self._utilization.add(inputs)
         return (loss, outputs) if return_outputs else loss
 
     def _in_chunks(
@@ -311,7 +317,7 @@ class OneGenTrainer(Trainer):
             chunk_size,
             backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes, **scaling),
             no_sync=lambda: without_step(self.accelerator, model),
-            most_chunks=most_on_any_process if shards_weights(self) else None,
+            most_chunks=most_on_any_process if runs_equal_forwards(self) else None,
         )
         return cache(model, _joint_model(self.accelerator.unwrap_model(model)), inputs, **counts)
 
@@ -339,6 +345,8 @@ class OneGenTrainer(Trainer):
             if anchors:
                 logs["retrieval_accuracy"] = correct / anchors
             self._totals = {}
+            if self._utilization is not None:
+                logs |= self._utilization.summary(self._over_processes, self.accelerator.num_processes)
         super().log(logs, start_time)
 
     def prediction_step(

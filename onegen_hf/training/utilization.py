@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..data.targets import IGNORE_INDEX
 
 PEAK_TFLOPS = {
     "GB200": 2500.0, "B200": 2250.0, "H200": 989.0, "GH200": 989.0, "H100 PCIe": 756.0, "H100 NVL": 835.0,
@@ -98,3 +102,54 @@ def work_of(attention_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens of a batch and the sum of the squared lengths of its rows, both 0-d, on the batch's device."""
     lengths = attention_mask.sum(dim=1).double()
     return lengths.sum(), lengths.square().sum()
+
+
+class Utilization:
+    """
+    Tokens per second and MFU since the last call of [`~Utilization.summary`].
+
+    Args:
+        model (`nn.Module`): As it is trained.
+        device (`torch.device`)
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.flops = StepFlops.of(model)
+        self.peak = peak_tflops(device)
+        self.device = device
+        self._start()
+
+    def _start(self) -> None:
+        self.begin = time.perf_counter()
+        self.tokens = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.operations = torch.zeros((), dtype=torch.float64, device=self.device)
+
+    def add(self, inputs: Mapping[str, Any]) -> None:
+        """
+        Count a batch; the device is not waited for.
+
+        Args:
+            inputs (`Mapping[str, Tensor]`): Of the model's joint forward.
+        """
+        predictions = (inputs["labels"][:, 1:] != IGNORE_INDEX).sum()
+        for name in ("attention_mask", "passage_attention_mask"):
+            if name in inputs:
+                tokens, squares = work_of(inputs[name])
+                self.tokens += tokens
+                self.operations += self.flops.total(tokens, squares, predictions)
+                predictions = torch.zeros_like(predictions)
+
+    def summary(self, over_processes: Callable[[Tensor], Tensor], processes: int) -> dict[str, float]:
+        """
+        `tokens_per_second` of all processes, and `mfu` where the device's peak is known; counting begins anew.
+
+        Args:
+            over_processes (`Callable`): Sums a tensor over the processes.
+            processes (`int`)
+        """
+        seconds = max(time.perf_counter() - self.begin, 1e-9)
+        found = {"tokens_per_second": over_processes(self.tokens).item() / seconds}
+        if self.peak is not None:
+            found["mfu"] = over_processes(self.operations).item() / seconds / processes / self.peak / 1e12
+        self._start()
+        return found

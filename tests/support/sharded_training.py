@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from support.sample_corpus import build_tokenizer
 from support.training_setup import trainer_for
@@ -38,8 +40,46 @@ def allow_sharding_on_cpus() -> None:
     PartialState.__init__ = initialize_as_with_gpus
 
 
+def zero(stage: int) -> dict[str, Any]:
+    """The arguments of a training with DeepSpeed."""
+    config = {
+        "zero_optimization": {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True},
+        "zero_allow_untested_optimizer": True,
+        **dict.fromkeys(
+            ("train_micro_batch_size_per_gpu", "train_batch_size", "gradient_accumulation_steps", "gradient_clipping"),
+            "auto",
+        ),
+    }
+    return {"deepspeed": config, "use_cpu": False}
+
+
+def allow_deepspeed_on_cpus(rank: int) -> None:
+    """
+    Let accelerate take up DeepSpeed on CPUs, and DeepSpeed go without the operation of shared memory, for which it
+    would run a compiler in each process.
+    """
+    os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "2", "CROSS_RANK": "0", "CROSS_SIZE": "1"}
+    os.environ |= {"MASTER_PORT": "29533"}
+    os.environ.pop("ACCELERATE_USE_CPU", None)
+    import deepspeed.comm  # noqa: F401
+
+    sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None  # type: ignore[attr-defined]
+    initialize = PartialState.__init__
+
+    def initialize_with_all_processes(state: Any, *args: Any, **kwargs: Any) -> None:
+        initialize(state, *args, **kwargs)
+        if torch.distributed.is_initialized() and state._shared_state.get("num_processes") == 1:
+            state._shared_state.update(
+                backend="gloo", num_processes=torch.distributed.get_world_size(), process_index=rank,
+                local_process_index=rank, distributed_type=DistributedType.DEEPSPEED,
+            )  # fmt: skip
+
+    PartialState.__init__ = initialize_with_all_processes
+
+
 def make(directory: Path, settings: dict[str, Any], size: int = 2) -> Any:
     """A trainer; `adapter` in the settings stands for LoRA."""
+    unset_hf_deepspeed_config()  # that of an earlier training in this process
     settings = copy.deepcopy(settings)
     numbers = settings.pop("numbers", NUMBERS[:4])
     if settings.pop("adapter", False):
@@ -56,6 +96,11 @@ def make(directory: Path, settings: dict[str, Any], size: int = 2) -> Any:
 
 def whole(value: torch.Tensor) -> torch.Tensor:
     """A tensor that may be sharded, in one piece."""
+    if hasattr(value, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([value]):
+            return value.detach().clone().float()
     full = value.full_tensor() if hasattr(value, "full_tensor") else value
     return full.detach().clone().float()
 

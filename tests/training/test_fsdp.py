@@ -189,5 +189,15 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 
 def test_where_nothing_would_be_sharded(base_tokenizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fsdp=True|FSDP|distributed"):
+    with pytest.raises(ValueError, match="fsdp only works in distributed training"):
         trainer_for(base_tokenizer, tmp_path, **with_fsdp())
+
+
+def ask_for_fsdp_on_cpus(rank: int, directory: str) -> dict[str, Any]:
+    with pytest.raises(ValueError, match="fsdp shards nothing here: accelerate runs MULTI_CPU on cpu"):
+        make(Path(directory), with_fsdp())
+    return {}
+
+
+def test_fsdp_that_accelerate_would_leave_out(tmp_path: Path) -> None:
+    run(ask_for_fsdp_on_cpus, tmp_path / "store", tmp_path)
