@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import onegen_hf
 from onegen_hf.files import write_text_atomically
 
 
@@ -33,7 +34,11 @@ def machine() -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "onegen-hf")},
+        # Not its metadata: a checkout may run without being installed.
+        "versions": {
+            **{name: version(name) for name in ("torch", "transformers")},
+            "onegen-hf": onegen_hf.__version__,
+        },
     }
 
 
@@ -42,9 +47,10 @@ def result_name(name: str, quick: bool) -> str:
     return f"{name}_quick" if quick else name
 
 
-def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Print a result and write it to a JSON file."""
+def write_result(path: Path, result: dict[str, Any], quiet: bool = False) -> None:
+    """Write a result to a JSON file, and print it unless `quiet`."""
     content = json.dumps({**result, "machine": machine()}, indent=2, ensure_ascii=False)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, content + "\n")
-    print(content)
+    if not quiet:
+        print(content)

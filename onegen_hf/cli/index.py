@@ -41,7 +41,9 @@ class IndexArguments(ModelArguments):
         default="float32",
         metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
     )
-    batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
+    batch_size: int | None = field(
+        default=None, metadata={"help": "Passages per batch; default: 32, on a GPU as many as it has room for."}
+    )
     max_tokens_per_passage: int | None = field(
         default=None,
         metadata={
@@ -61,7 +63,7 @@ class IndexArguments(ModelArguments):
             backend=choice(["faiss", "torch"]),
             dimensions=optional(integer(least=1)),
             precision=choice(["float32", "float16", "int8"]),
-            batch_size=integer(least=1),
+            batch_size=optional(integer(least=1)),
             max_tokens_per_passage=optional(integer(least=1)),
         )
         for name, default in (("factory", "Flat"), ("precision", "float32")):

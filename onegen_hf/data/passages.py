@@ -157,7 +157,16 @@ class PassageEncoder:
             return self._row_of_template(passage, self.config.embedding_template)
         if self.config.granularity == "sentence":
             return self._row_per_sentence(passage)
-        ids = self.text_ids(self.render(passage))
+        return self._row_of_text(self.text_ids(self.render(passage)))
+
+    def rows(self, passages: Sequence[Passage]) -> list[PassageRow]:
+        """The rows of many passages; where each has one embedding, they are tokenized together."""
+        if self.config.embedding_template is not None or self.config.granularity == "sentence":
+            return [self.row(passage) for passage in passages]
+        texts = [self.render(passage) for passage in passages]
+        return [self._row_of_text(ids) for ids in self.texts.ids_of_texts(texts)]
+
+    def _row_of_text(self, ids: list[int]) -> PassageRow:
         kept = [*self.prefix, *ids[: self.max_embedded], self.ids.document]
         return PassageRow(kept, [len(kept) - 1], len(ids) > self.max_embedded)
 

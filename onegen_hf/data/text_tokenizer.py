@@ -84,6 +84,19 @@ class TextTokenizer:
         """
         return self._word_ids([_encodable(text)])[0]
 
+    def ids_of_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """
+        The same for many texts, which a tokenizer in Rust reads on all cores.
+
+        Raises:
+            `TypeError` or `ValueError`: As [`~TextTokenizer.text_ids`].
+        """
+        ids = self._backend.ids_of_texts([_encodable(text) for text in texts])
+        return [
+            row if row is not None and self._control_ids.isdisjoint(row) else self.text_ids(text)
+            for text, row in zip(texts, ids, strict=True)
+        ]
+
     def template_ids(self, text: str) -> list[int]:
         """Ids of a template's own text: names of added tokens stand for the tokens."""
         return self._backend.template_ids(_encodable(text))
@@ -204,6 +217,11 @@ class _RustBackend:
             raise ValueError("the text holds the random mark of this process: tokenize it again")
         return split
 
+    def ids_of_texts(self, texts: Sequence[str]) -> Sequence[list[int] | None]:
+        """Ids of texts; `None` for one that holds the mark."""
+        rows = [encoding.ids for encoding in self._words.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [None if self._mark_id in row else row for row in rows]
+
 
 class _PythonBackend:
     """A tokenizer without a Rust backend, which takes the flag with each call and keeps no state."""
@@ -226,6 +244,9 @@ class _PythonBackend:
 
     def word_ids(self, pieces: Sequence[str]) -> list[list[int]]:
         return [self.source(p, add_special_tokens=False, split_special_tokens=True)["input_ids"] for p in pieces]
+
+    def ids_of_texts(self, texts: Sequence[str]) -> Sequence[list[int] | None]:
+        return self.word_ids(texts)
 
 
 _CACHE: WeakKeyDictionary[Any, dict[tuple[str, ...], tuple[Any, TextTokenizer]]] = WeakKeyDictionary()

@@ -32,13 +32,16 @@ logger = logging.getLogger(__name__)
 
 _PROBES = 4
 _RULES: dict[str, Rule] = {
-    "batch_size": integer(least=1),
-    "max_batch_tokens": integer(least=1),
+    "batch_size": optional(integer(least=1)),
+    "max_batch_tokens": optional(integer(least=1)),
     "checkpoint_dir": optional(path()),
     "checkpoint_seconds": checks.number(least=0),
     "show_progress": flag(),
 }
 _TEXT = text(empty=True)
+_TOKENIZED_TOGETHER = 512
+BATCH_SIZE, BATCH_TOKENS, GPU_BATCH_TOKENS = 32, 16384, 65536
+"""Defaults of a batch. On a GPU it takes many tokens to make up for the launch of the kernels."""
 Corpus = Iterable[Passage | Mapping[str, Any] | str]
 
 
@@ -111,8 +114,8 @@ def encode_passages(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     passages: Corpus,
-    batch_size: int = 32,
-    max_batch_tokens: int = 16384,
+    batch_size: int | None = None,
+    max_batch_tokens: int | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     show_progress: bool = True,
@@ -128,9 +131,9 @@ def encode_passages(
         model (`OneGenForCausalLM`): On any device, of any dtype. Put into eval mode meanwhile.
         tokenizer (`PreTrainedTokenizerBase`): The one that belongs to the model.
         passages (`Iterable` or `datasets.Dataset`): As for [`DocumentStore`].
-        batch_size (`int`, *optional*, defaults to 32): Most passages per batch.
-        max_batch_tokens (`int`, *optional*, defaults to 16384): Most token positions per batch, padding included; a
-            longer passage runs alone.
+        batch_size (`int`, *optional*): Most passages per batch; by default 32, and no limit on a GPU.
+        max_batch_tokens (`int`, *optional*): Most token positions per batch, padding included; a longer passage runs
+            alone. By default 16384, and 65536 on a GPU.
         checkpoint_dir (`str` or path, *optional*): Where finished embeddings are kept, so that a second call with the
             same model and corpus goes on after an interruption (another `batch_size` may be given). The files stay:
             [`~PassageIndex.save`] or [`remove_checkpoint`] deletes them.
@@ -171,6 +174,9 @@ def encode_passages(
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.inference_mode())
         checkpoint = None if checkpoint_dir is None else run.open_checkpoint(checkpoint_dir)
+        on_gpu = model.device.type == "cuda"
+        batch_size = batch_size or (len(store) if on_gpu else BATCH_SIZE)
+        max_batch_tokens = max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else BATCH_TOKENS)
         embeddings = run.encode(batch_size, max_batch_tokens, checkpoint, checkpoint_seconds, show_progress)
     counts = np.diff(tokenized.position_starts)
     owners = np.repeat(np.arange(len(store), dtype=np.int64), counts)  # (n_embeddings,)
@@ -247,23 +253,29 @@ def _tokenize(
 ) -> _TokenizedCorpus:
     ids, positions, starts, position_starts = array("i"), array("i"), array("q", [0]), array("q", [0])
     truncated, empty_length = 0, len(encoder.prefix) + 1
-    for number in tqdm(range(len(store)), desc="Tokenizing", unit="passage", disable=not show_progress):
-        passage = store[number]
-        _check_text(number, passage)
-        row = encoder.row(passage)
-        if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
-            raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
-        if limit is not None and len(row.input_ids) > limit:
-            raise ValueError(
-                f"passage {number} (id {passage.id!r}) takes {len(row.input_ids)} tokens, more than the model's "
-                f"context of {limit} (config.max_position_embeddings). Split it, or lower max_embedded_tokens (now "
-                f"{encoder.max_embedded}) in OneGenConfig."
-            )
-        truncated += row.truncated
-        ids.extend(row.input_ids)
-        positions.extend(row.positions)
-        starts.append(len(ids))
-        position_starts.append(len(positions))
+    with tqdm(total=len(store), desc="Tokenizing", unit="passage", disable=not show_progress) as bar:
+        for first in range(0, len(store), _TOKENIZED_TOGETHER):
+            numbers = range(first, min(first + _TOKENIZED_TOGETHER, len(store)))
+            passages = [store[number] for number in numbers]
+            for number, passage in zip(numbers, passages, strict=True):
+                _check_text(number, passage)
+            for number, passage, row in zip(numbers, passages, encoder.rows(passages), strict=True):
+                if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
+                    raise ValueError(
+                        f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text"
+                    )
+                if limit is not None and len(row.input_ids) > limit:
+                    raise ValueError(
+                        f"passage {number} (id {passage.id!r}) takes {len(row.input_ids)} tokens, more than the "
+                        f"model's context of {limit} (config.max_position_embeddings). Split it, or lower "
+                        f"max_embedded_tokens (now {encoder.max_embedded}) in OneGenConfig."
+                    )
+                truncated += row.truncated
+                ids.extend(row.input_ids)
+                positions.extend(row.positions)
+                starts.append(len(ids))
+                position_starts.append(len(positions))
+            bar.update(len(passages))
     return _TokenizedCorpus(
         np.asarray(ids, np.int32),
         np.asarray(starts, np.int64),

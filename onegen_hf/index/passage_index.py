@@ -136,7 +136,7 @@ class PassageIndex:
         dimensions=optional(integer(least=1)),
         checkpoint_dir=optional(_PATH),
         show_progress=flag(),
-        batch_size=integer(least=1),
+        batch_size=optional(integer(least=1)),
         **_NAMES,
     )
     def build(
@@ -144,7 +144,7 @@ class PassageIndex:
         model: Any,
         tokenizer: PreTrainedTokenizerBase,
         passages: Corpus,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         factory: str = "Flat",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         show_progress: bool = True,
@@ -164,7 +164,7 @@ class PassageIndex:
             tokenizer (`PreTrainedTokenizerBase`)
             passages (`Iterable` or `datasets.Dataset`): `documents` rows, `{id, title, text}` mappings, strings or
                 [`Passage`]s.
-            batch_size (`int`, *optional*, defaults to 32): Most passages per batch.
+            batch_size (`int`, *optional*): Most passages per batch; by default 32, and no limit on a GPU.
             factory (`str`, *optional*, defaults to `"Flat"`): FAISS factory string. `"Flat"` is exact; `"HNSW32"` is
                 faster and `"IVF4096,PQ64np"` also smaller, both approximate.
             checkpoint_dir (`str` or path, *optional*): Makes the encoding resumable: call again after an interruption.
@@ -541,13 +541,13 @@ class PassageIndex:
             f"model: {difference}. Load the model of the index, or build the index again."
         )
 
-    @checked(batch_size=integer(least=1), show_progress=flag())
+    @checked(batch_size=optional(integer(least=1)), show_progress=flag())
     def update(
         self,
         model: Any,
         tokenizer: PreTrainedTokenizerBase,
         passages: Corpus,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress: bool = True,
         max_tokens_per_passage: int | None = None,
         **encode_kwargs: Any,
@@ -564,7 +564,7 @@ class PassageIndex:
             tokenizer (`PreTrainedTokenizerBase`)
             passages (`Iterable` or `datasets.Dataset`): As for [`~PassageIndex.build`], each with an id. A replaced
                 passage keeps its place, a new one goes to the end.
-            batch_size (`int`, *optional*, defaults to 32)
+            batch_size (`int`, *optional*): As for [`~PassageIndex.build`].
             show_progress (`bool`, *optional*, defaults to `True`)
             max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
                 longer has are removed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import warnings
@@ -71,7 +72,10 @@ def save_adapter(
         card.unlink(missing_ok=True)  # PEFT's is a form that nobody has filled in
     tokenizer.save_pretrained(str(path))
     base = model.get_base_model()
-    base.config.save_pretrained(str(path))
+    config = copy.copy(base.config)
+    # Loading merges the adapter into the base as it is published, not as it was quantised for the training.
+    config.__dict__.pop("quantization_config", None)
+    config.save_pretrained(str(path))
     base.describe_as_backbone(path, remote_code=False)
     if state_dict is None:  # else one process does not hold the model
         _warn_of_merging(model, tokenizer, path)

@@ -259,6 +259,7 @@ class OneGenForCausalLM(OneGenMixin):
         check_folder("save_directory", save_directory)
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
+        _register_conversions(type(self))  # FSDP2 renames the class of a model that is trained
         super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if not kwargs.get("is_main_process", True):
             return
@@ -291,7 +292,7 @@ class OneGenForCausalLM(OneGenMixin):
         content["architectures"] = [backbone.__name__]
         auto_map = without_shim(content.pop("auto_map", None))
         if remote_code and backbone.__module__.startswith("transformers.models."):
-            auto_map |= write_shim(directory, type(self))
+            auto_map |= write_shim(directory, onegen_class_for(backbone))
         if auto_map:
             content["auto_map"] = auto_map
         write_text_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
@@ -309,17 +310,22 @@ def onegen_class_for(backbone: type[PreTrainedModel]) -> Any:
     bases = (OneGenForCausalLM, backbone, GenerationMixin)
     # Pickles and saved checkpoints find the class through the package's root, wherever this file is.
     made = type(name, bases, {"__module__": PACKAGE, "__doc__": OneGenForCausalLM.__doc__})
-    # Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name.
-    conversions = get_checkpoint_conversion_mapping(backbone.__name__)
-    if conversions is not None:
-        register_checkpoint_conversion_mapping(name, conversions, overwrite=True)
+    _register_conversions(made)
     setattr(sys.modules[__name__], name, made)
     return made
 
 
+def _register_conversions(joined: type) -> None:
+    """Some checkpoints name their tensors otherwise than the model does; transformers looks that up by class name."""
+    conversions = get_checkpoint_conversion_mapping(backbone_class_of(joined).__name__)
+    if conversions is not None:
+        register_checkpoint_conversion_mapping(joined.__name__, conversions, overwrite=True)
+
+
 def backbone_class_of(joined: type) -> type[PreTrainedModel]:
     """The backbone class that [`onegen_class_for`] joined: the plain model of the same checkpoint."""
-    return next(c for c in joined.__mro__ if not issubclass(c, OneGenMixin))
+    # FSDP2 joins a class of its own, which is no model.
+    return next(c for c in joined.__mro__ if issubclass(c, PreTrainedModel) and not issubclass(c, OneGenMixin))
 
 
 def convert(model: PreTrainedModel) -> Any:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from ..checks import instance
 from ..data.padding import pad_ids, pad_positions
 from .auto import OneGenForCausalLM
+from .devices import input_device
 
 
 def check_encoder(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -55,7 +56,7 @@ def embed_rows(model: Any, rows: list[list[int]], positions: list[list[int]], pa
     Returns:
         `Tensor` of shape `(n_positions, hidden)`, the model's dtype, row by row, not normalised.
     """
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     input_ids, mask = pad_ids(rows, pad)
     where = pad_positions(positions)
     embeddings = model.embed(input_ids.to(device), mask.to(device), where.to(device))

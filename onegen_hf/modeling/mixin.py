@@ -28,9 +28,9 @@ from ..losses.causal_lm import predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
 from ..losses.matryoshka import check_dims
 from .backbone_check import padding_is_harmless
+from .devices import input_device
 from .outputs import CACHE, OneGenOutput
-from .packing import packed_rows, packs_rows
-from .positions import gather_hidden
+from .packing import LastStates, packed_rows, packs_rows
 from .row_attention import install_row_attention
 
 PADDING_WASTE = 0.15
@@ -59,6 +59,8 @@ class OneGenMixin:
     lambda_distill: float = 1.0
     contrastive_loss: ContrastiveLoss | None = None
     distillation_loss: DistillationLoss | None = None
+    equal_forwards: bool = False
+    """Whether every batch takes equally many forwards, whatever it holds, as weights sharded over processes need."""
     approximate_base: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
     origin: Origin | None = None
@@ -82,6 +84,12 @@ class OneGenMixin:
         if hasattr(type(self), "is_activation_checkpointing"):
             return self.is_activation_checkpointing  # type: ignore[attr-defined]
         return super().is_gradient_checkpointing  # type: ignore[misc]
+
+    @property
+    def device(self) -> torch.device:
+        """That of the weights; that of the input where accelerate keeps the weights elsewhere."""
+        device: torch.device = super().device  # type: ignore[misc]
+        return input_device(self) if device.type == "meta" else device
 
     def train(self, mode: bool = True) -> Any:
         """As `nn.Module.train`; a model that is trained is no longer that of its repository."""
@@ -167,7 +175,8 @@ class OneGenMixin:
             retrieval_positions (`Tensor` or lists, *optional*): Where embeddings are read: int64 of shape
                 `(batch, n)`, padded with -1, or `(batch,)`, or a bool mask `(batch, sequence)`.
             passage_input_ids (`Tensor` of shape `(n_rows, passage_length)`, *optional*): Passages to compare with,
-                right-padded. Rows sorted by length are cheapest: they are run in groups of similar length.
+                right-padded. They go through the decoder in one forward with `input_ids` where rows are packed (see
+                [`packs_rows`]), else in groups of similar length, for which rows sorted by length are cheapest.
             passage_attention_mask (`Tensor` of the same shape, *optional*)
             passage_retrieval_positions (`Tensor` of shape `(n_rows, m)`, *optional*): Document tokens, -1 as padding.
             passage_keys (`Tensor` of shape `(n_passages,)`, int64, *optional*): Identity of each document token's
@@ -202,12 +211,22 @@ class OneGenMixin:
         if labels is None and retrieval_positions is None and passage_input_ids is None:
             return super().forward(**backbone_inputs, logits_to_keep=logits_to_keep)  # type: ignore[misc]
 
+        if passage_input_ids is not None and passage_retrieval_positions is None:
+            raise ValueError("passage_input_ids needs passage_retrieval_positions: where are the document tokens?")
+        passage_rows = None
+        if passage_input_ids is not None and passage_input_ids.shape[0]:
+            if passage_attention_mask is None:
+                passage_attention_mask = torch.ones_like(passage_input_ids)
+            passage_rows = passage_input_ids, passage_attention_mask
         if labels is not None:
             logits_to_keep = predicting_positions(labels)
             backbone_inputs["use_cache"] = bool(use_cache)
         if self.has_router and self.training:
             backbone_inputs["output_router_logits"] = True
-        output, hidden = self._decode(**backbone_inputs, logits_to_keep=logits_to_keep)
+        backbone_inputs["logits_to_keep"] = logits_to_keep
+        # Each batch has a router's loss of its own.
+        apart = passage_rows is None or (self.has_router and self.training) or not self._may_share_a_forward
+        output, states = self._decode(None if apart else passage_rows, **backbone_inputs)
         router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
         found: dict[str, Tensor] = {}
         if labels is not None:
@@ -215,19 +234,19 @@ class OneGenMixin:
             found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
         if retrieval_positions is not None:
             if not isinstance(retrieval_positions, Tensor):
-                retrieval_positions = pad_positions(retrieval_positions).to(hidden.device)
-            found["retrieval_embeddings"] = gather_hidden(hidden, retrieval_positions)
+                retrieval_positions = pad_positions(retrieval_positions).to(states.hidden.device)
+            found["retrieval_embeddings"] = states.at(retrieval_positions)
         if passage_input_ids is not None:
-            if passage_retrieval_positions is None:
-                raise ValueError("passage_input_ids needs passage_retrieval_positions: where are the document tokens?")
-            if passage_input_ids.shape[0]:
-                embedded = self.embed(
-                    passage_input_ids, passage_attention_mask, passage_retrieval_positions, router_losses
-                )
-                found["passage_embeddings"] = embedded[passage_retrieval_positions >= 0]
-            else:
+            assert passage_retrieval_positions is not None
+            if passage_rows is None:
                 # This process has no passages, but takes part in the exchange with those that have, and its backward.
-                found["passage_embeddings"] = hidden[:0, 0]
+                found["passage_embeddings"] = states.hidden[0, :0]
+            else:
+                if states.batches == 2:
+                    embedded = states.at(passage_retrieval_positions, batch=1)
+                else:
+                    embedded = self.embed(*passage_rows, passage_retrieval_positions, router_losses)
+                found["passage_embeddings"] = embedded[passage_retrieval_positions >= 0]
             if retrieval_targets is not None and retrieval_positions is not None:
                 anchors = found["retrieval_embeddings"]
                 if retrieval_positions.dtype != torch.bool:
@@ -272,14 +291,15 @@ class OneGenMixin:
         lengths = attention_mask.sum(dim=1).tolist()
         # A router's loss is made of whole rows.
         whole = packs_rows(self, input_ids.shape[1]) and not (self.has_router and self.training)
-        if whole:
+        if whole or (self.equal_forwards and padding_is_harmless(self)):
             groups = [(0, len(lengths), input_ids.shape[1])]
         else:
             # Where padding changes a row, only rows of one length are run together.
             groups = _groups_of_similar_length(lengths, PADDING_WASTE if padding_is_harmless(self) else 0.0)
         for start, stop, length in groups:
             mask = attention_mask[start:stop, :length]
-            output, hidden = self._decode(
+            output, states = self._decode(
+                None,
                 input_ids=input_ids[start:stop, :length],
                 attention_mask=mask,
                 use_cache=False,
@@ -288,25 +308,39 @@ class OneGenMixin:
             )
             if router_losses is not None and getattr(output, "aux_loss", None) is not None:
                 router_losses.append(output.aux_loss)
-            parts.append(gather_hidden(hidden, retrieval_positions[start:stop]))
+            parts.append(states.at(retrieval_positions[start:stop]))
         return torch.cat(parts)
 
-    def _decode(self, **inputs: Any) -> tuple[Any, Tensor]:
+    def _decode(self, passages: tuple[Tensor, Tensor] | None = None, **inputs: Any) -> tuple[Any, LastStates]:
         """
         Run the backbone and catch the decoder's last hidden state (after the final norm) on its way to the head.
 
         Args:
+            passages (`tuple[Tensor, Tensor]`, *optional*): Token ids and attention mask of a second batch, which goes
+                through the decoder in the same forward where rows are packed, and is left out elsewhere.
             inputs: Of the backbone's forward; rows with padding on the right are run without it where possible.
         """
-        rows = packed_rows(self, inputs)
+        rows = packed_rows(self, inputs, passages)
+        if rows is None and passages is not None:
+            passages, rows = None, packed_rows(self, inputs)
         if rows is not None:
-            inputs |= rows.inputs(inputs["input_ids"], inputs["logits_to_keep"])
+            ids, kept = [inputs["input_ids"]], [inputs["logits_to_keep"]]
+            if passages is not None:
+                ids.append(passages[0])
+                kept.append(torch.zeros_like(passages[0], dtype=torch.bool))
+            inputs |= rows.inputs(ids, kept)
         _capture.wanted = True
         try:
             output = super().forward(**inputs)  # type: ignore[misc]
-            return output, _capture.hidden if rows is None else rows.unpack(_capture.hidden)
+            return output, LastStates(_capture.hidden, rows)
         finally:
             _capture.wanted, _capture.hidden = False, None
+
+    @property
+    def _may_share_a_forward(self) -> bool:
+        """Whether a batch and its passages may be packed together: rows beyond a window are not."""
+        config = self.config.get_text_config()
+        return not self.equal_forwards or getattr(config, "sliding_window", None) is None
 
     def contrast(
         self,

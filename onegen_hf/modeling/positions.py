@@ -25,33 +25,48 @@ def gather_hidden(hidden: Tensor, positions: Tensor) -> Tensor:
         `TypeError`: If the positions are no integers.
         `ValueError`: If the shape does not fit or a position lies outside the sequence.
     """
-    if positions.is_floating_point() or positions.is_complex():
-        raise TypeError(f"retrieval_positions has dtype {positions.dtype}: give int64 positions, or a bool mask")
-    if positions.dtype == torch.bool:
-        if positions.shape != hidden.shape[:2]:
-            raise ValueError(
-                f"retrieval_positions: a mask must have the shape of input_ids {tuple(hidden.shape[:2])}, "
-                f"got {tuple(positions.shape)}"
-            )
-        return hidden[positions.to(hidden.device)]
-    if positions.ndim == 1:
-        return gather_hidden(hidden, positions.unsqueeze(1)).squeeze(1)
-    if positions.ndim != 2 or positions.shape[0] != hidden.shape[0]:
-        raise ValueError(
-            f"retrieval_positions has shape {tuple(positions.shape)}, expected ({hidden.shape[0]}, n): one row of "
-            "positions for each row of input_ids, padded with -1"
-        )
-    if positions.numel() and int(positions.max()) >= hidden.shape[1]:
-        raise ValueError(
-            f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {hidden.shape[1]} "
-            "tokens. Was the row truncated after the positions were computed?"
-        )
+    check_positions(positions, *hidden.shape[:2])
     # Only now: positions on the host are checked there while the accelerator works, and the last layers of a split
     # model may be on another device than its input.
     positions = positions.to(hidden.device)
+    if positions.dtype == torch.bool:
+        return hidden[positions]
+    if positions.ndim == 1:
+        return gather_hidden(hidden, positions.unsqueeze(1)).squeeze(1)
     present = positions >= 0
     picked = torch.take_along_dim(hidden, positions.clamp(min=0).unsqueeze(-1).long(), dim=1)
     return picked * present.unsqueeze(-1).to(picked.dtype)
+
+
+def check_positions(positions: Tensor, rows: int, length: int) -> None:
+    """
+    Args:
+        positions (`Tensor`): As for [`gather_hidden`].
+        rows (`int`), length (`int`): Of the batch that they point into.
+
+    Raises:
+        `TypeError`: If the positions are no integers.
+        `ValueError`: If the shape does not fit or a position lies outside the sequence.
+    """
+    if positions.is_floating_point() or positions.is_complex():
+        raise TypeError(f"retrieval_positions has dtype {positions.dtype}: give int64 positions, or a bool mask")
+    if positions.dtype == torch.bool:
+        if positions.shape != (rows, length):
+            raise ValueError(
+                f"retrieval_positions: a mask must have the shape of input_ids {(rows, length)}, "
+                f"got {tuple(positions.shape)}"
+            )
+        return
+    if positions.ndim not in (1, 2) or positions.shape[0] != rows:
+        raise ValueError(
+            f"retrieval_positions has shape {tuple(positions.shape)}, expected ({rows}, n): one row of positions for "
+            "each row of input_ids, padded with -1"
+        )
+    if positions.numel() and int(positions.max()) >= length:
+        raise ValueError(
+            f"retrieval_positions: position {int(positions.max())} lies outside the sequence of {length} tokens. Was "
+            "the row truncated after the positions were computed?"
+        )
 
 
 def context_length(model: Any) -> int | None:

@@ -80,7 +80,12 @@ def with_device(options: dict[str, Any], model: Any = None, *_: Any) -> dict[str
     Raises:
         `ValueError`: If another device is requested for such a model.
     """
-    if not is_quantized_for_cpu(options.get("model", model)):
+    model = options.get("model", model)
+    places = getattr(model, "hf_device_map", None)
+    if places and next(iter(places.values())) == "disk":
+        # transformers takes the first place for the device of the input, which a disk is not.
+        model.hf_device_map = dict(sorted(places.items(), key=lambda item: item[1] == "disk"))
+    if not is_quantized_for_cpu(model):
         return options
     device = options.get("device")
     # A nonnegative integer is an accelerator, a negative one the CPU.

@@ -168,11 +168,6 @@ class OneGenTrainingArguments(TrainingArguments):
         distills = self.distill_from is not None and self.lambda_distill > 0
         if self.lambda_gen + self.lambda_ret == 0 and not distills:
             raise ValueError("lambda_gen=0.0 and lambda_ret=0.0 leave nothing to learn: set one of them above 0")
-        if self.contrastive_chunk_size is not None and (self.deepspeed or self.fsdp):
-            raise ValueError(
-                f"contrastive_chunk_size={self.contrastive_chunk_size} cannot be combined with DeepSpeed or FSDP, "
-                "whose processes must run equally many forwards: leave it out, or train an adapter with DDP"
-            )
         if self.push_to_hub and self.hub_strategy in RESUMABLE_PUSHES and (self.deepspeed or self.fsdp):
             raise ValueError(
                 f"hub_strategy={self.hub_strategy.value!r} sends the files that resuming needs, but DeepSpeed and "

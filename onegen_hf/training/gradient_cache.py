@@ -164,6 +164,8 @@ class GradientCache:
         backward (`Callable`): Takes the loss of a chunk and adds its gradient.
         no_sync (`Callable`, *optional*): A context in which processes do not exchange gradients; they do once, after
             the last chunk.
+        most_chunks (`Callable`, *optional*): Takes a number of chunks and a device, and returns the largest number of
+            any process, for processes that must run equally many: those with fewer repeat a row without effect.
 
     References:
         - Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, https://arxiv.org/abs/2101.06983
@@ -174,10 +176,12 @@ class GradientCache:
         chunk_size: int,
         backward: Callable[[Tensor], None],
         no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        most_chunks: Callable[[int, torch.device], int] | None = None,
     ) -> None:
         self.chunk_size = chunk_size
         self.backward = backward
         self.no_sync = no_sync
+        self.most_chunks = most_chunks
 
     def __call__(
         self,
@@ -204,8 +208,14 @@ class GradientCache:
         rows = cut_into_chunks(
             inputs["input_ids"], inputs["attention_mask"], positions, num_tokens, inputs.get("labels")
         )
+        passage_rows = self._passage_rows(inputs, num_tokens)
+        # Processes agree on the number of forwards before the first one, and run all before they exchange embeddings.
+        fillers = self._fillers(len(rows) + len(passage_rows), rows[0])
         anchors = CachedEmbeddings(model, rows, positions)
-        passages = self._passages(model, inputs, num_tokens)
+        passages = None
+        if passage_rows:
+            passages = CachedEmbeddings(model, passage_rows, inputs["passage_retrieval_positions"])
+        without_effect = [(filler, torch.zeros_like(filler.embed(model), dtype=torch.float32)) for filler in fillers]
         found: dict[str, Tensor] = {}
         pending = list(zip(rows, anchors.gradients(torch.zeros_like(anchors.leaves)), strict=True))
         if "retrieval_targets" in inputs:
@@ -222,6 +232,7 @@ class GradientCache:
             pending = list(zip(rows, anchors.gradients(gradient), strict=True))
             if passages is not None:
                 pending = [*zip(passages.chunks, passages.gradients(gradient_of_passages), strict=True), *pending]
+        pending = [*without_effect, *pending]
         loss, loss_gen = self._replay(model, pending, num_items_in_batch)
         value = joint.lambda_gen * loss_gen
         for name in OVER_EMBEDDINGS:
@@ -230,12 +241,19 @@ class GradientCache:
                 value = value + joint.loss_weights[name] * found[name]
         return OneGenOutput(loss=loss + (value - loss).detach(), loss_gen=loss_gen, **found)
 
-    def _passages(self, model: nn.Module, inputs: dict[str, Tensor], num_tokens: int) -> CachedEmbeddings | None:
+    def _passage_rows(self, inputs: dict[str, Tensor], num_tokens: int) -> list[Chunk]:
         if "passage_input_ids" not in inputs or not inputs["passage_input_ids"].shape[0]:
-            return None
+            return []
         positions = inputs["passage_retrieval_positions"]
-        chunks = cut_into_chunks(inputs["passage_input_ids"], inputs["passage_attention_mask"], positions, num_tokens)
-        return CachedEmbeddings(model, chunks, positions)
+        return cut_into_chunks(inputs["passage_input_ids"], inputs["passage_attention_mask"], positions, num_tokens)
+
+    def _fillers(self, count: int, chunk: Chunk) -> list[Chunk]:
+        """As many chunks as this process lacks, each with the first row of `chunk` and no labels."""
+        if self.most_chunks is None:
+            return []
+        inputs = {name: values[:1] for name, values in chunk.inputs.items()}
+        missing = self.most_chunks(count, chunk.inputs["input_ids"].device) - count
+        return [Chunk(chunk.rows[:1], inputs) for _ in range(missing)]
 
     def _replay(
         self, model: nn.Module, pending: list[tuple[Chunk, Tensor]], num_items: int | Tensor | None

@@ -19,21 +19,11 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl import ModelConfig, get_peft_config
+from trl import ModelConfig
 
 from ..bundled.recipes import recipes
 from ..cards.training_record import changed_options
-from ..checks import (
-    check,
-    checked_fields,
-    choice,
-    integer,
-    list_of,
-    number,
-    optional,
-    rules_by_annotation,
-    text,
-)
+from ..checks import checked_fields, choice, integer, list_of, optional, text
 from ..configuration import RENAMED, OneGenConfig
 from ..data.loading import join, load_documents, load_examples
 from ..files import locked_folder
@@ -45,15 +35,12 @@ from ..presets import PRESET_CHOICES, with_preset
 from ..terminal.options import OptionParser
 from .arguments import OneGenTrainingArguments
 from .earlier_run import check_same_training, settings_of
+from .model_options import adapter_config, check_model_options, loading_options
 from .resuming import last_whole_checkpoint
+from .sharding import loaded_whole
 from .trainer import OneGenTrainer
 
 logger = logging.getLogger(__name__)
-_MODEL_RULES = {
-    **rules_by_annotation(ModelConfig),
-    "lora_r": integer(least=1),
-    "lora_dropout": number(least=0, below=1),
-}
 
 
 @dataclass
@@ -157,22 +144,24 @@ def load_for_training(
     Load what a run starts from: a plain language model, a OneGen checkpoint, or an adapter that is trained further.
 
     Args:
-        model_config (`trl.ModelConfig`): `model_name_or_path`, `dtype`, `attn_implementation`, LoRA settings, ...
+        model_config (`trl.ModelConfig`): `model_name_or_path`, `dtype`, `attn_implementation`, `load_in_4bit`, LoRA
+            settings, ...
         format_arguments ([`FormatArguments`])
 
     Returns:
         `tuple`: Model, tokenizer, and the `PeftConfig` of a new adapter or `None`.
 
     Raises:
-        `ValueError`: If no model is named.
+        `ValueError`: If no model is named, or an option would have no effect.
+        `ImportError`: If a quantised base is asked for, and bitsandbytes is not installed.
     """
     name = model_config.model_name_or_path
     if not name:
         raise ValueError("model_name_or_path is missing: name the language model to start from")
-    options = {"dtype": model_config.dtype}
-    if model_config.attn_implementation is not None:
-        options["attn_implementation"] = model_config.attn_implementation
-    if is_adapter(name):
+    from_adapter = is_adapter(name, revision=model_config.model_revision)
+    check_model_options(model_config, from_adapter)
+    options = loading_options(model_config)
+    if from_adapter:
         model = load_adapter(name, merge=False, is_trainable=True, **options)
         base = model.get_base_model()
         base.set_onegen_config(format_arguments.apply_to(base.onegen_config))
@@ -181,7 +170,7 @@ def load_for_training(
     assert tokenizer is not None
     settings = format_arguments.apply_to(OneGenConfig.of(backbone.config) or OneGenConfig())
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings)
-    return model, tokenizer, get_peft_config(model_config)
+    return model, tokenizer, adapter_config(model_config)
 
 
 def run(
@@ -205,7 +194,11 @@ def run(
 def _run(
     data: DataArguments, format_arguments: FormatArguments, args: OneGenTrainingArguments, model_config: ModelConfig
 ) -> OneGenTrainer:
-    check(vars(model_config), _MODEL_RULES)
+    if model_config.model_name_or_path:
+        # Before any data is read.
+        check_model_options(
+            model_config, is_adapter(model_config.model_name_or_path, revision=model_config.model_revision)
+        )
     output_dir = str(args.output_dir)
     recipe = {**changed_options(model_config), **changed_options(format_arguments), **changed_options(data)}
     checkpoint = args.resume_from_checkpoint
@@ -215,7 +208,8 @@ def _run(
         # The trainer asks again, when it knows the data and the model; here nothing has been loaded yet.
         check_same_training(settings_of(args, recipe), output_dir)
     documents, train_examples, eval_examples = data.documents(), data.train_examples(), data.eval_examples()
-    model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
+    with loaded_whole():
+        model, tokenizer, peft_config = load_for_training(model_config, format_arguments)
     trainer = OneGenTrainer(
         model,
         args,

@@ -40,8 +40,21 @@ from .finite import check_finite_loss, check_finite_weights
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
+from .lost_process import lost_process_explained
 from .resuming import restore_renamed_weights
+from .sharding import (
+    asks_for_sharding,
+    check_sharding,
+    load_sharded_adapter,
+    most_on_any_process,
+    passage_without_embedding,
+    runs_equal_forwards,
+    shard_tied_rows_once,
+    without_step,
+    without_tied_copies,
+)
 from .teacher import attach_teacher
+from .utilization import Utilization
 
 OBJECTIVE = ("loss_gen", "loss_ret", "loss_distill", "loss_router")
 """The parts of the objective that are logged."""
@@ -53,7 +66,8 @@ class OneGenTrainer(Trainer):
     """
     Trains a [`OneGenForCausalLM`] to generate and to retrieve (paper section 3.2).
 
-    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher) and `retrieval_accuracy` (in-batch) beside the loss;
+    Logs `loss_gen`, `loss_ret`, `loss_distill` (with a teacher), `retrieval_accuracy` (in-batch), `tokens_per_second`
+    (real tokens of all processes, since the last log) and on known GPUs `mfu` beside the loss;
     `evaluate()` reports the losses, and recall@k and MRR of the evaluation's query tokens against all evaluation
     passages (the positives and negatives of its examples).
 
@@ -143,9 +157,12 @@ class OneGenTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        check_sharding(self)
+        shard_tied_rows_once(self)
         self.training_run = TrainingRun(self.model, base_model_of(self.model))
         self.add_callback(self.training_run)
         self._totals: dict[str, Tensor] = {}
+        self._utilization: Utilization | None = None
         self._logged_step = 0
         self._anchors_in_batch: Tensor | None = None
         self._evaluation: list[dict[str, Any]] = []
@@ -166,7 +183,8 @@ class OneGenTrainer(Trainer):
             model = add_adapter(model, self.processing_class, self._peft_config)
         elif isinstance(model, PeftModel):
             check_mergeable(model)
-        if isinstance(model, PeftModel) and not self.args.fsdp and not self.args.deepspeed:  # they shard the weights
+        base.equal_forwards = asks_for_sharding(self.args)
+        if isinstance(model, PeftModel) and not asks_for_sharding(self.args):
             use_fast_lora_layers(model)
         return model
 
@@ -193,18 +211,42 @@ class OneGenTrainer(Trainer):
         optional(instance(str, bool, os.PathLike))("resume_from_checkpoint", resume_from_checkpoint)
         searching = trial is not None  # each trial has a folder of its own
         main = self.is_world_process_zero() and not searching
-        with locked_folder(str(self.args.output_dir), "training") if main else nullcontext():
+        with (
+            locked_folder(str(self.args.output_dir), "training") if main else nullcontext(),
+            lost_process_explained(self.args.output_dir, self.args.world_size),
+        ):
             if not searching:
                 resume_from_checkpoint = checkpoint_to_resume(self, resume_from_checkpoint)
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint):
+        target = self.model if model is None else model
+        if self.is_fsdp_enabled and load_sharded_adapter(target, resume_from_checkpoint):
+            return
+        if not restore_renamed_weights(target, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
         if not restore_renamed_weights(self.model, str(self.state.best_model_checkpoint)):
             super()._load_best_model()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        Save a plain checkpoint, whose weights are gathered from all processes where they are sharded.
+
+        Args:
+            output_dir (`str`, *optional*): By default that of the arguments.
+        """
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is None or _internal_call or "SHARDED" not in str(plugin.state_dict_type):
+            return super().save_model(output_dir, _internal_call)
+        # Trainer writes nothing with sharded state dicts; those of checkpoints stay sharded.
+        kind = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir, _internal_call)
+        finally:
+            plugin.set_state_dict_type(kind)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         push_checkpoint(self, checkpoint_folder)
@@ -245,6 +287,8 @@ class OneGenTrainer(Trainer):
     ) -> Any:
         if self.args.world_size > 1 and "passage_input_ids" not in inputs:
             inputs |= no_passages(inputs["input_ids"])
+            if runs_equal_forwards(self):
+                inputs |= passage_without_embedding(inputs["input_ids"])
             if getattr(self.data_collator, "teacher", None) is not None:
                 inputs["teacher_scores"] = inputs["input_ids"].new_zeros((0, 0), dtype=torch.float32)
         training = model.training and self._anchors_in_batch is not None and num_items_in_batch is not None
@@ -259,15 +303,21 @@ class OneGenTrainer(Trainer):
             router = 0.0 if outputs.loss_router is None else outputs.loss_router
             loss = (loss - router) * self.accelerator.num_processes + router / self.current_gradient_accumulation_steps
             self._add_totals(outputs, inputs)
+            if self._utilization is None:
+                self._utilization = Utilization(self.model, self.args.device)
+            self._utilization.add(inputs)
         return (loss, outputs) if return_outputs else loss
 
     def _in_chunks(
         self, chunk_size: int, model: nn.Module, inputs: dict[str, Any], counts: dict[str, Any]
     ) -> OneGenOutput:
+        # As Trainer has it: the loss is divided by the whole batch already.
+        scaling = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         cache = GradientCache(
             chunk_size,
-            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes),
-            no_sync=lambda: self.accelerator.no_sync(model),
+            backward=lambda loss: self.accelerator.backward(loss * self.accelerator.num_processes, **scaling),
+            no_sync=lambda: without_step(self.accelerator, model),
+            most_chunks=most_on_any_process if runs_equal_forwards(self) else None,
         )
         return cache(model, _joint_model(self.accelerator.unwrap_model(model)), inputs, **counts)
 
@@ -295,6 +345,8 @@ class OneGenTrainer(Trainer):
             if anchors:
                 logs["retrieval_accuracy"] = correct / anchors
             self._totals = {}
+            if self._utilization is not None:
+                logs |= self._utilization.summary(self._over_processes, self.accelerator.num_processes)
         super().log(logs, start_time)
 
     def prediction_step(
@@ -372,6 +424,8 @@ class OneGenTrainer(Trainer):
         if isinstance(model, PeftModel):
             save_adapter(model, self.processing_class, output_dir, state_dict=state_dict, is_main_process=main)
         else:
+            if state_dict is not None:
+                state_dict = without_tied_copies(model, state_dict)
             model.save_pretrained(output_dir, state_dict=state_dict, is_main_process=main)
         if not main:
             return

@@ -44,7 +44,7 @@ def index(model: Any, tokenizer: Any) -> PassageIndex:
         ({"batch_size": "8"}, TypeError, "batch_size='8' must be an integer: leave out the quotes"),
         ({"batch_size": 0}, ValueError, "batch_size=0 must be"),
         ({"batch_size": 1.5}, TypeError, "batch_size=1.5 must be"),
-        ({"max_batch_tokens": None}, TypeError, "max_batch_tokens=None must be"),
+        ({"max_batch_tokens": "many"}, TypeError, "max_batch_tokens=.many. must be"),
         ({"checkpoint_seconds": "x"}, TypeError, "checkpoint_seconds='x' must be a number"),
         ({"checkpoint_seconds": float("nan")}, ValueError, "checkpoint_seconds=nan must be a finite number"),
         ({"checkpoint_dir": 5}, TypeError, "checkpoint_dir=5 must be"),

@@ -20,6 +20,7 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from onegen_hf import OneGenDataCollator, OneGenForCausalLM
 from onegen_hf.modeling.packing import PackedRows, packed_rows, packs_rows
+from onegen_hf.modeling.positions import gather_hidden
 from onegen_hf.modeling.row_attention import RowsMask, groups_of, row_attention
 from onegen_hf.training.trainer import add_adapter
 
@@ -119,24 +120,70 @@ def test_the_configuration_of_a_model_stays_its_own() -> None:
 
 def test_pack_and_unpack() -> None:
     ids, mask = rows_of(LENGTHS)
-    rows = PackedRows(mask)
+    rows = PackedRows([LENGTHS], [max(LENGTHS)], ids.device)
     assert rows.lengths == LENGTHS
     packed = rows.pack(ids)
     assert packed.tolist() == [[t for row, length in zip(ids.tolist(), LENGTHS, strict=True) for t in row[:length]]]
     torch.testing.assert_close(rows.unpack(packed.unsqueeze(-1)).squeeze(-1), ids * mask)
-    positions = rows.inputs(ids, mask.bool())["position_ids"]
+    positions = rows.inputs([ids], [mask.bool()])["position_ids"]
     assert positions.tolist() == [[n for length in LENGTHS for n in range(length)]]
 
 
-def test_real_tokens_only_go_through_the_decoder(made: SimpleNamespace) -> None:
+def test_states_of_two_batches() -> None:
+    lengths = [LENGTHS, [2, 5]]
+    batches = [rows_of(part) for part in lengths]
+    rows = PackedRows(lengths, [12, 5], torch.device("cpu"))
+    hidden = torch.randn(1, sum(map(sum, lengths)), 3)
+    for number, (ids, mask) in enumerate(batches):
+        padded = rows.unpack(hidden, number)
+        assert padded.shape == (*ids.shape, 3) and not padded[mask == 0].any()
+        for positions in (
+            torch.tensor([[n - 1, 0, -1, ids.shape[1] - 1] for n in lengths[number]]),  # the last one may be padding
+            torch.tensor([n - 1 for n in lengths[number]], dtype=torch.int32),
+            torch.empty(len(ids), 0, dtype=torch.int64),
+            mask.bool(),
+        ):
+            expected = gather_hidden(padded, positions)
+            assert torch.equal(rows.gather(hidden, positions, number), expected)
+    with pytest.raises(ValueError, match="position 5 lies outside the sequence of 5 tokens"):
+        rows.gather(hidden, torch.tensor([[5], [0]]), 1)
+    with pytest.raises(ValueError, match=r"expected \(2, n\)"):
+        rows.gather(hidden, torch.tensor([[1]]), 1)
+
+
+def test_real_tokens_go_through_the_decoder_in_one_forward(made: SimpleNamespace) -> None:
     sizes: list[int] = []
     made.model.get_decoder().layers[0].register_forward_pre_hook(
         lambda _, args: sizes.append(args[0].shape[:2].numel())
     )
     made.model(**made.batch)
-    expected = [int(made.batch[name].sum()) for name in ("attention_mask", "passage_attention_mask")]
-    assert sizes == expected
-    assert sizes[0] < made.batch["input_ids"].numel()
+    assert sizes == [sum(int(made.batch[name].sum()) for name in ("attention_mask", "passage_attention_mask"))]
+
+
+def test_one_forward_equals_two(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses, embeddings and gradients of conversations and passages in one packed forward."""
+    model, batch = made.model.train(), made.batch
+    forwards: list[int] = []
+    model.get_decoder().register_forward_hook(lambda *_: forwards.append(1))
+    together, together_gradients = model(**batch), gradients(model, batch)
+    assert len(forwards) == 2
+    monkeypatch.setattr(model, "_decode", lambda _=None, **inputs: type(model)._decode(model, **inputs))
+    apart, apart_gradients = model(**batch), gradients(model, batch)
+    assert len(forwards) == 6
+    for name in ("loss", "loss_gen", "loss_ret", "retrieval_embeddings", "passage_embeddings", "logits"):
+        torch.testing.assert_close(getattr(together, name), getattr(apart, name), rtol=1e-5, atol=1e-5)
+    assert together_gradients.keys() == apart_gradients.keys()
+    for name, gradient in apart_gradients.items():
+        torch.testing.assert_close(together_gradients[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_batches_without_padding_share_a_forward_too(made: SimpleNamespace) -> None:
+    batch = OneGenDataCollator(made.tokenizer, DOCUMENTS)(EXAMPLES[:1])
+    forwards: list[int] = []
+    made.model.get_decoder().register_forward_hook(lambda *_: forwards.append(1))
+    assert batch["attention_mask"].all()
+    made.model(**batch)
+    assert len(forwards) == 1
 
 
 @pytest.mark.parametrize("checkpointing", [None, True, False], ids=["plain", "reentrant", "not reentrant"])

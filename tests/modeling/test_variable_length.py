@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.sample_corpus import DOCUMENTS, EXAMPLES
 from support.tiny_models import tiny_model
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from onegen_hf import OneGenDataCollator
 from onegen_hf.modeling import packing, row_attention, variable_length
 from onegen_hf.modeling.row_attention import RowsMask, groups_of
 from onegen_hf.modeling.variable_length import boundaries, takes_variable_lengths, variable_length_attention
@@ -145,3 +147,22 @@ def test_packed_rows_on_a_gpu_are_those_with_padding(base_tokenizer: Any, monkey
         assert not packing.packs_rows(model, 6)
         padded = model.embed(ids, mask, where)
     torch.testing.assert_close(packed, padded, rtol=0.05, atol=0.05)
+
+
+@needs_gpu
+def test_one_forward_on_a_gpu_equals_two(base_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = copy.deepcopy(base_tokenizer)
+    model = tiny_model(tokenizer, "qwen3").to("cuda", torch.bfloat16).train()
+    batch = {name: part.to("cuda") for name, part in OneGenDataCollator(tokenizer, DOCUMENTS)(EXAMPLES[:4]).items()}
+    found = []
+    for packs in (True, False):
+        monkeypatch.setattr(packing, "takes_variable_lengths", takes_variable_lengths if packs else lambda *_: False)
+        output = model(**batch)
+        output.loss.backward()
+        gradient = torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
+        found.append((output.loss.item(), output.passage_embeddings.float(), gradient))
+        model.zero_grad()
+    (loss, passages, gradient), (other_loss, other_passages, other_gradient) = found
+    assert loss == pytest.approx(other_loss, rel=0.02)
+    torch.testing.assert_close(passages, other_passages, rtol=0.1, atol=0.1)
+    assert torch.cosine_similarity(gradient, other_gradient, dim=0) > 0.99

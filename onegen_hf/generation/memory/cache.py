@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -179,6 +180,33 @@ class RaggedCache(Cache):
             slots, positions = torch.tensor(self._places, device=self.device)
             self._scattered = slots, positions
         return self._scattered
+
+    def storage(self) -> list[Tensor]:
+        """Keys and values of all layers."""
+        return [states for layer in self.layers if layer.is_initialized for states in (layer.keys, layer.values)]  # type: ignore[misc]
+
+    @property
+    def has_its_size(self) -> bool:
+        """Whether the storage of all layers is as large as it is to be: the next forward does not move it."""
+        size = self.slots, self.capacity
+        return all(layer.is_initialized for layer in self.layers) and all(
+            (states.shape[0], states.shape[2]) == size for states in self.storage()
+        )
+
+    @contextmanager
+    def written_at(self, slots: Tensor, positions: Tensor) -> Iterator[None]:
+        """
+        Inside the block a forward of one token per row writes where these tensors say when it runs.
+
+        Args:
+            slots, positions (`Tensor` of shape `(rows,)`)
+        """
+        before = self.blocks, self._scattered
+        self.blocks, self._scattered = [], (slots, positions)
+        try:
+            yield
+        finally:
+            self.blocks, self._scattered = before
 
     def extend(self, slots: list[int], sizes: list[int]) -> list[int]:
         """

@@ -15,6 +15,7 @@ from ...modeling.positions import context_length
 from ...modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask, groups_of
 from .base import StepOutput, check_room
 from .cache import RaggedCache
+from .recorded_step import StepRecorder
 
 
 def packs_by_its_layers(model: Any) -> bool:
@@ -40,6 +41,7 @@ class PackedMemory:
         self.context = context_length(model)
         self.slot_of = {row: slot for slot, row in enumerate(rows)}
         self.cache = RaggedCache(len(rows), model.device, model.config.get_text_config().num_hidden_layers)
+        self.recorder = StepRecorder(model, self.cache)
 
     def append(
         self,
@@ -79,8 +81,11 @@ class PackedMemory:
 
     def _step(self, groups: list[RowGroup], inputs: Tensor) -> StepOutput:
         """One token of each row, in adjacent slots: nothing to pack or select."""
-        output = self._forward(groups, inputs.unsqueeze(2), [[0]] * inputs.shape[1], 0)
-        hidden, logits = output.retrieval_embeddings[:, 0], output.logits[:, 0].float()
+        recorded = self.recorder(inputs.shape[1], inputs) if groups[0].first == 0 else None
+        if recorded is None:
+            output = self._forward(groups, inputs.unsqueeze(2), [[0]] * inputs.shape[1], 0)
+            recorded = output.logits[:, 0], output.retrieval_embeddings[:, 0]
+        logits, hidden = recorded[0].float(), recorded[1]
         return StepOutput(logits, hidden, [hidden[:0]] * len(hidden), [logits[:0]] * len(logits))
 
     def _forward(

@@ -1,0 +1,95 @@
+"""
+One-pass decoding without retrieval against `generate`, by the number of rows.
+
+- `generate`: transformers' loop with a dynamic cache.
+- `static`: the same with a static cache, which is not compiled here.
+- `one_pass`: [`OnePassDecoder`], which records its steps as CUDA graphs.
+- `one_pass_eager`: the same without graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.measuring import Budget, in_turns, ratios
+from benchmarks.gpu.models import joint_model, tokenizer
+from benchmarks.report import spread
+from onegen_hf.generation import OnePassDecoder
+from onegen_hf.generation.memory import recorded_step
+
+PROMPT_TOKENS = 48
+REPEATS = 2
+
+
+class NoIndex:
+    """An index that must not be searched."""
+
+    num_rows = 0
+
+    def search(self, embeddings: Any, k: int) -> Any:
+        """Not called: no query token is written."""
+        raise AssertionError("nothing is to be retrieved here")
+
+    def __getitem__(self, row: int) -> Any:
+        raise AssertionError("nothing is to be retrieved here")
+
+
+def without_graphs(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The same work, in which no step is recorded."""
+
+    def run() -> Any:
+        before, recorded_step.RECORD_AFTER = recorded_step.RECORD_AFTER, None
+        try:
+            return work()
+        finally:
+            recorded_step.RECORD_AFTER = before
+
+    return run
+
+
+def decoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
+    """
+    Yields:
+        `tuple`: The number of rows and the result.
+    """
+    model, words = joint_model("tiny" if quick else "135M", device, dtype).eval(), tokenizer()
+    tokens = 6 if quick else 32
+    query = words.convert_tokens_to_ids(model.onegen_config.tokens.query)
+    options: dict[str, Any] = {
+        "max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": words.pad_token_id,
+    }  # fmt: skip
+    for rows in (1, 4) if quick else (1, 8, 32, 128):
+        if budget.left < 0:
+            return
+        prompts = torch.randint(5, 1000, (rows, PROMPT_TOKENS), generator=torch.Generator().manual_seed(0)).to(device)
+        inputs = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts), **options}
+        decoder = OnePassDecoder(NoIndex(), words, model.onegen_config, max_hops=0)
+        written: dict[str, Any] = {}
+
+        def write(kind: str, inputs: Any = inputs, written: Any = written, **more: Any) -> None:
+            written[kind] = model.generate(**inputs, **more)[:, PROMPT_TOKENS:]
+
+        kinds: dict[str, Callable[[], Any]] = {
+            "generate": partial(write, "generate", suppress_tokens=[query]),
+            "one_pass": partial(write, "one_pass", custom_generate=decoder),
+        }
+        if rows in (4, 32):
+            kinds["static"] = partial(
+                write, "static", suppress_tokens=[query], cache_implementation="static", disable_compile=True
+            )
+            kinds["one_pass_eager"] = without_graphs(partial(write, "one_pass_eager", custom_generate=decoder))
+        seconds = in_turns(kinds, REPEATS, device, budget)
+        same = (written["generate"] == written["one_pass"]).all(dim=1).sum()
+        yield (
+            f"{rows} rows",
+            {
+                "tokens": tokens,
+                "ms_per_step": {name: spread([1e3 * value / tokens for value in v]) for name, v in seconds.items()},
+                "over_generate": {name: ratios(seconds, name, "generate") for name in kinds if name != "generate"},
+                "rows_with_the_same_tokens": f"{int(same)}/{rows}",
+            },
+        )
