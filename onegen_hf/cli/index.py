@@ -42,13 +42,14 @@ def build_index(options: IndexArguments) -> Any:
     # Before the model is loaded, which takes longer.
     documents = load_documents(options.passages, options.split)
     from ..index import PassageIndex
+    from ..index.encode import BATCH_SIZE
 
     with locked_folder(options.output_dir, "indexing"):
         index = PassageIndex.build(
             options.load_model(),
             options.load_tokenizer(),
             documents,
-            batch_size=options.batch_size,
+            batch_size=options.batch_size or BATCH_SIZE,
             factory=options.factory,
             checkpoint_dir=Path(options.output_dir) / "encoding",
             model_id=options.model,

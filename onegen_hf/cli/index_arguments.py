@@ -37,7 +37,9 @@ class IndexArguments(ModelArguments):
         default="float32",
         metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
     )
-    batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
+    batch_size: int | None = field(
+        default=None, metadata={"help": "Passages per batch; default: 32, and with --shards no limit on a GPU."}
+    )
     max_tokens_per_passage: int | None = field(
         default=None,
         metadata={
@@ -86,7 +88,7 @@ class IndexArguments(ModelArguments):
             backend=choice(["faiss", "torch"]),
             dimensions=optional(integer(least=1)),
             precision=choice(["float32", "float16", "int8"]),
-            batch_size=integer(least=1),
+            batch_size=optional(integer(least=1)),
             max_tokens_per_passage=optional(integer(least=1)),
             shards=optional(text()),
             shard_size=integer(least=1),

@@ -39,6 +39,8 @@ _RULES: dict[str, Rule] = {
     "show_progress": flag(),
 }
 _TEXT = text(empty=True)
+BATCH_SIZE, BATCH_TOKENS, GPU_BATCH_TOKENS = 32, 16384, 65536
+"""Defaults of a batch. On a GPU it takes many tokens to make up for the launch of the kernels."""
 Corpus = Iterable[Passage | Mapping[str, Any] | str]
 
 
@@ -214,19 +216,22 @@ def encode_quietly(
         return tokenized.with_embeddings(run.encode(batch_size, max_batch_tokens))
 
 
-def check_texts(passages: Iterable[Passage]) -> None:
+def check_texts(passages: Iterable[Passage], start: int = 0) -> None:
     """
     Make sure that every id, title, text and sentence can be tokenized and saved.
+
+    Args:
+        passages (`Iterable[Passage]`)
+        start (`int`, *optional*, defaults to 0): Place of the first one in the corpus.
 
     Raises:
         `TypeError` or `ValueError`: If one is not a text, or holds half of a surrogate pair; names the passage.
     """
-    for number, passage in enumerate(passages):
-        check_passage(number, passage)
+    for number, passage in enumerate(passages, start):
+        _check_text(number, passage)
 
 
-def check_passage(number: int, passage: Passage) -> None:
-    """As [`check_texts`], for one passage; `number` is its place in the corpus."""
+def _check_text(number: int, passage: Passage) -> None:
     name = f"passage {number} (id {passage.id!r}):"
     for field in ("id", "title", "text"):
         _TEXT(f"{name} {field}", getattr(passage, field))
@@ -286,7 +291,7 @@ def _tokenize(
     truncated, empty_length = 0, len(encoder.prefix) + 1
     for number in tqdm(range(len(store)), desc="Tokenizing", unit="passage", disable=not show_progress):
         passage = store[number]
-        check_passage(number, passage)
+        _check_text(number, passage)
         row = encoder.row(passage)
         if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
             raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")

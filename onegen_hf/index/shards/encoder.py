@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ...data.passages import Passage, PassageEncoder
 from ...data.splitting import check_max_tokens, split_passage
 from ...files import write_text_atomically
 from ...modeling.embed import check_encoder
-from ..encode import encode_quietly
+from ..encode import BATCH_SIZE, BATCH_TOKENS, GPU_BATCH_TOKENS, encode_quietly
 from ..encode_checkpoint import SAME_WEIGHTS_COSINE
 from ..fingerprint import ModelFingerprint
 from ..from_embeddings import embeddings_per_passage
@@ -24,6 +24,7 @@ from .reuse import EarlierVectors
 from .shard import write_shard
 
 FORMAT_VERSION = 1
+_NO_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class EncodingSettings:
     What the vectors of a shard depend on, beside the model.
 
     Args:
-        batch_size (`int`): Most passages per batch.
-        max_batch_tokens (`int`): Most token positions per batch, padding included.
+        batch_size (`int`, *optional*): Most passages per batch; by default 32, and no limit on a GPU.
+        max_batch_tokens (`int`, *optional*): Most token positions per batch, padding included; by default 16384, and
+            65536 on a GPU.
         max_tokens_per_passage (`int`, *optional*): Split longer passages.
         precision (`str`): Of the vectors on disk: `"float32"` or `"float16"`.
     """
 
-    batch_size: int = 32
-    max_batch_tokens: int = 16384
+    batch_size: int | None = None
+    max_batch_tokens: int | None = None
     max_tokens_per_passage: int | None = None
     precision: str = "float32"
 
@@ -69,7 +71,14 @@ class ShardEncoder:
         revision: str | None = None,
     ) -> None:
         check_encoder(model, tokenizer)
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.model, self.tokenizer = model, tokenizer
+        on_gpu = model.device.type == "cuda"
+        # Resolved, because all workers have to form the same batches.
+        self.settings = replace(
+            settings,
+            batch_size=settings.batch_size or (_NO_LIMIT if on_gpu else BATCH_SIZE),
+            max_batch_tokens=settings.max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else BATCH_TOKENS),
+        )
         self._passages = PassageEncoder(tokenizer, model.onegen_config)
         if settings.max_tokens_per_passage is not None:
             check_max_tokens(settings.max_tokens_per_passage, self._passages)
@@ -139,7 +148,12 @@ class ShardEncoder:
         is_known_row = np.repeat(known, counts)
         if new:
             encoded = encode_quietly(
-                self.model, self.tokenizer, new, self.settings.batch_size, self.settings.max_batch_tokens, advance
+                self.model,
+                self.tokenizer,
+                new,
+                self.settings.batch_size or BATCH_SIZE,
+                self.settings.max_batch_tokens or BATCH_TOKENS,
+                advance,
             )
             truncated = encoded.truncated
             vectors[~is_known_row] = encoded.embeddings

@@ -23,16 +23,17 @@ def open_generation(root: Path, corpus: CorpusSettings, update: bool) -> tuple[S
     Args:
         root (`Path`): The folder of all generations.
         corpus ([`CorpusSettings`])
-        update (`bool`): Begin another generation if the newest one is finished, and is of another corpus.
+        update (`bool`): Begin another generation if the newest one is of another corpus.
     """
     numbers = _numbers(root)
     newest = numbers[-1] if numbers else 1
-    folder = ShardFolder(root / str(newest))
-    if update and folder.manifest_file.is_file():
-        stored = read_json(folder.corpus_file) or {}
-        if corpus.identity is None or stored.get("identity") != corpus.identity:
+    stored = read_json(ShardFolder(root / str(newest)).corpus_file)
+    if update and stored is not None:
+        is_finished = ShardFolder(root / str(newest)).manifest_file.is_file()
+        # Two streams without an identity may differ. Where one is staged in part, its hashes tell.
+        if stored.get("identity") != corpus.identity or (is_finished and corpus.identity is None):
             newest += 1
-            folder = ShardFolder(root / str(newest))
+    folder = ShardFolder(root / str(newest))
     finished = [number for number in numbers if number < newest and (root / str(number) / "manifest.json").is_file()]
     return folder, ShardFolder(root / str(finished[-1])) if finished else None
 

@@ -25,6 +25,10 @@ from .staging import CorpusSettings, require_same_beginning
 from .worker import Worker, earlier_vectors, finished_encoding
 
 _PAUSE = 1.0
+_ERRORS: dict[str, type[Exception]] = {
+    kind.__name__: kind for kind in (FileNotFoundError, OSError, ValueError, TypeError, ImportError)
+}
+"""What the driver raises again; anything else is a fault of ours, and Ray shows its traceback."""
 
 
 @checked(
@@ -45,8 +49,8 @@ def encode_shards_on_ray(
     dtype: str = "auto",
     device: str = "auto",
     shard_size: int = 10_000,
-    batch_size: int = 32,
-    max_batch_tokens: int = 16384,
+    batch_size: int | None = None,
+    max_batch_tokens: int | None = None,
     max_tokens_per_passage: int | None = None,
     deduplicate: bool = False,
     precision: str = "float32",
@@ -59,8 +63,8 @@ def encode_shards_on_ray(
     """
     [`encode_shards`] on a Ray cluster, or on this machine where there is none. The result is the same.
 
-    The driver reads the corpus and cuts it into shards; Ray Data starts actors, each of which loads the model, hands
-    them shards, and starts an actor again when it or its machine dies. `folder` must be shared by all machines.
+    The driver reads the corpus and cuts it into shards. Ray Data starts actors, each of which loads the model, hands
+    shards to them, and starts an actor again when it or its machine dies. `folder` must be shared by all machines.
     Workers without Ray may join.
 
     Args:
@@ -69,9 +73,10 @@ def encode_shards_on_ray(
         workers (`int`, *optional*, defaults to 1): Number of actors, each with a GPU if the cluster has any.
         preset (`str`, *optional*), dtype (`str`, *optional*, defaults to `"auto"`), device (`str`, *optional*,
             defaults to `"auto"`): For loading the model.
-        shard_size (`int`), batch_size (`int`), max_batch_tokens (`int`), max_tokens_per_passage (`int`, *optional*),
-            deduplicate (`bool`), precision (`str`), update (`bool`), lease_seconds (`float`), show_progress (`bool`),
-            model_id (`str`, *optional*), revision (`str`, *optional*): As for [`encode_shards`].
+        shard_size (`int`), batch_size (`int`, *optional*), max_batch_tokens (`int`, *optional*),
+            max_tokens_per_passage (`int`, *optional*), deduplicate (`bool`), precision (`str`), update (`bool`),
+            lease_seconds (`float`), show_progress (`bool`), model_id (`str`, *optional*), revision (`str`,
+            *optional*): As for [`encode_shards`].
 
     Returns:
         [`Manifest`]
@@ -126,22 +131,10 @@ def _run(shards: list[int], workers: int, constructor: dict[str, Any], progress:
         num_cpus=1,
         num_gpus=1 if has_gpu else 0,
     )
-    try:
-        for _ in dataset.iter_batches(batch_size=1, prefetch_batches=0):
-            progress.refresh()
-    except Exception as error:  # Ray wraps what an actor raises
-        raise _cause(error) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error of ours in what Ray raises."""
-    seen: BaseException | None = error
-    while seen is not None:
-        for candidate in (seen, getattr(seen, "cause", None)):
-            if type(candidate) in (ValueError, TypeError, OSError, ImportError, FileNotFoundError):
-                return candidate  # type: ignore[return-value]
-        seen = seen.__cause__ or getattr(seen, "cause", None)
-    return error
+    for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
+        progress.refresh()
+        if kind := batch["kind"][0]:
+            raise _ERRORS[kind](batch["message"][0])
 
 
 class _RayEncoder:
@@ -157,18 +150,29 @@ class _RayEncoder:
         load: dict[str, Any],
         names: tuple[str | None, str | None],
     ) -> None:
-        shards, leases = ShardFolder(folder), Leases(ShardFolder(folder).leases, lease_seconds)
-        model = OneGenForCausalLM.from_pretrained(
-            load["model"], preset=load["preset"], dtype=load["dtype"], device_map=load["device"]
-        ).eval()
-        self._encoder = ShardEncoder(model, load_tokenizer(load["model"]), EncodingSettings(**settings), *names)
-        self._encoder.join(shards)
-        self._earlier = earlier_vectors(None if earlier is None else ShardFolder(earlier), shards, self._encoder)
-        cut = CorpusSettings(**corpus)
-        progress = Progress(shards, leases.worker, cut.shard_size, lease_seconds, show=False)
-        self._worker = Worker(shards, cut, leases, progress.__enter__())
+        self._error: Exception | None = None
+        try:
+            shards, leases = ShardFolder(folder), Leases(ShardFolder(folder).leases, lease_seconds)
+            model = OneGenForCausalLM.from_pretrained(
+                load["model"], preset=load["preset"], dtype=load["dtype"], device_map=load["device"]
+            ).eval()
+            self._encoder = ShardEncoder(model, load_tokenizer(load["model"]), EncodingSettings(**settings), *names)
+            before = None if earlier is None else ShardFolder(earlier)
+            self._earlier = earlier_vectors(before, shards, self._encoder)
+            self._encoder.join(shards)
+            cut = CorpusSettings(**corpus)
+            progress = Progress(shards, leases.worker, cut.shard_size, lease_seconds, show=False)
+            self._worker = Worker(shards, cut, leases, progress.__enter__())
+        except tuple(_ERRORS.values()) as error:  # Ray would start the actor again and again
+            self._error = error
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        for shard in batch["shard"].tolist():
-            self._worker.encode(shard, self._encoder, self._earlier)
-        return batch
+        error = self._error
+        try:
+            for shard in () if error else batch["shard"].tolist():
+                self._worker.encode(shard, self._encoder, self._earlier)
+        except tuple(_ERRORS.values()) as raised:
+            error = raised
+        # As a row: an exception would come back as text in an error of Ray.
+        kind = next((name for name, kind in _ERRORS.items() if isinstance(error, kind)), "")
+        return {**batch, "kind": np.asarray([kind]), "message": np.asarray([str(error or "")])}

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ...data.passages import Passage
 from ...data.streaming import PassageStream
 from ...files import atomic_file, write_text_atomically
-from ..encode import check_passage
+from ..encode import check_texts
 from ..passage_table import WRITE_ERRORS, read_passages, write_passages
 from ..text_hash import as_halves, hash_id, hash_text
 from .layout import ShardFolder, read_json
@@ -138,8 +138,8 @@ def staged_passages(folder: ShardFolder, shard: int, settings: CorpusSettings) -
 
 
 def _check(group: list[Passage], start: int) -> None:
+    check_texts(group, start)
     for number, passage in enumerate(group, start):
-        check_passage(number, passage)
         if not (passage.text.strip() or passage.title.strip()):
             raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
 

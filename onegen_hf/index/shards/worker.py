@@ -31,8 +31,8 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 @checked(
     folder=path(),
     shard_size=integer(least=1),
-    batch_size=integer(least=1),
-    max_batch_tokens=integer(least=1),
+    batch_size=optional(integer(least=1)),
+    max_batch_tokens=optional(integer(least=1)),
     max_tokens_per_passage=optional(integer(least=1)),
     deduplicate=flag(),
     precision=choice(list(DTYPES)),
@@ -48,8 +48,8 @@ def encode_shards(
     passages: Iterable[Any],
     folder: str | os.PathLike[str],
     shard_size: int = 10_000,
-    batch_size: int = 32,
-    max_batch_tokens: int = 16384,
+    batch_size: int | None = None,
+    max_batch_tokens: int | None = None,
     max_tokens_per_passage: int | None = None,
     deduplicate: bool = False,
     precision: str = "float32",
@@ -75,8 +75,8 @@ def encode_shards(
             again.
         folder (`str` or path): Of the shards; created if it is missing.
         shard_size (`int`, *optional*, defaults to 10,000): Passages per shard. A kill costs at most one shard.
-        batch_size (`int`, *optional*, defaults to 32), max_batch_tokens (`int`, *optional*, defaults to 16384): As for
-            [`encode_passages`].
+        batch_size (`int`, *optional*): Most passages per batch; by default 32, and no limit on a GPU.
+        max_batch_tokens (`int`, *optional*): Most token positions per batch; by default 16384, and 65536 on a GPU.
         max_tokens_per_passage (`int`, *optional*): As for [`PassageIndex.build`].
         deduplicate (`bool`, *optional*, defaults to `False`): Leave out passages whose title and text are those of an
             earlier one.
@@ -108,11 +108,11 @@ def encode_shards(
     settings = EncodingSettings(batch_size, max_batch_tokens, max_tokens_per_passage, precision)
     encoder = ShardEncoder(model, tokenizer, settings, model_id, revision)
     shards, earlier = open_generation(Path(folder), corpus, update)
+    vectors = earlier_vectors(earlier, shards, encoder)
     corpus.join(shards)
     encoder.join(shards)
     require_same_beginning(shards, stream, corpus)
     leases = Leases(shards.leases, lease_seconds)
-    vectors = earlier_vectors(earlier, shards, encoder)
     with Progress(shards, leases.worker, shard_size, lease_seconds, show_progress) as progress:
         Worker(shards, corpus, leases, progress).run(stream, encoder, vectors)
     return finished_encoding(shards)
