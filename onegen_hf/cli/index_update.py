@@ -31,6 +31,7 @@ def update_index(options: IndexArguments) -> Any:
 
     with locked_folder(options.output_dir, "indexing"):
         index = PassageIndex.load(options.output_dir)
+        _require_same_storage(options, index)
         store = as_document_store(documents)
         missing = missing_ids(index.passages, store.ids, options.max_tokens_per_passage is not None)
         index.update(
@@ -52,3 +53,17 @@ def update_index(options: IndexArguments) -> Any:
         with publish_version(options.output_dir) as version:
             index.save(version)
     return PassageIndex.load(options.output_dir)
+
+
+def _require_same_storage(options: IndexArguments, index: Any) -> None:
+    """Refuse options that ask for another way of storing the vectors than the index has."""
+    from ..index.backends import backend_options, make_backend
+
+    storage = backend_options(options.factory, options.precision)
+    asked = make_backend(options.backend, options.dimensions, **storage)
+    is_default = not storage and options.backend == "faiss" and options.dimensions is None
+    if not is_default and (asked.name, asked.settings) != (index.backend.name, index.backend.settings):
+        raise ValueError(
+            f"--update keeps how vectors are stored ({index.backend.name}, {dict(index.backend.settings)}), and the "
+            f"options ask for {asked.name}, {dict(asked.settings)}: leave them out, or build the index again"
+        )

@@ -17,6 +17,7 @@ OPTIONS: dict[str, list[str]] = {
     "decoding": [],
     "drafts": [],
     "index_memory": [],
+    "large_corpora": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
     "threads": ["--dtype", "float32"],

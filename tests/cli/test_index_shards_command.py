@@ -92,6 +92,8 @@ def test_update_without_shards(
     index = PassageIndex.load(tmp_path / "index")
     assert len(index) == 51 and index[3].text == "Another text." and index[50].id == "new"
     assert "49 passages of the index, such as 'p0', are not among the passages given: they stay" in caplog.text
+    with pytest.raises(SystemExit, match="--update keeps how vectors are stored .*'Flat'.* ask for faiss, .*'HNSW32'"):
+        main([*options, "--update", "--factory", "HNSW32"])
     main([*options, "--update", "--remove-missing"])
     assert [p.id for p in PassageIndex.load(tmp_path / "index")] == ["p3", "new"]
 

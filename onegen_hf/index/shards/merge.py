@@ -95,11 +95,13 @@ def merge_shards(
                 block = np.asarray(shard.vectors[start : start + _ROWS_PER_BLOCK], np.float32)
                 yield vectors.cut(block) if isinstance(vectors, PrefixBackend) else block
 
-    storage = vectors.inner if isinstance(vectors, PrefixBackend) else vectors
-    sample_size = training_vectors
+    storage, dimension = vectors, manifest.dimension
+    if isinstance(vectors, PrefixBackend):
+        storage, dimension = vectors.inner, vectors.dimensions
+    shape = (manifest.num_vectors, dimension)
     tables = [manifest.folder.shard(number) / PASSAGES_FILE for number in range(len(manifest.summaries))]
     writers = {
-        vectors.file_name: lambda file: _write_vectors(storage, blocks, manifest, sample_size, file),
+        vectors.file_name: lambda file: _write_vectors(storage, blocks, shape, training_vectors, file),
         PASSAGES_FILE: lambda file: concatenate_passages(tables, manifest.num_passages, file),
     }
     description = {"encoding": encoding_digest(manifest, vectors, training_vectors)} | index_description(
@@ -164,12 +166,11 @@ def _is_merged(output_dir: Path, digest: str) -> bool:
 
 
 def _write_vectors(
-    backend: VectorBackend, blocks: Blocks, manifest: Manifest, sample_size: int | None, path: Path
+    backend: VectorBackend, blocks: Blocks, shape: tuple[int, int], sample_size: int | None, path: Path
 ) -> None:
-    count = manifest.num_vectors
+    count, dimension = shape
     if isinstance(backend, FaissBackend):
-        first = next(blocks())
-        index = import_faiss().index_factory(first.shape[1], backend.factory, import_faiss().METRIC_INNER_PRODUCT)
+        index = import_faiss().index_factory(dimension, backend.factory, import_faiss().METRIC_INNER_PRODUCT)
         clusters = try_inverted_lists(index)
         if not index.is_trained:
             least = _LEAST_SAMPLE if clusters is None else max(_LEAST_SAMPLE, _SAMPLE_PER_CLUSTER * clusters.nlist)
@@ -181,7 +182,6 @@ def _write_vectors(
                 import_faiss().ParameterSpace().set_index_parameter(index, "efSearch", GRAPH_CANDIDATES)
         write_faiss(index, blocks, count, path)
     elif isinstance(backend, TorchBackend):
-        dimension = next(blocks()).shape[1]
         write_tensor(path, "embeddings", blocks(), (count, dimension), "<f4")
     else:
         backend.build(np.concatenate(list(blocks())))
