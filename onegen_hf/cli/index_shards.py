@@ -26,7 +26,7 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
 
     stream = stream_documents(options.passages, options.split)  # before the model is loaded, which takes longer
     from ..index.shards import encode_shards
-    from ..index.shards.merge import merge_together
+    from ..index.shards.merge import check_storage, merge_together
 
     settings: dict[str, Any] = {
         "shard_size": options.shard_size,
@@ -52,7 +52,10 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
         )
     else:
         options.device = device_of_process(options.device)
-        encode_shards(options.load_model(), options.load_tokenizer(), stream, shards, **settings)
+        model = options.load_model()
+        hidden = int(model.config.get_text_config().hidden_size)
+        check_storage(hidden, options.factory, options.backend, options.dimensions, options.precision)
+        encode_shards(model, options.load_tokenizer(), stream, shards, **settings)
     return merge_together(
         shards,
         options.output_dir,

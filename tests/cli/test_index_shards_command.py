@@ -55,6 +55,13 @@ def test_one_process(checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pyt
     index.check_model(make_model(tokenizer), tokenizer)
 
 
+@pytest.mark.parametrize("factory", ["Falt", "PQ7"])
+def test_an_unknown_factory_is_found_first(checkpoint: Path, corpus: Path, tmp_path: Path, factory: str) -> None:
+    with pytest.raises(SystemExit, match=f"factory='{factory}' is no index of 32 dimensions"):
+        main(command(checkpoint, corpus, tmp_path, "one", "--factory", factory))
+    assert not (tmp_path / "shards-one").exists()
+
+
 def test_the_same_command_twice_at_once(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     main(command(checkpoint, corpus, tmp_path, "one", "--factory", "IVF4,SQ8"))
     arguments = command(checkpoint, corpus, tmp_path, "two", "--factory", "IVF4,SQ8")[1:]

@@ -65,8 +65,8 @@ def write_faiss(index: Any, blocks: Blocks, count: int, path: Path) -> None:
         with open(path, "wb") as file:
             _write_codes(file, bytes(header), inner, transformed, count)
     elif clusters is not None and bytes(header[outer : outer + 4]) in (b"IwFl", b"IwSq", b"IwPQ"):
-        with open(path, "wb") as file:
-            _write_lists(file, bytes(header), clusters, transformed, count)
+        with open(path, "wb", buffering=0) as unbuffered:
+            _write_lists(unbuffered, bytes(header), clusters, transformed, count)
     else:
         for block in blocks():
             index.add(block)
@@ -81,7 +81,7 @@ def _write_codes(file: BinaryIO, header: bytes, index: Any, blocks: Blocks, coun
         file.write(index.sa_encode(block).data)
 
 
-def _write_lists(file: BinaryIO, header: bytes, index: Any, blocks: Blocks, count: int) -> None:
+def _write_lists(file: Any, header: bytes, index: Any, blocks: Blocks, count: int) -> None:
     """The lists follow what is trained: the sizes of all, then of each the codes and the rows."""
     code_size, num_lists = index.code_size, index.nlist
     start = header.rindex(_LISTS)  # of the empty lists, which are left out
@@ -91,44 +91,45 @@ def _write_lists(file: BinaryIO, header: bytes, index: Any, blocks: Blocks, coun
             lists = index.quantizer.assign(block, 1).ravel()
             sizes += np.bincount(lists, minlength=num_lists)
             assigned.write(lists.astype("<i4").data)
-        file.write(header[:start] + _LISTS)
-        file.write(np.asarray([num_lists, code_size], "<u8").data)
-        file.write(b"full" + num_lists.to_bytes(8, "little"))
-        file.write(sizes.astype("<u8").data)
+        shape = np.asarray([num_lists, code_size], "<u8").tobytes() + b"full" + num_lists.to_bytes(8, "little")
+        _write_all(file, header[:start] + _LISTS + shape + sizes.astype("<u8").tobytes())
         ends = file.tell() + np.cumsum(sizes) * (code_size + _ID_BYTES)
         next_code = ends - sizes * (code_size + _ID_BYTES)
         next_id = next_code + sizes * code_size
         file.truncate(int(ends[-1]))
-        file.flush()
         assigned.seek(0)
         row = 0
         for block in blocks():
             lists = np.frombuffer(assigned.read(4 * len(block)), "<i4").astype(np.int64)
-            _scatter(file.fileno(), _encoded(index, block, lists), lists, row, next_code, next_id)
+            _scatter(file, _encoded(index, block, lists), lists, row, next_code, next_id)
             row += len(block)
         if row != count:
             raise RuntimeError(f"{row} vectors were read instead of {count}")
 
 
 def _scatter(
-    descriptor: int, codes: np.ndarray, lists: np.ndarray, row: int, next_code: np.ndarray, next_id: np.ndarray
+    file: Any, codes: np.ndarray, lists: np.ndarray, row: int, next_code: np.ndarray, next_id: np.ndarray
 ) -> None:
     """Append the codes and rows of a block to their lists. Written, not mapped: mapped pages would count as memory."""
     order = np.argsort(lists, kind="stable")
     used, firsts, counts = np.unique(lists[order], return_index=True, return_counts=True)
     codes, ids = codes[order], (order + row).astype("<i8")
     for number, first, length in zip(used.tolist(), firsts.tolist(), counts.tolist(), strict=True):
-        _write_at(descriptor, codes[first : first + length], int(next_code[number]))
-        _write_at(descriptor, ids[first : first + length], int(next_id[number]))
+        _write_at(file, codes[first : first + length], int(next_code[number]))
+        _write_at(file, ids[first : first + length], int(next_id[number]))
         next_code[number] += length * codes.shape[1]
         next_id[number] += length * _ID_BYTES
 
 
-def _write_at(descriptor: int, array: np.ndarray, position: int) -> None:
-    left = array.data.cast("B")
-    while left:
-        written = os.pwrite(descriptor, left, position)
-        left, position = left[written:], position + written
+def _write_at(file: Any, array: np.ndarray, position: int) -> None:
+    file.seek(position)
+    _write_all(file, array.data.cast("B"))
+
+
+def _write_all(file: Any, content: bytes | memoryview) -> None:
+    left = memoryview(content)
+    while left:  # a file without a buffer may write less than it is given
+        left = left[file.write(left) :]
 
 
 def _encoded(index: Any, block: np.ndarray, lists: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ...checks import checked, flag, integer, optional, path, text
 from ...hub.layout import DESCRIPTION_FILE, PASSAGES_FILE, current_version
 from ..backends import FaissBackend, PrefixBackend, TorchBackend, VectorBackend, backend_options, make_backend
-from ..backends.faiss import GRAPH_CANDIDATES, try_inverted_lists
+from ..backends.faiss import GRAPH_CANDIDATES, empty_index, try_inverted_lists
 from ..backends.faiss_installation import import_faiss
 from ..description import index_description
 from ..passage_index import PassageIndex
@@ -118,6 +118,26 @@ def merge_shards(
     return PassageIndex.load(output_dir)
 
 
+def check_storage(
+    dimension: int, factory: str, backend: str, dimensions: int | None = None, precision: str = "float32"
+) -> None:
+    """
+    Make sure that [`merge_shards`] knows the storage, before anything is encoded.
+
+    Args:
+        dimension (`int`): Of the embeddings.
+        factory (`str`), backend (`str`), dimensions (`int`, *optional*), precision (`str`): As for [`merge_shards`].
+
+    Raises:
+        `ValueError`: If the backend or `factory` is unknown or does not fit. Whether there are vectors enough to train
+            it is not known before.
+    """
+    vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+    storage = vectors.inner if isinstance(vectors, PrefixBackend) else vectors
+    if isinstance(storage, FaissBackend):
+        empty_index(storage.factory, min(dimensions or dimension, dimension))
+
+
 def encoding_digest(manifest: Manifest, backend: VectorBackend, training_vectors: int | None = None) -> str:
     """What index.json keeps of how a merged index came about: of the same shards, in the same way."""
     content = [manifest.content, backend.name, dict(backend.settings), training_vectors]
@@ -170,7 +190,7 @@ def _write_vectors(
 ) -> None:
     count, dimension = shape
     if isinstance(backend, FaissBackend):
-        index = import_faiss().index_factory(dimension, backend.factory, import_faiss().METRIC_INNER_PRODUCT)
+        index = empty_index(backend.factory, dimension)
         clusters = try_inverted_lists(index)
         if not index.is_trained:
             least = _LEAST_SAMPLE if clusters is None else max(_LEAST_SAMPLE, _SAMPLE_PER_CLUSTER * clusters.nlist)
