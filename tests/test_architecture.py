@@ -69,6 +69,8 @@ def arrows(root: Path, package: str = "onegen_hf") -> dict[str, set[str]]:
 
 
 def room_of(module: str) -> str:
+    if module.endswith(".__main__"):  # of a room: another name of a command
+        return "__main__"
     return module.split(".")[1] if "." in module else "__init__"
 
 

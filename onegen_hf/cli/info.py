@@ -13,7 +13,7 @@ import yaml
 from ..bundled.checkpoints import builtin_path
 from ..checks import checked_fields, flag
 from ..configuration import OneGenConfig
-from ..hub.layout import CARD, DESCRIPTION_FILE, TRAINING_RUN_FILE
+from ..hub.layout import CARD, DESCRIPTION_FILE, TRAINING_RUN_FILE, current_version
 from ..terminal.characters import printable_json, printable_line
 from ..terminal.options import OptionParser
 from ..terminal.usage import usage_errors
@@ -77,7 +77,8 @@ def describe(folder: Path) -> dict[str, Any]:
         "dataset": (CARD, describe_dataset),
     }
     for kind, (name, facts_of) in kinds.items():
-        if (folder / name).is_file() and (facts := facts_of(folder)):
+        place = current_version(folder) if kind == "index" else folder
+        if (place / name).is_file() and (facts := facts_of(place)):
             return {"kind": kind, "folder": str(folder), **facts}
     raise ValueError(f"{folder} holds no checkpoint, index, dataset or evaluation")
 
@@ -106,7 +107,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "trained on": ", ".join(run.get("datasets") or []) or None,
         "index": settings.default_index,
     }
-    beside = folder / (settings.default_index or "index")
+    beside = current_version(folder / (settings.default_index or "index"))
     if (beside / DESCRIPTION_FILE).is_file():
         facts |= {f"index {name}": value for name, value in describe_index(beside).items()}
     return {name: value for name, value in facts.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ PASSAGES_FILE = "passages.parquet"
 DESCRIPTION_FILE = "index.json"
 INDEX_FILES = (INDEX_FILE, EMBEDDINGS_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
 """What an index may consist of: the first is of the FAISS backend, the second of the torch backend."""
+POINTER_FILE, VERSIONS = "current.json", "versions"
+"""Which version of an index is the current one, and the folder of all; see [`current_version`]."""
 
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"
@@ -51,6 +54,36 @@ WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.jso
 
 DATASET_ROWS = ("documents/*.parquet", "examples/*.parquet")
 DATASET_FILES = (*DATASET_ROWS, "report.json")
+
+
+def current_version(directory: Path) -> Path:
+    """
+    The directory in which the files of an index lie: the version that `current.json` names, or without such a file the
+    directory itself.
+
+    Args:
+        directory (`Path`)
+
+    Raises:
+        `ValueError`: If `current.json` is damaged.
+    """
+    pointer = directory / POINTER_FILE
+    try:
+        content = json.loads(pointer.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return directory
+    except ValueError as error:
+        raise ValueError(f"{pointer} is damaged ({error}): delete it, and save the index again") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    # A number, so that it cannot lead out of the folder.
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError(f"{pointer} names no version: delete it, and save the index again")
+    return directory / VERSIONS / str(version)
+
+
+def index_directory(version: Path) -> Path:
+    """The directory of an index, from that of one of its versions."""
+    return version.parent.parent if version.parent.name == VERSIONS else version
 
 
 def require_file(directory: str | os.PathLike[str], name: str, remedy: str) -> Path:

@@ -5,6 +5,7 @@ from .embeddings_file import read_embeddings
 from .fingerprint import ModelFingerprint
 from .passage_index import PassageIndex
 from .retriever import Retriever
+from .shards import encode_shards, merge_shards
 
 __all__ = [
     "FaissBackend",
@@ -13,5 +14,7 @@ __all__ = [
     "Retriever",
     "TorchBackend",
     "VectorBackend",
+    "encode_shards",
+    "merge_shards",
     "read_embeddings",
 ]

@@ -12,6 +12,7 @@ from ..checks import check, choice, instance, integer, optional, text
 from ..hub.layout import DESCRIPTION_FILE, PASSAGES_FILE
 from .backends import BACKENDS, FaissBackend, VectorBackend
 from .checksum import sampled_sha256
+from .fingerprint import ModelFingerprint
 
 FORMAT_VERSION = 1
 RESAVE_HINT = "save the index again, or download it with `force_download=True`"
@@ -27,6 +28,39 @@ _RULES = {
     "files": instance(dict),
 }
 """What index.json must hold."""
+
+
+def index_description(
+    fingerprint: ModelFingerprint,
+    backend: VectorBackend,
+    dimension: int,
+    passages: int,
+    embeddings: int,
+    model_id: str | None,
+    revision: str | None,
+) -> dict[str, Any]:
+    """
+    What index.json says of an index, without its files.
+
+    Args:
+        fingerprint ([`ModelFingerprint`])
+        backend ([`VectorBackend`]): Whose name and settings are kept; may be empty.
+        dimension (`int`): Of a whole embedding.
+        passages (`int`), embeddings (`int`): Their numbers.
+        model_id (`str`, *optional*), revision (`str`, *optional*): Of the model.
+    """
+    return {
+        "fingerprint": fingerprint.to_dict(),
+        "backend": backend.name,
+        "dimension": dimension,
+        "metric": "inner_product",
+        "passages": passages,
+        "embeddings": embeddings,
+        "granularity": str(fingerprint.facts.get("granularity", "passage")),
+        "model_id": model_id,
+        "revision": revision,
+        **backend.settings,
+    }
 
 
 def read_description(root: Path) -> dict[str, Any]:

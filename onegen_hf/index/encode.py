@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,12 @@ class _TokenizedCorpus:
     def slots(self, passages: np.ndarray) -> np.ndarray:
         """Where the embeddings of these passages stand among all embeddings, passage by passage."""
         return np.concatenate([np.arange(self.position_starts[n], self.position_starts[n + 1]) for n in passages])
+
+    def with_embeddings(self, embeddings: np.ndarray) -> EncodedCorpus:
+        counts = np.diff(self.position_starts)
+        owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)  # (n_embeddings,)
+        sentences = np.arange(len(owners), dtype=np.int64) - self.position_starts[:-1][owners]
+        return EncodedCorpus(embeddings, owners, sentences, self.truncated)
 
     def digest(self) -> str:
         """Changes with any text, the template, the lengths, the granularity and the tokenizer: all shape the ids."""
@@ -178,20 +184,54 @@ def encode_passages(
         batch_size = batch_size or (len(store) if on_gpu else BATCH_SIZE)
         max_batch_tokens = max_batch_tokens or (GPU_BATCH_TOKENS if on_gpu else BATCH_TOKENS)
         embeddings = run.encode(batch_size, max_batch_tokens, checkpoint, checkpoint_seconds, show_progress)
-    counts = np.diff(tokenized.position_starts)
-    owners = np.repeat(np.arange(len(store), dtype=np.int64), counts)  # (n_embeddings,)
-    sentences = np.arange(len(owners), dtype=np.int64) - tokenized.position_starts[:-1][owners]
-    return EncodedCorpus(embeddings, owners, sentences, tokenized.truncated)
+    return tokenized.with_embeddings(embeddings)
 
 
-def check_texts(passages: Iterable[Passage]) -> None:
+def encode_quietly(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    passages: Sequence[Passage],
+    batch_size: int,
+    max_batch_tokens: int,
+    advance: Callable[[int], None],
+) -> EncodedCorpus:
+    """
+    [`encode_passages`] for a part of a corpus: no checkpoint, no progress bar, and no warning about passages that were
+    cut.
+
+    Args:
+        model (`OneGenForCausalLM`)
+        tokenizer (`PreTrainedTokenizerBase`)
+        passages (`Sequence[Passage]`): The batches depend on these alone, so the embeddings do not change with what
+            else is encoded.
+        batch_size (`int`), max_batch_tokens (`int`): As for [`encode_passages`].
+        advance (`Callable`): Called after every batch with its number of passages. What it raises ends the encoding.
+
+    Returns:
+        [`EncodedCorpus`]
+
+    Raises:
+        `ValueError`: As [`encode_passages`].
+    """
+    store = as_document_store(passages)
+    tokenized = _tokenize(PassageEncoder(tokenizer, model.onegen_config), store, context_length(model), False)
+    run = _Run(model, tokenizer, store, tokenized, advance)
+    with evaluation_mode(model), torch.inference_mode():
+        return tokenized.with_embeddings(run.encode(batch_size, max_batch_tokens))
+
+
+def check_texts(passages: Iterable[Passage], start: int = 0) -> None:
     """
     Make sure that every id, title, text and sentence can be tokenized and saved.
+
+    Args:
+        passages (`Iterable[Passage]`)
+        start (`int`, *optional*, defaults to 0): Place of the first one in the corpus.
 
     Raises:
         `TypeError` or `ValueError`: If one is not a text, or holds half of a surrogate pair; names the passage.
     """
-    for number, passage in enumerate(passages):
+    for number, passage in enumerate(passages, start):
         _check_text(number, passage)
 
 
@@ -289,9 +329,15 @@ class _Run:
     """One pass of a model over the passages of a corpus, longest first."""
 
     def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerBase, store: DocumentStore, tokenized: _TokenizedCorpus
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        store: DocumentStore,
+        tokenized: _TokenizedCorpus,
+        advance: Callable[[int], None] = lambda passages: None,
     ) -> None:
         self.model, self.store, self.tokenized, self.pad = model, store, tokenized, tokenizer.pad_token_id
+        self.advance = advance
         self.lengths = np.diff(tokenized.starts)
         # Stable, so that the order, by which shards are named, is the same in every run.
         self.order = np.argsort(-self.lengths, kind="stable")
@@ -312,9 +358,9 @@ class _Run:
         self,
         batch_size: int,
         max_tokens: int,
-        checkpoint: EncodingCheckpoint | None,
-        checkpoint_seconds: float,
-        show_progress: bool,
+        checkpoint: EncodingCheckpoint | None = None,
+        checkpoint_seconds: float = 0.0,
+        show_progress: bool = False,
     ) -> np.ndarray:
         embeddings = np.empty((0, 0), np.float32)
         done = written = 0  # places in `order`
@@ -346,6 +392,7 @@ class _Run:
                     stop = min(done + fitting, len(self.order))
                     put(done, stop, self._embed(self.order[done:stop]))
                     bar.update(stop - done)
+                    self.advance(stop - done)
                     done = stop
                     if time.monotonic() - last_write >= checkpoint_seconds:
                         flush()

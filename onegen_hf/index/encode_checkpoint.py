@@ -22,7 +22,7 @@ MANIFEST_FILE = "manifest.json"
 PROBE_FILE = "probe.safetensors"
 _SHARD = re.compile(r"embeddings-(\d{10})-(\d{10})\.safetensors")
 # Rounding costs little: even float32 against bfloat16 gave 0.9997 for SmolLM2-135M; ten steps at 1e-5 gave 0.998.
-_SAME_MODEL_COSINE = 0.999
+SAME_WEIGHTS_COSINE = 0.999
 
 
 class EncodingCheckpoint:
@@ -72,10 +72,10 @@ class EncodingCheckpoint:
             details = ", ".join(f"{key} was {stored.get(key)!r} and is now {manifest.get(key)!r}" for key in different)
             self._refuse(f"a half-finished encoding of another corpus, model or setting: {details}")
         cosine = float((old * probe).sum(axis=1).min()) if old.shape == probe.shape else float("nan")
-        if not cosine >= _SAME_MODEL_COSINE:
+        if not cosine >= SAME_WEIGHTS_COSINE:
             self._refuse(
                 f"embeddings of a model with other weights (cosine {cosine:.4f} instead of at least "
-                f"{_SAME_MODEL_COSINE} for the same passage)"
+                f"{SAME_WEIGHTS_COSINE} for the same passage)"
             )
 
     def _shards(self) -> dict[int, tuple[int, Path]]:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..checks import shown
 from ..data.documents import DocumentStore
+from ..data.passages import Passage
 from ..similarity import as_numbers, unit_vectors
 from .encode import EncodedCorpus, encode_passages
 from .fingerprint import SAME_MODEL_COSINE
@@ -48,12 +49,12 @@ def encoded_elsewhere(
     return EncodedCorpus(vectors, owners, np.arange(len(owners)) - starts[owners], truncated=0)
 
 
-def embeddings_per_passage(store: DocumentStore, granularity: str) -> np.ndarray:
+def embeddings_per_passage(store: Sequence[Passage], granularity: str) -> np.ndarray:
     """
     How many embeddings each passage has.
 
     Args:
-        store ([`DocumentStore`])
+        store (`Sequence[Passage]`)
         granularity (`str`): `"passage"` or `"sentence"`.
 
     Returns:

@@ -24,7 +24,7 @@ from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
 from .backends import MISSING, PrefixBackend, VectorBackend, backend_options, make_backend
 from .backends.prefix import warn_of_untrained_prefixes
-from .description import backend_of, description_digest, read_description, require_unedited
+from .description import backend_of, description_digest, index_description, read_description, require_unedited
 from .encode import (
     Corpus,
     EncodedCorpus,
@@ -553,7 +553,8 @@ class PassageIndex:
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
-        Add passages, and replace those whose id is there already. Only new and changed ones are encoded.
+        Add passages, and replace those whose id is there already. Only texts that the index does not have are encoded:
+        a passage with another id, or with other `meta`, keeps its embeddings.
 
         The index changes in memory, also one that is mapped from a file; `save` puts it in place of the one on disk,
         in one step. Clusters (IVF) and codebooks (PQ) stay those of the first build: when most of a corpus has
@@ -602,11 +603,14 @@ class PassageIndex:
         if not plan.new:
             logger.info("nothing to update: all %d passages stand in the index as they are", len(store))
             return self
-        encoded = encode_passages(
-            model, tokenizer, plan.new, batch_size=batch_size, show_progress=show_progress, **encode_kwargs
-        )
-        counts = np.bincount(encoded.owners, minlength=len(plan.new))
-        self._apply(plan, counts, encoded.embeddings)
+        to_encode, counts = plan.to_encode, np.empty(0, np.int64)
+        embeddings = np.empty((0, self.dimension), np.float32)
+        if to_encode:
+            encoded = encode_passages(
+                model, tokenizer, to_encode, batch_size=batch_size, show_progress=show_progress, **encode_kwargs
+            )
+            counts, embeddings = np.bincount(encoded.owners, minlength=len(to_encode)), encoded.embeddings
+        self._apply(plan, counts, embeddings)
         return self
 
     def remove(self, ids: Iterable[str]) -> PassageIndex:
@@ -712,18 +716,15 @@ class PassageIndex:
             self._backend.file_name: self._backend.write,
             PASSAGES_FILE: lambda path: write_passages(self.passages, counts, path),
         }
-        description = {
-            "fingerprint": self.fingerprint.to_dict(),
-            "backend": self._backend.name,
-            "dimension": self.dimension,
-            "metric": "inner_product",
-            "passages": len(self),
-            "embeddings": self.num_rows,
-            "granularity": self.granularity,
-            "model_id": self.model_id,
-            "revision": self.revision,
-            **self._backend.settings,
-        }
+        description = index_description(
+            self.fingerprint,
+            self._backend,
+            self.dimension,
+            len(self),
+            self.num_rows,
+            self.model_id,
+            self.revision,
+        )
         return write_directory(directory, writers, description, (*self._backend.write_errors, *WRITE_ERRORS))
 
     def _drop_checkpoint(self) -> None:
@@ -732,19 +733,22 @@ class PassageIndex:
             self._checkpoint_dir = None
 
     def _apply(self, plan: UpdatePlan, new_counts: np.ndarray, embeddings: np.ndarray) -> None:
-        counts = np.concatenate([np.diff(self._starts), new_counts])  # of present and new passages
-        rows = row_sources(plan.sources, counts)
+        counts = np.concatenate([np.diff(self._starts), new_counts])  # of present and encoded passages
+        owners = plan.owners()
+        rows = row_sources(owners, counts)
         is_new = rows >= self.num_rows
         backend = self._backend.take(np.where(is_new, MISSING, rows), embeddings[rows[is_new] - self.num_rows])
         passages = self.passages if isinstance(self.passages, UpdatedPassages) else UpdatedPassages(self.passages)
         before = len(self)
         self.passages, self._backend, self._saved = passages.apply(plan), backend, None
-        self._set_counts(counts[plan.sources])
+        self._set_counts(counts[owners])
         logger.info("the index went from %d to %d passages", before, len(self))
 
     def _set_counts(self, counts: np.ndarray) -> None:
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
         self._most_rows = int(counts.max())
+        self._starts: Any = range(len(counts) + 1)  # first row of each passage, and the number of rows
+        if self._most_rows > 1:
+            self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
         self._ids = None
 
     def _owner(self, row: int) -> int:

@@ -6,7 +6,8 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,8 @@ _OPTIONAL_COLUMNS = ["meta"]
 # Reading one row decodes its whole group: small enough for a millisecond, large enough for a short footer.
 _ROWS_PER_GROUP = 512
 _CHARACTERS_PER_GROUP = 2**24
+_MOST_SMALL_GROUPS = 2**13
+_GROUPS_OF_COUNTS = 256
 _CACHED_GROUPS = 16
 # What a group may take in memory, and all that are kept. A few kilobytes of a hostile file can stand for gigabytes.
 _MAX_GROUP_BYTES = 256 * 2**20
@@ -44,46 +47,111 @@ _MAX_CACHED_BYTES = 256 * 2**20
 _MAX_ID_BYTES = 4096  # on average
 
 
-def write_passages(passages: Sequence[Passage], counts: np.ndarray, path: Path) -> None:
+def write_passages(
+    passages: Iterable[Passage], counts: Iterable[int], path: Path, rows_per_group: int = _ROWS_PER_GROUP
+) -> None:
     """
     Write passages to a Parquet file, a group at a time.
 
     Args:
-        passages (`Sequence[Passage]`)
-        counts (`np.ndarray` of shape `(n_passages,)`): Number of rows of each passage.
+        passages (`Iterable[Passage]`)
+        counts (`Iterable[int]`): Number of rows of each passage.
         path (`Path`)
+        rows_per_group (`int`, *optional*, defaults to 512): Reading a passage decodes its group; the list of groups is
+            read as a whole.
     """
     # The least and the greatest text of each group would stand in the footer, which is read as a whole.
     with pq.ParquetWriter(
         path, SCHEMA, compression="zstd", write_statistics=["id"], write_page_checksum=True
     ) as writer:
-        start = 0
-        for group in _groups(passages):
+        remaining = iter(counts)
+        for group in _groups(passages, rows_per_group):
             columns = {
                 "id": [p.id for p in group],
                 "title": [p.title for p in group],
                 "text": [p.text for p in group],
                 "sentences": [list(p.sentences) for p in group],
-                "embeddings": counts[start : start + len(group)].astype(np.int32),
+                "embeddings": np.fromiter(islice(remaining, len(group)), np.int32, len(group)),
                 "meta": [_to_json(p.meta) for p in group],
             }
             writer.write_table(pa.table(columns, schema=SCHEMA))
-            start += len(group)
 
 
-def _groups(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
+def _groups(passages: Iterable[Passage], rows_per_group: int) -> Iterator[list[Passage]]:
     group: list[Passage] = []
     characters = 0
-    for row in range(len(passages)):
-        passage = passages[row]
+    for passage in passages:
         group.append(passage)
         characters += len(passage.title) + len(passage.text) + sum(map(len, passage.sentences))
         characters += len(_to_json(passage.meta) or "")
-        if len(group) == _ROWS_PER_GROUP or characters >= _CHARACTERS_PER_GROUP:
+        if len(group) == rows_per_group or characters >= _CHARACTERS_PER_GROUP:
             yield group
             group, characters = [], 0
     if group:
         yield group
+
+
+def concatenate_passages(paths: Sequence[Path], count: int, path: Path) -> None:
+    """
+    Write the passages of several files into one, with the memory of one group.
+
+    Args:
+        paths (`Sequence[Path]`): Of files of [`write_passages`].
+        count (`int`): Number of all passages. Millions of them get larger groups, so that their list stays short.
+        path (`Path`)
+
+    Raises:
+        `ValueError`: If a file is damaged.
+    """
+    rows_per_group = _ROWS_PER_GROUP * max(1, -(-count // _MOST_SMALL_GROUPS // _ROWS_PER_GROUP))
+    with pq.ParquetWriter(
+        path, SCHEMA, compression="zstd", write_statistics=["id"], write_page_checksum=True
+    ) as writer:
+        pending: list[pa.Table] = []
+        for group in _tables(paths):
+            rows = sum(table.num_rows for table in pending) + group.num_rows
+            num_bytes = sum(table.nbytes for table in pending) + group.nbytes
+            if pending and (rows > rows_per_group or num_bytes > _CHARACTERS_PER_GROUP):
+                writer.write_table(pa.concat_tables(pending).combine_chunks())
+                pending = []
+            pending.append(group)
+        if pending:
+            writer.write_table(pa.concat_tables(pending).combine_chunks())
+
+
+def _tables(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    for path in paths:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for number in range(file.metadata.num_row_groups):
+                    yield file.read_row_group(number).cast(SCHEMA)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path} is no readable file of passages ({error}): encode it again") from error
+
+
+def read_passages(path: Path) -> Iterator[tuple[Passage, int]]:
+    """
+    Read a file of [`write_passages`] from start to end, with the memory of one group.
+
+    Args:
+        path (`Path`): Written by this package on this machine or one that it trusts; [`PassageTable`] reads files of
+            strangers.
+
+    Yields:
+        `tuple[Passage, int]`: A passage, and its number of rows.
+
+    Raises:
+        `ValueError`: If the file is damaged.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
+                for row in batch.to_pylist():
+                    meta = None if row["meta"] is None else json.loads(row["meta"])
+                    sentences = tuple(row["sentences"])
+                    yield Passage(row["id"], row["title"], row["text"], sentences, meta), row["embeddings"]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"{path} is no readable file of passages ({error}): delete it, and run again") from error
 
 
 class PassageTable(Sequence[Passage]):
@@ -167,12 +235,21 @@ class PassageTable(Sequence[Passage]):
         return pa.concat_arrays([chunk.dictionary_decode().cast(ID_TYPE) for chunk in column.chunks])
 
     def counts(self) -> np.ndarray:
-        """Number of rows of each passage: int64 of shape `(n_passages,)`."""
-        return self._column("embeddings").to_numpy().astype(np.int64)
+        """Number of rows of each passage: int64 of shape `(n_passages,)`, without memory where all have one."""
+        one = np.broadcast_to(np.int64(1), len(self))
+        parts: list[np.ndarray] = []
+        start = 0
+        for first in range(0, self._metadata.num_row_groups, _GROUPS_OF_COUNTS):
+            groups = range(first, min(first + _GROUPS_OF_COUNTS, self._metadata.num_row_groups))
+            part = self._column("embeddings", groups).to_numpy()
+            if parts or (part != 1).any():
+                parts += [one[:start], part] if not parts else [part]
+            start += len(part)
+        return np.concatenate(parts).astype(np.int64) if parts else one
 
-    def _column(self, name: str) -> pa.ChunkedArray:
+    def _column(self, name: str, groups: Sequence[int] | None = None) -> pa.ChunkedArray:
         with self._lock:
-            column = self._read(range(self._metadata.num_row_groups), [name])[name]
+            column = self._read(range(self._metadata.num_row_groups) if groups is None else groups, [name])[name]
         if column.null_count:
             self._refuse(f"its column {name!r} has gaps")
         return column

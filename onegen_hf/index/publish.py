@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard
 from ..cards import index_card
 from ..checks import path
 from ..hub.commit import Upload, check_repo_id
-from ..hub.layout import CARD, DESCRIPTION_FILE, PASSAGES_FILE, require_file
+from ..hub.layout import CARD, DESCRIPTION_FILE, PASSAGES_FILE, current_version, require_file
 from .description import backend_of, read_description, require_unedited
 
 
@@ -27,7 +27,7 @@ def index_upload(directory: str | os.PathLike[str], repo_id: str, keep_card: boo
         `FileNotFoundError` or `ValueError`: If there is no complete index.
     """
     check_repo_id(repo_id)
-    root = Path(path()("directory", directory))
+    root = current_version(Path(path()("directory", directory)))
     description = read_description(root)
     require_unedited(root, description)
     files = (backend_of(description, root).file_name, PASSAGES_FILE, DESCRIPTION_FILE)

@@ -17,11 +17,12 @@ from huggingface_hub.errors import HFValidationError
 
 from ..checks import shown
 from ..files import atomic_file, locked_folder, write_text_atomically
-from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE
+from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE, current_version
 from .backends import BACKENDS
 from .checksum import sampled_sha256
 from .description import FORMAT_VERSION, backend_of, description_checksum, parsed_description
 from .embeddings_file import refuse_embeddings_file
+from .versions import drop_versions
 
 _LIBRARIES = ("onegen-hf", "faiss-cpu", "faiss-gpu", "torch", "transformers")
 
@@ -70,6 +71,7 @@ def write_directory(
         }
         checksums[DESCRIPTION_FILE] = description_checksum(content)
         write_text_atomically(root / DESCRIPTION_FILE, json.dumps(content, sort_keys=True) + "\n")
+        drop_versions(root)
     return root
 
 
@@ -103,7 +105,7 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
     """
     refuse_embeddings_file(dir_or_repo)
     if os.path.isdir(dir_or_repo):
-        return Path(dir_or_repo)
+        return current_version(Path(dir_or_repo))
     no_directory = (
         f"{str(dir_or_repo)!r}: no such directory, and no name of a Hub repository (such as 'organisation/name')"
     )

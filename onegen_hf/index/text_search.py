@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from ..data.prompts import query_ids
+from ..hub.layout import index_directory
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import embed_rows, evaluation_mode
 from ..modeling.positions import context_length
@@ -55,7 +56,7 @@ def load_encoder(directory: Path | None, model_id: str | None, revision: str | N
     Raises:
         `ValueError`: If the index tells neither.
     """
-    checkpoint = None if directory is None else directory.parent
+    checkpoint = None if directory is None else index_directory(directory).parent
     if checkpoint is not None and (checkpoint / "config.json").is_file() and any(checkpoint.glob("*.safetensors")):
         logger.info("searching with the model of the checkpoint %s", checkpoint)
         return OneGenForCausalLM.from_pretrained(checkpoint), load_tokenizer(checkpoint)

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 
 from ..data.documents import DocumentStore
 from ..data.passages import Passage
+from ..data.splitting import pieces_of
 from .backends import MISSING
 from .encode import as_document_store
 from .passage_table import ID_TYPE
+from .text_hash import hash_text
 
 _NAMED = 5
 
@@ -27,11 +29,32 @@ class UpdatePlan:
     Args:
         sources (`np.ndarray` of shape `(n_passages,)`, int64): For each passage afterwards, which of the present ones
             it is or, counted after them, which of the new ones.
-        new (`list[Passage]`): The passages to encode.
+        num_present (`int`): Number of passages before.
+        new (`list[Passage]`): Those that are not in the index as they are.
+        same_text (`np.ndarray` of shape `(n_new,)`, int64): For each new passage a present one with its title and
+            text, whose embeddings it takes; -1 where there is none.
     """
 
     sources: np.ndarray
+    num_present: int
     new: list[Passage]
+    same_text: np.ndarray
+
+    @property
+    def to_encode(self) -> list[Passage]:
+        """The new passages whose text is new."""
+        return [passage for passage, same in zip(self.new, self.same_text, strict=True) if same == MISSING]
+
+    def owners(self) -> np.ndarray:
+        """
+        For each passage afterwards, whose embeddings it has: `(n_passages,)`, the number of a present passage or,
+        counted after them, of one of [`to_encode`].
+        """
+        is_new = self.sources >= self.num_present
+        owners, encoded = self.sources.copy(), self.same_text == MISSING
+        of_new = np.where(encoded, self.num_present + np.cumsum(encoded) - 1, self.same_text)
+        owners[is_new] = of_new[self.sources[is_new] - self.num_present]
+        return owners
 
 
 def plan_update(present: Sequence[Passage], store: DocumentStore) -> UpdatePlan:
@@ -52,7 +75,7 @@ def plan_update(present: Sequence[Passage], store: DocumentStore) -> UpdatePlan:
     places = places[differs]
     replaces = places != MISSING
     sources[places[replaces]] = numbers[replaces]
-    return UpdatePlan(np.concatenate([sources, numbers[~replaces]]), new)
+    return UpdatePlan(np.concatenate([sources, numbers[~replaces]]), len(present), new, _same_texts(present, new))
 
 
 def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
@@ -83,7 +106,35 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
         )
     if len(unwanted) == len(known):
         raise ValueError(f"ids: all {len(known)} passages would go, and an index needs at least one")
-    return UpdatePlan(np.flatnonzero(~goes.to_numpy(zero_copy_only=False)), [])
+    kept = np.flatnonzero(~goes.to_numpy(zero_copy_only=False))
+    return UpdatePlan(kept, len(known), [], np.empty(0, np.int64))
+
+
+def missing_ids(present: Sequence[Passage], ids: Sequence[str], split: bool) -> list[str]:
+    """
+    The ids of an index that a corpus does not have.
+
+    Args:
+        present (`Sequence[Passage]`)
+        ids (`Sequence[str]`): Of the corpus.
+        split (`bool`): Its long passages stand in the index in pieces, such as `ID#0`.
+    """
+    known = passage_ids(present)
+    if split:
+        kept = set(pieces_of(known.to_pylist(), ids))
+        return [identifier for identifier in known.to_pylist() if identifier not in kept]
+    return known.filter(pc.invert(pc.is_in(known, value_set=pa.array(ids, ID_TYPE)))).to_pylist()
+
+
+def _same_texts(present: Sequence[Passage], new: Sequence[Passage]) -> np.ndarray:
+    """For each new passage, a present one with its title and text, or -1: `(n_new,)`, int64."""
+    places = {hash_text(passage): MISSING for passage in new}
+    if places:
+        for number in range(len(present)):
+            key = hash_text(present[number])
+            if places.get(key) == MISSING:
+                places[key] = number
+    return np.asarray([places[hash_text(passage)] for passage in new], np.int64)
 
 
 def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -92,7 +143,7 @@ def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     Args:
         sources (`np.ndarray` of shape `(n_passages,)`): As in [`UpdatePlan`].
-        counts (`np.ndarray`): How many rows each present and then each new passage has.
+        counts (`np.ndarray`): How many rows each present passage and then each encoded one has.
 
     Returns:
         `np.ndarray` of shape `(n_rows,)`, int64: Present rows and, counted after them, rows of new passages.

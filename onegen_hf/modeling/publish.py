@@ -25,6 +25,7 @@ from ..hub.layout import (
     INDEX_FILES,
     MODEL_FILES,
     WEIGHT_FILES,
+    current_version,
     matching_files,
     require_file,
 )
@@ -74,7 +75,7 @@ def push_model(
 
 def _copy_index(model: Any, target: Path) -> None:
     known = os.path.isdir(model.name_or_path) or hub_id(model.name_or_path)
-    source = Path(default_index(model)) if known else None
+    source = current_version(Path(default_index(model))) if known else None
     if source is None or not (source / DESCRIPTION_FILE).is_file():
         raise FileNotFoundError(
             f"default_index={model.onegen_config.default_index!r} lies beside the weights, but there is none in "

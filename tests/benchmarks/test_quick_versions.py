@@ -18,6 +18,7 @@ OPTIONS: dict[str, list[str]] = {
     "drafts": [],
     "index_memory": [],
     "on_gpu": ["--parts", "training", "decoding", "encoding"],
+    "large_corpora": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
     "threads": ["--dtype", "float32"],

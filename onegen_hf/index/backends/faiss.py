@@ -83,7 +83,7 @@ class FaissBackend(VectorBackend):
         return {"factory": self.factory}
 
     def check(self, dimension: int, count: int) -> None:
-        index = _empty_index(self.factory, dimension)
+        index = empty_index(self.factory, dimension)
         _require_enough(index, self.factory, count)
         # A trial with few made-up vectors shows what the factory string alone does not: kinds that cannot be trained
         # or added to.
@@ -159,7 +159,7 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
         `ValueError`: If FAISS does not know the string, makes an index of it that does not compare by inner product,
             or needs more embeddings for its training.
     """
-    index = _empty_index(factory, embeddings.shape[1])
+    index = empty_index(factory, embeddings.shape[1])
     try:
         _fill(index, embeddings)
     except RuntimeError as error:
@@ -205,7 +205,14 @@ def read_parameters(index: Any) -> dict[str, float]:
     return parameters
 
 
-def _empty_index(factory: str, dimension: int) -> Any:
+def empty_index(factory: str, dimension: int) -> Any:
+    """
+    A FAISS index for the inner product, neither trained nor filled.
+
+    Raises:
+        `ValueError`: If FAISS does not know the factory string, or makes an index of it that does not compare by inner
+            product.
+    """
     faiss = import_faiss()
     try:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)

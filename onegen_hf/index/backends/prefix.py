@@ -62,7 +62,7 @@ class PrefixBackend(VectorBackend):
         self.inner.check(self.dimensions, count)
 
     def build(self, embeddings: np.ndarray) -> None:
-        self.inner.build(self._cut(embeddings))
+        self.inner.build(self.cut(embeddings))
         self._whole = embeddings.shape[1]
 
     def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +70,7 @@ class PrefixBackend(VectorBackend):
         return self.inner.search(torch.nn.functional.normalize(prefixes, dim=1), k)
 
     def take(self, rows: np.ndarray, new: np.ndarray) -> PrefixBackend:
-        return PrefixBackend(self.inner.take(rows, self._cut(new)), self.dimensions, self._whole)
+        return PrefixBackend(self.inner.take(rows, self.cut(new)), self.dimensions, self._whole)
 
     def write(self, path: Path) -> None:
         self.inner.write(path)
@@ -86,8 +86,8 @@ class PrefixBackend(VectorBackend):
     def set_search_parameters(self, **parameters: float) -> None:
         self.inner.set_search_parameters(**parameters)
 
-    def _cut(self, embeddings: np.ndarray) -> np.ndarray:
-        """`(n, hidden)` → `(n, dimensions)`, of unit length."""
+    def cut(self, embeddings: np.ndarray) -> np.ndarray:
+        """The prefixes of embeddings: `(n, hidden)` → `(n, dimensions)`, of unit length."""
         prefixes = np.asarray(embeddings[:, : self.dimensions], np.float32)
         norms = np.linalg.norm(prefixes, axis=1, keepdims=True)
         if not (norms > 0).all():

@@ -1,0 +1,122 @@
+"""The options of `onegen-hf index`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from ..checks import checked_fields, choice, flag, integer, optional, text
+from .model_arguments import ModelArguments
+
+
+@dataclass(kw_only=True)
+class IndexArguments(ModelArguments):
+    """Options of `onegen-hf index`."""
+
+    group: ClassVar[str] = "index"
+    renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "corpus": "passages"}
+
+    passages: str = field(metadata={"help": "Dataset repository with the config `documents`, or a file of passages."})
+    output_dir: str = field(
+        metadata={"help": "Directory of the index; the same command continues an interrupted run."}
+    )
+    split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
+    factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
+    backend: str = field(
+        default="faiss",
+        metadata={
+            "help": "torch is exact, and searches on the device of the model.",
+            "choices": ["faiss", "torch"],
+        },
+    )
+    dimensions: int | None = field(
+        default=None,
+        metadata={"help": "Keep the first N numbers of each embedding, for models trained with matryoshka_dims."},
+    )
+    precision: str = field(
+        default="float32",
+        metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
+    )
+    batch_size: int | None = field(
+        default=None, metadata={"help": "Passages per batch; default: 32, and with --shards no limit on a GPU."}
+    )
+    max_tokens_per_passage: int | None = field(
+        default=None,
+        metadata={
+            "help": "Split longer passages at the ends of sentences, into pieces with the ids ID#0, ID#1, ...; by "
+            "default longer ones are cut to what the model embeds."
+        },
+    )
+
+    shards: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder in which the corpus is encoded shard by shard, with the memory of one. Run the same "
+            "command several times, or on several machines that share the folder, and they split the work."
+        },
+    )
+    shard_size: int = field(default=10_000, metadata={"help": "With --shards: passages per shard."})
+    shard_precision: str = field(
+        default="float32",
+        metadata={"help": "With --shards: of the numbers in the shards.", "choices": ["float32", "float16"]},
+    )
+    deduplicate: bool = field(
+        default=False, metadata={"help": "With --shards: leave out passages with the text of an earlier one."}
+    )
+    runner: str = field(
+        default="local",
+        metadata={"help": "With --shards: ray starts workers on a Ray cluster.", "choices": ["local", "ray"]},
+    )
+    workers: int = field(default=1, metadata={"help": "With --runner ray: number of workers."})
+    update: bool = field(
+        default=False,
+        metadata={"help": "Bring an index up to date: only passages whose text has changed are encoded."},
+    )
+    remove_missing: bool = field(
+        default=False,
+        metadata={"help": "With --update and without --shards: remove passages that are not among --passages."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_fields(
+            self,
+            passages=text(),
+            output_dir=text(),
+            split=text(),
+            factory=text(),
+            backend=choice(["faiss", "torch"]),
+            dimensions=optional(integer(least=1)),
+            precision=choice(["float32", "float16", "int8"]),
+            batch_size=optional(integer(least=1)),
+            max_tokens_per_passage=optional(integer(least=1)),
+            shards=optional(text()),
+            shard_size=integer(least=1),
+            shard_precision=choice(["float32", "float16"]),
+            deduplicate=flag(),
+            runner=choice(["local", "ray"]),
+            workers=integer(least=1),
+            update=flag(),
+            remove_missing=flag(),
+        )
+        self._require_company()
+        for name, default in (("factory", "Flat"), ("precision", "float32")):
+            if self.backend != "faiss" and (value := getattr(self, name)) != default:
+                raise ValueError(f"{name}={value!r} is for backend='faiss', not for {self.backend!r}: leave it out")
+
+    def _require_company(self) -> None:
+        """Refuse options that would have no effect without another one."""
+        defaults = {option.name: option.default for option in fields(self)}
+        for name in ("shard_size", "shard_precision", "deduplicate", "runner"):
+            if self.shards is None and (value := getattr(self, name)) != defaults[name]:
+                raise ValueError(f"{name}={value!r} is for encoding in shards: add --shards FOLDER, or leave it out")
+        if self.workers != 1 and self.runner != "ray":
+            raise ValueError(
+                f"workers={self.workers} is for --runner ray. Without Ray, run the same command several times, or "
+                "`accelerate launch -m onegen_hf.index`"
+            )
+        if self.remove_missing and (not self.update or self.shards is not None):
+            raise ValueError(
+                "remove_missing=True is for --update without --shards: an index of shards always has the passages of "
+                "the corpus and no other ones"
+            )
