@@ -78,6 +78,28 @@ def read_description(root: Path) -> dict[str, Any]:
     return description
 
 
+def require_same(root: Path, description: Mapping[str, Any], actual: Mapping[str, Any]) -> None:
+    """
+    Compare index.json with what the files beside it hold.
+
+    Args:
+        root (`Path`)
+        description (`Mapping[str, Any]`)
+        actual (`Mapping[str, Any]`)
+
+    Raises:
+        `ValueError`: If they differ.
+    """
+    wrong = [
+        f"{key}: {actual[key]} instead of {description[key]}" for key in actual if actual[key] != description[key]
+    ]
+    if wrong:
+        raise ValueError(
+            f"{root}: the files disagree with index.json ({', '.join(wrong)}): they come from different indexes. "
+            "Save or download the index again."
+        )
+
+
 def require_unedited(root: Path, description: Mapping[str, Any]) -> None:
     """
     Compare index.json with its own checksum. To be called last: whatever else is wrong with it says more.

@@ -14,7 +14,7 @@ from ..data.documents import DocumentStore
 from ..data.passages import Passage
 from .backends import MISSING
 from .encode import as_document_store
-from .passage_table import ID_TYPE
+from .passage_table import ID_TYPE, META_TYPE, to_json
 
 _NAMED = 5
 
@@ -28,10 +28,12 @@ class UpdatePlan:
         sources (`np.ndarray` of shape `(n_passages,)`, int64): For each passage afterwards, which of the present ones
             it is or, counted after them, which of the new ones.
         new (`list[Passage]`): The passages to encode.
+        removes (`Sequence[str]`): The ids that go.
     """
 
     sources: np.ndarray
     new: list[Passage]
+    removes: Sequence[str] = ()
 
 
 def plan_update(present: Sequence[Passage], store: DocumentStore) -> UpdatePlan:
@@ -83,7 +85,7 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
         )
     if len(unwanted) == len(known):
         raise ValueError(f"ids: all {len(known)} passages would go, and an index needs at least one")
-    return UpdatePlan(np.flatnonzero(~goes.to_numpy(zero_copy_only=False)), [])
+    return UpdatePlan(np.flatnonzero(~goes.to_numpy(zero_copy_only=False)), [], sorted(unwanted))
 
 
 def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -129,6 +131,12 @@ class UpdatedPassages(Sequence[Passage]):
         """The ids, in order."""
         return pa.concat_arrays([passage_ids(self._base), passage_ids(self._added)]).take(pa.array(self._sources))
 
+    @property
+    def metas(self) -> pa.Array:
+        """The `meta` of each passage as JSON, in order."""
+        metas = [passage_metas(self._base), passage_metas(self._added)]
+        return pa.concat_arrays([part.cast(META_TYPE) for part in metas]).take(pa.array(self._sources))
+
     def __len__(self) -> int:
         return len(self._sources)
 
@@ -145,6 +153,14 @@ def passage_ids(passages: Sequence[Passage]) -> pa.Array:
     if isinstance(ids, pa.Array):
         return ids
     return pa.array([passage.id for passage in passages] if ids is None else ids, ID_TYPE)
+
+
+def passage_metas(passages: Sequence[Passage]) -> pa.Array:
+    """The `meta` of passages as JSON, null where there is none; a table has them without reading the passages."""
+    metas = getattr(passages, "metas", None)
+    if isinstance(metas, pa.Array):
+        return metas
+    return pa.array([to_json(passage.meta) for passage in passages], META_TYPE)
 
 
 def store_with_ids(passages: Any) -> DocumentStore:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...checks import checked, choice, number, text
 from .base import VectorBackend
+from .faiss_filter import search_allowed
 from .faiss_installation import faiss_message, import_faiss
 from .faiss_reading import read_faiss
 from .faiss_rearrange import rearrange
@@ -103,9 +104,12 @@ class FaissBackend(VectorBackend):
     def build(self, embeddings: np.ndarray) -> None:
         self._index = build_faiss(embeddings, self.factory)
 
-    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Tensor, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        vectors = np.ascontiguousarray(queries.cpu().numpy())
         try:
-            return self._index.search(np.ascontiguousarray(queries.cpu().numpy()), k)
+            return (
+                self._index.search(vectors, k) if allowed is None else search_allowed(self._index, vectors, k, allowed)
+            )
         except RuntimeError as error:
             raise ValueError(
                 f"FAISS cannot search this index ({faiss_message(error)}): build or download it again"
