@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..checks import checked_fields, choice, integer, optional, text
 from ..files import locked_folder
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
+
+PRECISIONS = ["float32", "float16", "int8", "binary"]
 
 
 @dataclass(kw_only=True)
@@ -22,7 +24,10 @@ class IndexArguments(ModelArguments):
 
     passages: str = field(metadata={"help": "Dataset repository with the config `documents`, or a file of passages."})
     output_dir: str = field(
-        metadata={"help": "Directory of the index; the same command continues an interrupted run."}
+        metadata={
+            "help": "Directory of the index, where the same command continues an interrupted run; or the URL of a "
+            "database, such as qdrant://localhost:6333/films."
+        }
     )
     split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
     factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
@@ -39,7 +44,7 @@ class IndexArguments(ModelArguments):
     )
     precision: str = field(
         default="float32",
-        metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
+        metadata={"help": "Of the numbers that are kept.", "choices": PRECISIONS},
     )
     batch_size: int = field(default=32, metadata={"help": "Passages per batch."})
     max_tokens_per_passage: int | None = field(
@@ -60,7 +65,7 @@ class IndexArguments(ModelArguments):
             factory=text(),
             backend=choice(["faiss", "torch"]),
             dimensions=optional(integer(least=1)),
-            precision=choice(["float32", "float16", "int8"]),
+            precision=choice(PRECISIONS),
             batch_size=integer(least=1),
             max_tokens_per_passage=optional(integer(least=1)),
         )
@@ -84,21 +89,32 @@ def main(arguments: Sequence[str]) -> None:
 
     # Before the model is loaded, which takes longer.
     documents = load_documents(options.passages, options.split)
-    from ..index import PassageIndex
+    from ..index.stores import is_store_url
 
+    if is_store_url(options.output_dir):
+        print(build(options, documents, backend=options.output_dir))
+        return
     with locked_folder(options.output_dir, "indexing"):
-        index = PassageIndex.build(
-            options.load_model(),
-            options.load_tokenizer(),
-            documents,
-            batch_size=options.batch_size,
-            factory=options.factory,
-            checkpoint_dir=Path(options.output_dir) / "encoding",
-            model_id=options.model,
-            backend=options.backend,
-            max_tokens_per_passage=options.max_tokens_per_passage,
-            dimensions=options.dimensions,
-            precision=options.precision,
+        index = build(
+            options, documents, backend=options.backend, checkpoint_dir=Path(options.output_dir) / "encoding"
         )
         index.save(options.output_dir)
     print(f"{index} saved to {options.output_dir}")
+
+
+def build(options: IndexArguments, documents: Any, **place: Any) -> Any:
+    """The index, in the place that `backend` and `checkpoint_dir` name."""
+    from ..index import PassageIndex
+
+    return PassageIndex.build(
+        options.load_model(),
+        options.load_tokenizer(),
+        documents,
+        batch_size=options.batch_size,
+        factory=options.factory,
+        model_id=options.model,
+        max_tokens_per_passage=options.max_tokens_per_passage,
+        dimensions=options.dimensions,
+        precision=options.precision,
+        **place,
+    )

@@ -176,6 +176,7 @@ class LocalCollection(PassageCollection):
     def search(
         self, queries: Tensor, k: int, filter: PassageFilter | None = None, hybrid: Hybrid | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
+        k = min(k, len(self))
         allowed = None if filter is None else self._allowed(filter)
         return self._search(queries, k, allowed)
 

@@ -41,6 +41,9 @@ from .publish import index_upload
 from .retrieved_passage import RetrievedPassage
 from .search import unit_queries
 from .storage import check_hub_options, locate
+from .stores import is_store_url
+from .stores.collection import StoredCollection
+from .stores.opening import StoreTarget, open_collection
 from .text_search import IndexModel, embed_query
 from .update import (
     UpdatePlan,
@@ -154,14 +157,15 @@ class PassageIndex:
                 was loaded from.
             revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`): What stores and searches
-                the vectors. `"torch"` searches exactly, on the device of the model.
+                the vectors. `"torch"` searches exactly, on the device of the model. The URL of a database, such as
+                `"qdrant://localhost:6333/films"`, keeps the passages there as well (see [`StoreLocation`]).
             max_tokens_per_passage (`int`, *optional*): Split longer passages, at the ends of sentences where possible,
                 into pieces with the ids `ID#0`, `ID#1`, ... that repeat the title and `meta` (see [`split_passage`]);
                 says how many. By default longer passages are cut to what the model embeds.
             dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
                 `matryoshka_dims`; for others a warning says that recall may fall.
-            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
-                `"int8"` take half or a quarter of the bytes.
+            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that are kept: `"float16"` or
+                `"int8"` take half or a quarter of the bytes, and `"binary"` searches by one bit of each number first.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -172,7 +176,7 @@ class PassageIndex:
                 `factory` is unknown or does not fit this corpus.
             `OSError`: If `checkpoint_dir` cannot be written to, or another process is writing to it.
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         check_settings(**encode_kwargs)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
@@ -225,7 +229,7 @@ class PassageIndex:
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
             dimensions (`int`, *optional*), precision (`str`, *optional*): As for [`~PassageIndex.build`].
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         return cls._of_encoded(passages, encoded, fingerprint, vectors, model_id, revision)
 
     @classmethod
@@ -287,7 +291,7 @@ class PassageIndex:
         >>> index = PassageIndex.from_embeddings(embeddings, entities, model, tokenizer, ids)
         ```
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
         check_texts(store)
@@ -303,13 +307,22 @@ class PassageIndex:
         passages: Sequence[Passage],
         encoded: EncodedCorpus,
         fingerprint: ModelFingerprint,
-        backend: VectorBackend,
+        target: VectorBackend | StoreTarget,
         model_id: str | None,
         revision: str | None,
     ) -> PassageIndex:
-        backend.build(encoded.embeddings)
         counts = np.bincount(encoded.owners, minlength=len(passages))
-        return cls(passages, backend, counts, fingerprint, model_id, revision)
+        if isinstance(target, StoreTarget):
+            collection = target.fill(passages, counts, encoded.embeddings, fingerprint, model_id, revision)
+            return cls._over(collection, IndexModel(fingerprint, model_id, revision))
+        target.build(encoded.embeddings)
+        return cls(passages, target, counts, fingerprint, model_id, revision)
+
+    @classmethod
+    def _over(cls, collection: PassageCollection, model: IndexModel) -> PassageIndex:
+        index = cls.__new__(cls)
+        index._hold(collection, model)
+        return index
 
     def __len__(self) -> int:
         return len(self._collection)
@@ -328,6 +341,8 @@ class PassageIndex:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._collection, StoredCollection):
+            return self._over_store, (self._collection.store.location.url,)
         if self._saved is None:
             raise TypeError(
                 "an index is pickled and copied by the directory that it was saved to or loaded from, and this one is "
@@ -433,7 +448,7 @@ class PassageIndex:
                 `filter` is no filter.
         """
         queries = unit_queries(embeddings, self.dimension)  # (n, hidden)
-        return self._collection.search(queries, min(k, len(self)), filter, _hybrid(hybrid, texts, len(queries)))  # type: ignore[arg-type]
+        return self._collection.search(queries, k, filter, _hybrid(hybrid, texts, len(queries)))  # type: ignore[arg-type]
 
     @checked(query=text(), k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1))
     def search_text(
@@ -554,10 +569,6 @@ class PassageIndex:
             show_progress (`bool`, *optional*, defaults to `True`)
             max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
                 longer has are removed.
-            dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
-                `matryoshka_dims`; for others a warning says that recall may fall.
-            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
-                `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -641,7 +652,8 @@ class PassageIndex:
         Load an index without reading it: embeddings are mapped, passages read when they are asked for.
 
         Args:
-            dir_or_repo (`str` or path): A directory, or a dataset repository of the Hub.
+            dir_or_repo (`str` or path): A directory, a dataset repository of the Hub, or the URL of a database, such
+                as `"qdrant://localhost:6333/films"` (see [`StoreLocation`]).
             revision (`str`, *optional*): Branch, tag or commit of the repository.
             mmap (`bool`, *optional*, defaults to `True`): `False` reads the vectors into memory, for a file system
                 that can't map files or a disk that is slow.
@@ -654,17 +666,28 @@ class PassageIndex:
             `FileNotFoundError`: If there is no such index, or one of its files is missing.
             `ValueError`: If a file is damaged, of another index, or of a newer version of this package.
         """
+        if is_store_url(dir_or_repo):
+            return cls._over_store(str(dir_or_repo))
         check_hub_options(hub_kwargs)
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
         collection = LocalCollection.read(root, description, mmap)
-        index = cls.__new__(cls)
-        index._hold(collection, IndexModel(fingerprint, description.get("model_id"), description.get("revision")))
+        index = cls._over(
+            collection, IndexModel(fingerprint, description.get("model_id"), description.get("revision"))
+        )
         require_same(root, description, {"granularity": index.granularity})
         require_unedited(root, description)
         index._saved = (root.resolve(), description_digest(root), mmap)
         logger.info("loaded %r from %s", index, root)
+        return index
+
+    @classmethod
+    def _over_store(cls, url: str) -> PassageIndex:
+        collection = open_collection(url)
+        properties = collection.properties
+        index = cls._over(collection, IndexModel(properties.fingerprint, properties.model_id, properties.revision))
+        logger.info("opened %r", index)
         return index
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
@@ -710,6 +733,15 @@ class PassageIndex:
     def _apply(self, plan: UpdatePlan, counts: np.ndarray, embeddings: np.ndarray) -> None:
         self._collection.apply(plan, counts, embeddings)
         self._saved = None
+
+
+def _target(backend: Backend, dimensions: int | None, factory: str, precision: str) -> VectorBackend | StoreTarget:
+    """What is going to hold the vectors."""
+    if not is_store_url(backend):
+        return make_backend(backend, dimensions, **backend_options(factory, precision))
+    if factory != "Flat":
+        raise ValueError(f"factory={factory!r} is for FAISS, and the index goes to {backend!r}: leave it out")
+    return StoreTarget(str(backend), dimensions, precision)
 
 
 def _hybrid(weight: float, texts: Sequence[str] | None, count: int) -> Hybrid | None:

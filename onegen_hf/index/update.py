@@ -69,11 +69,7 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
         `TypeError`: If `ids` is a single string, or no collection.
         `ValueError`: If one of them is unknown, or no passage would be left.
     """
-    if isinstance(ids, str):
-        raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
-    if not isinstance(ids, Iterable):
-        raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
-    unwanted, known = set(ids), passage_ids(present)
+    unwanted, known = check_ids(ids), passage_ids(present)
     texts = pa.array([identifier for identifier in unwanted if is_text(identifier)], ID_TYPE)
     goes = pc.is_in(known, value_set=texts)
     unknown = sorted(map(repr, unwanted.difference(known.filter(goes).to_pylist())))
@@ -86,6 +82,20 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
     if len(unwanted) == len(known):
         raise ValueError(f"ids: all {len(known)} passages would go, and an index needs at least one")
     return UpdatePlan(np.flatnonzero(~goes.to_numpy(zero_copy_only=False)), [], sorted(unwanted))
+
+
+def check_ids(ids: Iterable[str]) -> set[str]:
+    """
+    The ids of passages that are to go.
+
+    Raises:
+        `TypeError`: If `ids` is a single string, or no collection.
+    """
+    if isinstance(ids, str):
+        raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
+    return set(ids)
 
 
 def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
