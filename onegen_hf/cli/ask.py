@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import AnswerArguments
@@ -37,6 +37,10 @@ class PipelineArguments(AnswerArguments):
         default=None,
         metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
     )
+    hybrid: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
@@ -50,6 +54,7 @@ class PipelineArguments(AnswerArguments):
             index=optional(source()),
             top_k=integer(least=1),
             filter=optional(json_filter()),
+            hybrid=number(least=0, most=1),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -73,6 +78,7 @@ class PipelineArguments(AnswerArguments):
             "threshold": self.retrieval_threshold,
             "answer_threshold": self.answer_threshold,
             "max_new_tokens": self.max_new_tokens,
+            "hybrid": self.hybrid,
             "filter": None if self.filter is None else json.loads(self.filter),
         }
         if self.prompt_lookup_num_tokens is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
@@ -30,6 +30,10 @@ class SearchArguments(ModelArguments):
         default=None,
         metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
     )
+    hybrid: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    )
     batch_size: int = field(default=32, metadata={"help": "Texts embedded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
 
@@ -40,6 +44,7 @@ class SearchArguments(ModelArguments):
             index=optional(source()),
             top_k=integer(least=1),
             filter=optional(json_filter()),
+            hybrid=number(least=0, most=1),
             batch_size=integer(least=1),
             json=flag(),
         )
@@ -89,7 +94,9 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str
         with torch.inference_mode():
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
-        scores, rows = index.search(embeddings, options.top_k, wanted)  # both (texts, k)
+        scores, rows = index.search(
+            embeddings, options.top_k, wanted, options.hybrid, texts[start : start + len(embeddings)]
+        )  # both (texts, k)
         found += [
             [_passage(index, int(row), float(score)) for score, row in zip(of_text, places, strict=True) if row >= 0]
             for of_text, places in zip(scores, rows, strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ..checks import check, choice, instance, integer, optional, text
-from ..hub.layout import DESCRIPTION_FILE, PASSAGES_FILE
+from ..hub.layout import DESCRIPTION_FILE, PASSAGES_FILE, WORDS_FILE
 from .backends import BACKENDS, FaissBackend, VectorBackend
 from .checksum import sampled_sha256
 
@@ -73,7 +73,8 @@ def read_description(root: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {RESAVE_HINT}")
     backend = backend_of(description, path)
     _check_values(path, description, backend)
-    for name in (backend.file_name, PASSAGES_FILE):
+    names = [backend.file_name, PASSAGES_FILE, *([WORDS_FILE] if WORDS_FILE in description["files"] else [])]
+    for name in names:
         _check_file(root / name, description["files"].get(name), checksums.get(name))
     return description
 

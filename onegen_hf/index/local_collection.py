@@ -19,7 +19,7 @@ from ..checks import integer
 from ..data.documents import Corpus as DocumentStore
 from ..data.passages import Passage
 from ..filters import PassageFilter
-from ..hub.layout import PASSAGES_FILE
+from ..hub.layout import PASSAGES_FILE, WORDS_FILE
 from .backends import MISSING, PrefixBackend, VectorBackend
 from .collection import Hybrid, PassageCollection
 from .description import backend_of, require_same
@@ -36,6 +36,8 @@ from .update import (
     plan_update,
     row_sources,
 )
+from .words import DEPTH, WordIndex, fused
+from .words import WRITE_ERRORS as WORDS_WRITE_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class LocalCollection(PassageCollection):
         self.backend = backend
         self._ids: pa.Array | None = None  # read when an id is asked for
         self._filtered: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._words: WordIndex | None = None
         self._set_counts(counts)
 
     @classmethod
@@ -92,7 +95,10 @@ class LocalCollection(PassageCollection):
         passages = PassageTable(root / PASSAGES_FILE)
         actual = {"passages": len(passages), "embeddings": backend.count, "dimension": backend.dimension}
         require_same(root, description, actual)
-        return cls(passages, backend, passages.counts())
+        collection = cls(passages, backend, passages.counts())
+        if WORDS_FILE in description["files"]:
+            collection._words = WordIndex.read(root / WORDS_FILE, len(passages))
+        return collection
 
     def write(self, directory: str | os.PathLike[str], description: Mapping[str, Any]) -> Path:
         """
@@ -109,6 +115,8 @@ class LocalCollection(PassageCollection):
             self.backend.file_name: self.backend.write,
             PASSAGES_FILE: lambda path: write_passages(self._passages, self.counts, path),
         }
+        if self._words is not None:
+            writers[WORDS_FILE] = self._words.write
         described = {
             "backend": self.backend.name,
             "metric": "inner_product",
@@ -117,7 +125,9 @@ class LocalCollection(PassageCollection):
             **description,
             **self.backend.settings,
         }
-        return write_directory(directory, writers, described, (*self.backend.write_errors, *WRITE_ERRORS))
+        return write_directory(
+            directory, writers, described, (*self.backend.write_errors, *WRITE_ERRORS, *WORDS_WRITE_ERRORS)
+        )
 
     @property
     def name(self) -> str:
@@ -178,7 +188,40 @@ class LocalCollection(PassageCollection):
     ) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(self))
         allowed = None if filter is None else self._allowed(filter)
-        return self._search(queries, k, allowed)
+        if hybrid is None or not len(queries):
+            return self._search(queries, k, allowed)
+        return self._search_both(queries, k, allowed, hybrid)
+
+    def words(self) -> WordIndex:
+        """The search by words; made when it is first asked for, and saved with the index from then on."""
+        if self._words is None:
+            logger.info("reading the words of %d passages", len(self))
+            self._words = WordIndex.build(self)
+        return self._words
+
+    def _search_both(
+        self, queries: Tensor, k: int, allowed: np.ndarray | None, hybrid: Hybrid
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both searches, fused by reciprocal rank; the scores are cosines."""
+        depth = min(len(self), max(DEPTH, 4 * k))
+        nearest = self._search(queries, depth, allowed)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        rows = np.full((len(queries), k), MISSING, np.int64)
+        for place, text in enumerate(hybrid.texts):
+            by_words = self.words().search(text, depth, allowed)
+            close = {self._owner(row): (score, row) for score, row in _hits(nearest, place)}
+            chosen = fused([(1 - hybrid.weight, np.asarray(list(close), np.int64)), (hybrid.weight, by_words)], k)
+            if further := [number for number in chosen if number not in close]:
+                # Passages with the words that are not near: their cosines are computed now.
+                wanted = np.zeros(len(self), bool)
+                wanted[further] = True
+                exact = self._search(queries[place : place + 1], len(further), wanted)
+                close |= {self._owner(row): (score, row) for score, row in _hits(exact, 0)}
+            # An approximate index may not reach a passage at all.
+            best = [close[number] for number in chosen if number in close]
+            scores[place, : len(best)] = [score for score, _ in best]
+            rows[place, : len(best)] = [row for _, row in best]
+        return scores, rows
 
     def _search(self, queries: Tensor, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The search by embedding, among allowed passages: a bool array of shape `(n_passages,)`."""
@@ -235,6 +278,7 @@ class LocalCollection(PassageCollection):
         self._most_rows = int(counts.max())
         self._ids = None
         self._filtered.clear()
+        self._words = None
 
     def _owner(self, row: int) -> int:
         """The number of the passage that a row belongs to."""
@@ -247,6 +291,12 @@ class LocalCollection(PassageCollection):
         if self._most_rows == 1:
             return row
         return int(np.searchsorted(self._starts, row, side="right")) - 1
+
+
+def _hits(found: tuple[np.ndarray, np.ndarray], place: int) -> list[tuple[float, int]]:
+    """Scores and rows of one query, without those that stand for nothing."""
+    pairs = zip(found[0][place].tolist(), found[1][place].tolist(), strict=True)
+    return [(score, row) for score, row in pairs if row != MISSING]
 
 
 def _parsed(meta: str) -> Any:

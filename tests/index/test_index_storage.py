@@ -226,7 +226,7 @@ def test_repository_is_downloaded(saved: Path, monkeypatch: pytest.MonkeyPatch) 
         "repo_type": "dataset",
         "revision": "v2",
         "token": "t",
-        "allow_patterns": ["index.faiss", "passages.parquet", "index.json"],
+        "allow_patterns": ["index.faiss", "passages.parquet", "bm25.safetensors", "index.json"],
     }
 
 

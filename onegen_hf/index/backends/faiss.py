@@ -23,7 +23,9 @@ GRAPH_CANDIDATES = 128
 _TRIAL_VECTORS = 256
 _MAX_PARAMETER = 2**20
 """Greatest search parameter: FAISS allocates memory in proportion to it."""
-_FACTORIES = {"float16": "SQfp16", "int8": "SQ8"}
+RESCORED = 8
+"""How many times `k` candidates by bits are compared again as int8."""
+_FACTORIES = {"float16": "SQfp16", "int8": "SQ8", "binary": "RaBitQ,Refine(SQ8)"}
 """Precision → the factory string of a flat index that stores its numbers so."""
 
 
@@ -36,7 +38,8 @@ class FaissBackend(VectorBackend):
             (clusters, compressed), or another string of `faiss.index_factory`. Without `np` (no polysemous training)
             FAISS spends more than a second per code byte on sorting codes for a filter (`ht`) that is off.
         precision (`str`, *optional*, defaults to `"float32"`): Of the numbers of a flat index: `"float16"` takes half
-            the bytes, `"int8"` a quarter, scaled by the smallest and largest value of each dimension.
+            the bytes, `"int8"` a quarter, scaled by the smallest and largest value of each dimension. `"binary"`
+            searches by one bit of each number (RaBitQ), and compares the best candidates again as int8.
     """
 
     name = "faiss"
@@ -168,6 +171,8 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
         _fill(index, embeddings)
     except RuntimeError as error:
         raise _untrainable(factory, len(embeddings), error) from error
+    if factory == _FACTORIES["binary"]:
+        index.k_factor = RESCORED
     clusters = try_inverted_lists(index)
     if clusters is not None:
         clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +27,27 @@ _LONGEST = 65535
 _MOST = 16384
 """Results of one search."""
 _INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "AUTOINDEX")
+
+
+class _Users:
+    """How many stores of this process use each local file: the last one lets other processes have it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, folder: str) -> None:
+        with self._lock:
+            self._counts[os.path.abspath(folder)] += 1
+
+    def release(self, folder: str) -> bool:
+        """Whether it was the last user."""
+        with self._lock:
+            self._counts[os.path.abspath(folder)] -= 1
+            return self._counts[os.path.abspath(folder)] == 0
+
+
+_users = _Users()
 
 
 class MilvusStore(PassageStore):
@@ -58,6 +81,8 @@ class MilvusStore(PassageStore):
             credentials = f"{location.user}:{location.password or ''}" if location.user else ""
             token = location.options.get("token") or credentials or os.environ.get("MILVUS_TOKEN", "")
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback of each error that it raises
+        if location.folder is not None:
+            _users.take(location.folder)
         with self._talking():
             from pymilvus import MilvusClient
 
@@ -67,6 +92,7 @@ class MilvusStore(PassageStore):
         with self._talking():
             if not self._client.has_collection(self.location.name, timeout=self._timeout):
                 return None
+            self._client.load_collection(self.location.name)  # a file that was opened again has loaded nothing
             described = self._client.describe_collection(self.location.name, timeout=self._timeout)
             return dict(json.loads(described["properties"].get(_PROPERTY, "{}")))
 
@@ -173,6 +199,10 @@ class MilvusStore(PassageStore):
     def close(self) -> None:
         with self._talking():
             self._client.close()
+        if self.location.folder is not None and _users.release(self.location.folder):
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(os.path.abspath(self.location.folder))
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

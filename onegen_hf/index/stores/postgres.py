@@ -196,6 +196,12 @@ class PostgresStore(PassageStore):
         with self._connection(_SECONDS_FOR_A_GRAPH) as connection, connection.cursor("scan") as cursor:
             yield from map(_row, cursor.execute(statement))
 
+    def stored_bytes(self) -> int:
+        """What the table takes on the server's disk, with its indexes."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT pg_total_relation_size(to_regclass(%s))", [f'"{self.location.name}"'])
+            return int(row.fetchone()[0])
+
     def close(self) -> None:
         with self._lock:
             while self._idle:
