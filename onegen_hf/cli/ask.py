@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import AnswerArguments
 from .page_file import write_page
+from .rules import json_filter
 from .standard_input import batches_of_standard_input
 from .trace import print_result
 
@@ -32,6 +33,14 @@ class PipelineArguments(AnswerArguments):
         default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
     )
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
+    filter: str | None = field(
+        default=None,
+        metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
+    )
+    hybrid: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
@@ -44,6 +53,8 @@ class PipelineArguments(AnswerArguments):
             self,
             index=optional(source()),
             top_k=integer(least=1),
+            filter=optional(json_filter()),
+            hybrid=number(least=0, most=1),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -67,6 +78,8 @@ class PipelineArguments(AnswerArguments):
             "threshold": self.retrieval_threshold,
             "answer_threshold": self.answer_threshold,
             "max_new_tokens": self.max_new_tokens,
+            "hybrid": self.hybrid,
+            "filter": None if self.filter is None else json.loads(self.filter),
         }
         if self.prompt_lookup_num_tokens is not None:
             options["prompt_lookup_num_tokens"] = self.prompt_lookup_num_tokens

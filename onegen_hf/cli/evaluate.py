@@ -84,6 +84,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         "output_dir": inputs.directory.path,
         "k": options.top_k,
         "batch_size": options.batch_size,
+        "hybrid": options.hybrid,
         "dataset": dataset,
         "split": options.split,
         "level": options.confidence_level,

@@ -62,6 +62,10 @@ class EvaluateArguments(AnswerArguments):
         default=None,
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
+    hybrid: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
@@ -82,6 +86,7 @@ class EvaluateArguments(AnswerArguments):
             gold_passages=flag(),
             limit=optional(integer(least=1)),
             top_k=optional(integer(least=1)),
+            hybrid=number(least=0, most=1),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
             html=optional(text()),
@@ -90,6 +95,8 @@ class EvaluateArguments(AnswerArguments):
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
+        if self.hybrid and self.task == "entity-linking":
+            raise ValueError(f"hybrid={self.hybrid} is for task=rag and task=retrieval: leave it out")
         if self.html is not None and self.task == "entity-linking":
             raise ValueError("html is for task=rag and task=retrieval: for linked texts use `onegen-hf link --html`")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k

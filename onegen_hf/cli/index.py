@@ -22,6 +22,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     (options,) = parser().parse(arguments)
     options.checkpoint()
+    if options.in_database:
+        print(_build(options, _documents(options), backend=options.output_dir))
+        return
     if options.shards is not None:
         from .index_shards import index_in_shards
 
@@ -37,26 +40,35 @@ def main(arguments: Sequence[str]) -> None:
 
 def build_index(options: IndexArguments) -> Any:
     """Encode a corpus that fits in memory, and save its index."""
-    from ..data.loading import load_documents
-
-    # Before the model is loaded, which takes longer.
-    documents = load_documents(options.passages, options.split)
-    from ..index import PassageIndex
-    from ..index.encode import BATCH_SIZE
-
+    documents = _documents(options)
     with locked_folder(options.output_dir, "indexing"):
-        index = PassageIndex.build(
-            options.load_model(),
-            options.load_tokenizer(),
-            documents,
-            batch_size=options.batch_size or BATCH_SIZE,
-            factory=options.factory,
-            checkpoint_dir=Path(options.output_dir) / "encoding",
-            model_id=options.model,
-            backend=options.backend,
-            max_tokens_per_passage=options.max_tokens_per_passage,
-            dimensions=options.dimensions,
-            precision=options.precision,
+        index = _build(
+            options, documents, backend=options.backend, checkpoint_dir=Path(options.output_dir) / "encoding"
         )
         index.save(options.output_dir)
     return index
+
+
+def _documents(options: IndexArguments) -> Any:
+    from ..data.loading import load_documents
+
+    # Before the model is loaded, which takes longer.
+    return load_documents(options.passages, options.split)
+
+
+def _build(options: IndexArguments, documents: Any, **place: Any) -> Any:
+    """The index, in the place that `backend` and `checkpoint_dir` name."""
+    from ..index import PassageIndex
+
+    return PassageIndex.build(
+        options.load_model(),
+        options.load_tokenizer(),
+        documents,
+        batch_size=options.batch_size,
+        factory=options.factory,
+        model_id=options.model,
+        max_tokens_per_passage=options.max_tokens_per_passage,
+        dimensions=options.dimensions,
+        precision=options.precision,
+        **place,
+    )

@@ -8,6 +8,8 @@ from typing import ClassVar
 from ..checks import checked_fields, choice, flag, integer, optional, text
 from .model_arguments import ModelArguments
 
+PRECISIONS = ["float32", "float16", "int8", "binary"]
+
 
 @dataclass(kw_only=True)
 class IndexArguments(ModelArguments):
@@ -18,7 +20,10 @@ class IndexArguments(ModelArguments):
 
     passages: str = field(metadata={"help": "Dataset repository with the config `documents`, or a file of passages."})
     output_dir: str = field(
-        metadata={"help": "Directory of the index; the same command continues an interrupted run."}
+        metadata={
+            "help": "Directory of the index, where the same command continues an interrupted run; or the URL of a "
+            "database, such as qdrant://localhost:6333/films."
+        }
     )
     split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
     factory: str = field(default="Flat", metadata={"help": "FAISS factory string: Flat, HNSW32, IVF4096,PQ64np, ..."})
@@ -35,7 +40,7 @@ class IndexArguments(ModelArguments):
     )
     precision: str = field(
         default="float32",
-        metadata={"help": "Of the numbers that FAISS keeps.", "choices": ["float32", "float16", "int8"]},
+        metadata={"help": "Of the numbers that are kept.", "choices": PRECISIONS},
     )
     batch_size: int | None = field(
         default=None, metadata={"help": "Passages per batch; default: 32, and with --shards no limit on a GPU."}
@@ -87,7 +92,7 @@ class IndexArguments(ModelArguments):
             factory=text(),
             backend=choice(["faiss", "torch"]),
             dimensions=optional(integer(least=1)),
-            precision=choice(["float32", "float16", "int8"]),
+            precision=choice(PRECISIONS),
             batch_size=optional(integer(least=1)),
             max_tokens_per_passage=optional(integer(least=1)),
             shards=optional(text()),
@@ -104,9 +109,19 @@ class IndexArguments(ModelArguments):
             if self.backend != "faiss" and (value := getattr(self, name)) != default:
                 raise ValueError(f"{name}={value!r} is for backend='faiss', not for {self.backend!r}: leave it out")
 
+    @property
+    def in_database(self) -> bool:
+        """Whether `output_dir` is the URL of a database."""
+        return "://" in self.output_dir
+
     def _require_company(self) -> None:
         """Refuse options that would have no effect without another one."""
         defaults = {option.name: option.default for option in fields(self)}
+        for name in ("shards", "update"):
+            if self.in_database and (value := getattr(self, name)):
+                raise ValueError(
+                    f"{name}={value!r} is for an index in files, and output_dir is a database: leave it out"
+                )
         for name in ("shard_size", "shard_precision", "deduplicate", "runner"):
             if self.shards is None and (value := getattr(self, name)) != defaults[name]:
                 raise ValueError(f"{name}={value!r} is for encoding in shards: add --shards FOLDER, or leave it out")

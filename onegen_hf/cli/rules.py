@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any
 
 from ..checks import Rule, number
+from ..filters import PassageFilter
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -44,6 +46,22 @@ def threshold() -> Rule:
 
     def rule(name: str, value: Any) -> float:
         return -math.inf if value == -math.inf else number()(name, value)
+
+    return rule
+
+
+def json_filter() -> Rule:
+    """A filter of passages, written as JSON."""
+
+    def rule(name: str, value: Any) -> str:
+        try:
+            parsed = json.loads(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'{name}={value!r} is no JSON ({error}): quote the whole and its texts, as in \'{{"lang": "en"}}\''
+            ) from error
+        PassageFilter(parsed, name)
+        return str(value)
 
     return rule
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
 from .model_arguments import ModelArguments
+from .rules import json_filter
 from .standard_input import lines_of_standard_input
 
 
@@ -25,13 +26,27 @@ class SearchArguments(ModelArguments):
         default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
     )
     top_k: int = field(default=5, metadata={"help": "Passages per text."})
+    filter: str | None = field(
+        default=None,
+        metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
+    )
+    hybrid: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    )
     batch_size: int = field(default=32, metadata={"help": "Texts embedded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checked_fields(
-            self, index=optional(source()), top_k=integer(least=1), batch_size=integer(least=1), json=flag()
+            self,
+            index=optional(source()),
+            top_k=integer(least=1),
+            filter=optional(json_filter()),
+            hybrid=number(least=0, most=1),
+            batch_size=integer(least=1),
+            json=flag(),
         )
 
 
@@ -72,13 +87,16 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str
     model, tokenizer = options.load_model(), options.load_tokenizer()
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
+    wanted = None if options.filter is None else json.loads(options.filter)
     found: list[list[dict[str, Any]]] = []
     for start in range(0, len(texts), options.batch_size):
         features = encoder.preprocess(texts[start : start + options.batch_size], task="query")
         with torch.inference_mode():
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
-        scores, rows = index.search(embeddings, options.top_k)  # both (texts, k)
+        scores, rows = index.search(
+            embeddings, options.top_k, wanted, options.hybrid, texts[start : start + len(embeddings)]
+        )  # both (texts, k)
         found += [
             [_passage(index, int(row), float(score)) for score, row in zip(of_text, places, strict=True) if row >= 0]
             for of_text, places in zip(scores, rows, strict=True)

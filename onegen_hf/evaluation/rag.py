@@ -36,6 +36,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     retrieval=retrieval_rule,
     threshold=optional(number(least=0, most=1)),
     answer_threshold=optional(number(infinite=True)),
+    hybrid=number(least=0, most=1),
     **RUN_RULES,
 )
 def evaluate_rag(
@@ -51,6 +52,7 @@ def evaluate_rag(
     retrieval: str = "adaptive",
     threshold: float | None = None,
     answer_threshold: float | None = None,
+    hybrid: float = 0.0,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -82,6 +84,7 @@ def evaluate_rag(
         answer_threshold (`float`, *optional*): Answers with a lower `retrieval_confidence` count as withheld; by
             default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
             results, so trying another one costs nothing.
+        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words counts; see [`PassageIndex.search`].
         dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
@@ -109,7 +112,7 @@ def evaluate_rag(
     if answer_threshold is None:
         answer_threshold = rag.model.onegen_config.answer_threshold
     read = read_examples(examples, (passage.id for passage in rag.index))
-    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold)
+    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid)
     answering.check_prompts(read)
     block_size = answering.block_size
     with evaluation_run(
@@ -135,7 +138,8 @@ class Answering:
 
     Args:
         rag ([`OneGenRagPipeline`])
-        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold: As for [`evaluate_rag`].
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid: As for
+            [`evaluate_rag`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -152,12 +156,14 @@ class Answering:
         decoder_class: type[OnePassDecoder] = OnePassDecoder,
         retrieval: str = "adaptive",
         threshold: float | None = None,
+        hybrid: float = 0.0,
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
         self.max_new_tokens = max_new_tokens
         self.decoder_options: dict[str, Any] = {
             "k": k, "max_hops": max_hops, "max_rows": batch_size, "retrieval": retrieval, "threshold": threshold,
+            "hybrid": hybrid,
         }  # fmt: skip
         self.settings: dict[str, Any] = {
             "task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
@@ -167,6 +173,8 @@ class Answering:
             self.settings["decoder"] = decoder_class.__name__
         if (retrieval, threshold) != ("adaptive", None):
             self.settings |= {"retrieval": retrieval, "threshold": threshold}
+        if hybrid:
+            self.settings["hybrid"] = hybrid
         # Single questions gain nothing from waiting for others.
         self.block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
         self.by_sentence = rag.index.granularity == "sentence"
@@ -215,6 +223,7 @@ class Answering:
 
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
         prompts = [self._prompt_ids(example) for example in examples]
+        decoder.questions = [example.question or last_question(example.messages) for example in examples]
         rows = self.rag.engine.answer(prompts, decoder, max_new_tokens=self.max_new_tokens, do_sample=False)
         return [self._describe(row, example) for row, example in zip(rows, examples, strict=True)]
 

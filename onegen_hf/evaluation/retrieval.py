@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, instance, integer
+from ..checks import checked, instance, integer, number
 from ..data.conversations import RoleEncoder
 from ..index import PassageIndex
 from ..modeling.embed import embed_rows, evaluation_mode
@@ -20,9 +20,11 @@ from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
 from .scoring import score_retrieval
 
 RETRIEVALS_FILE = "retrievals.jsonl"
+_LINE_TOKENS = 256
+"""The longest line before a query token that is searched for by its words."""
 
 
-@checked(index=instance(PassageIndex), k=integer(least=1), **RUN_RULES)
+@checked(index=instance(PassageIndex), k=integer(least=1), hybrid=number(least=0, most=1), **RUN_RULES)
 def evaluate_retrieval(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -31,6 +33,7 @@ def evaluate_retrieval(
     output_dir: str | os.PathLike[str] | None = None,
     k: int = 100,
     batch_size: int = 8,
+    hybrid: float = 0.0,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -53,6 +56,8 @@ def evaluate_retrieval(
             passages per example and query token), `report.json` and `model-index.yaml`.
         k (`int`, *optional*, defaults to 100): Passages per query token.
         batch_size (`int`, *optional*, defaults to 8): Conversations per forward.
+        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words counts, those of the line before the
+            query token (see [`PassageIndex.search`]).
         dataset, split, level, seed, show_progress: As for [`evaluate_rag`].
 
     Returns:
@@ -74,8 +79,10 @@ def evaluate_retrieval(
     index.check_model(model, tokenizer)
     read = read_examples(examples, (passage.id for passage in index))
     _check_queries(read, model)
-    querying = _Querying(model, tokenizer, index, k)
-    options = {"task": "retrieval", "k": k, "batch_size": batch_size}
+    querying = _Querying(model, tokenizer, index, k, hybrid)
+    options: dict[str, Any] = {"task": "retrieval", "k": k, "batch_size": batch_size}
+    if hybrid:
+        options["hybrid"] = hybrid
     with (
         evaluation_run(output_dir, model, tokenizer, index, identity(read), options, show_progress) as run,
         evaluation_mode(model),
@@ -103,8 +110,10 @@ def _check_queries(examples: Sequence[EvaluationExample], model: Any) -> None:
 class _Querying:
     """Encodes a block of gold conversations and searches for the embeddings at their query tokens."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, index: PassageIndex, k: int) -> None:
-        self.model, self.tokenizer, self.index, self.k = model, tokenizer, index, k
+    def __init__(
+        self, model: Any, tokenizer: PreTrainedTokenizerBase, index: PassageIndex, k: int, hybrid: float
+    ) -> None:
+        self.model, self.tokenizer, self.index, self.k, self.hybrid = model, tokenizer, index, k, hybrid
         self.encoder = RoleEncoder(tokenizer, model.onegen_config, context_length(model))
 
     def search(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
@@ -123,11 +132,17 @@ class _Querying:
         if not rows:
             return []
         embeddings = embed_rows(self.model, rows, positions, self.tokenizer.pad_token_id)
+        texts = [self._line(row[:end]) for row, ends in zip(rows, positions, strict=True) for end in ends]
         return [
             [
                 {"id": self.index[int(row)].id, "score": round(float(score), 6)}
                 for score, row in zip(*pair, strict=True)
                 if row >= 0
             ]
-            for pair in zip(*self.index.search(embeddings, self.k), strict=True)
+            for pair in zip(*self.index.search(embeddings, self.k, hybrid=self.hybrid, texts=texts), strict=True)
         ]
+
+    def _line(self, ids: list[int]) -> str:
+        """The line that ids end with, as text."""
+        text = str(self.tokenizer.decode(ids[-_LINE_TOKENS:], skip_special_tokens=True))
+        return text.strip().rpartition("\n")[2]

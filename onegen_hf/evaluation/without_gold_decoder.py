@@ -28,7 +28,7 @@ class WithoutGoldDecoder(OnePassDecoder):
         """See [`OnePassDecoder.retrieve`]."""
         left_out = [self.left_out[row.number] for row in rows]
         # Enough for `k` to remain of every row.
-        hits = self.search(embeddings, self.k + max(map(len, left_out), default=0))
+        hits = self.search(embeddings, self.k + max(map(len, left_out), default=0), rows)
         return [
             [hit for hit in row_hits if hit.passage.id not in ids][: self.k]
             for row_hits, ids in zip(hits, left_out, strict=True)

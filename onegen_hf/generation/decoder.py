@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, flag, instance, integer, optional, shown
+from ..checks import checked, flag, instance, integer, list_of, number, optional, shown, text
 from ..configuration import OneGenConfig
 from ..data.passages import PassageEncoder
+from ..filters import PassageFilter, filter_rule
 from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
@@ -52,6 +53,10 @@ class OnePassDecoder:
             exceeds it.
         query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of the query token at
             every step, also where the retrieval mode does not need it.
+        filters (`Sequence[PassageFilter | None]`, *optional*): Of each prompt: which passages its retrievals may find.
+        hybrid (`float`, *optional*, defaults to 0.0): See [`PassageIndex.search`]; the words are those of the line
+            before the query token.
+        questions (`Sequence[str]`, *optional*): Of each prompt: the words to search for where that line is empty.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -71,6 +76,9 @@ class OnePassDecoder:
         k=integer(least=1),
         max_rows=optional(integer(least=1)),
         query_probability=flag(),
+        filters=optional(list_of(optional(filter_rule))),
+        hybrid=number(least=0, most=1),
+        questions=optional(list_of(text(empty=True))),
     )
     def __init__(
         self,
@@ -83,6 +91,9 @@ class OnePassDecoder:
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
         query_probability: bool = False,
+        filters: Sequence[PassageFilter | None] | None = None,
+        hybrid: float = 0.0,
+        questions: Sequence[str] | None = None,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -98,6 +109,11 @@ class OnePassDecoder:
         self.query_probability = query_probability or self.policy.uses_probability
         self.k = k
         self.max_rows = max_rows
+        self.filters, self.questions = filters, questions
+        self.hybrid = hybrid
+        self._control_ids = frozenset(tokenizer.all_special_ids).union(
+            tokenizer.convert_tokens_to_ids(config.tokens.all)
+        )
 
     @torch.no_grad()
     def __call__(
@@ -148,6 +164,9 @@ class OnePassDecoder:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
         rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
+        for name, values in (("filter", self.filters), ("question", self.questions)):
+            for row, value in zip(rows, self._of_rows(name, values, len(rows)), strict=False):
+                setattr(row, name, value)
         width, end_tokens = input_ids.shape[1], end_token_ids(generation_config)
         task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
         sampler = TokenSampler(
@@ -173,24 +192,54 @@ class OnePassDecoder:
         Returns:
             `list[list[Hit]]`: The `k` nearest passages of each, best first.
         """
-        return self.search(embeddings, self.k)
+        return self.search(embeddings, self.k, rows)
 
-    def search(self, embeddings: Tensor, k: int) -> list[list[Hit]]:
+    def search(self, embeddings: Tensor, k: int, rows: Sequence[RowState]) -> list[list[Hit]]:
         """
-        Search the index.
+        Search the index for each row with its own filter; rows with equal ones are searched together.
 
         Args:
             embeddings (`Tensor` of shape `(n, hidden)`)
             k (`int`)
+            rows (`Sequence[RowState]`): Of the embeddings.
 
         Returns:
             `list[list[Hit]]`: The `k` nearest passages of each embedding, best first.
         """
-        scores, row_numbers = self.index.search(embeddings, k)
-        return [
-            [Hit(self.index[int(row)], float(score), int(row)) for score, row in zip(*pair, strict=True) if row >= 0]
-            for pair in zip(scores, row_numbers, strict=True)
-        ]
+        groups: dict[PassageFilter | None, list[int]] = {}
+        for place, row in enumerate(rows):
+            groups.setdefault(row.filter, []).append(place)
+        hits: list[list[Hit]] = [[] for _ in rows]
+        search: Any = self.index.search  # with options that only some retrievers have
+        for filter, places in groups.items():
+            options: dict[str, Any] = {} if filter is None else {"filter": filter}
+            if self.hybrid:
+                options |= {"hybrid": self.hybrid, "texts": [self.query_text(rows[place]) for place in places]}
+            together = embeddings if len(places) == len(rows) else embeddings[places]
+            for place, *best in zip(places, *search(together, k, **options), strict=True):
+                hits[place] = [
+                    Hit(self.index[int(row)], float(score), int(row))
+                    for score, row in zip(*best, strict=True)
+                    if row >= 0
+                ]
+        return hits
+
+    def query_text(self, row: RowState) -> str:
+        """What a row with the query token as its last id asks for: the line before it, else the row's question."""
+        start, stop = row.written_spans()[len(row.retrievals)]
+        ids = [token for token in row.ids[start:stop] if token not in self._control_ids]
+        return str(self.tokenizer.decode(ids)).strip().rpartition("\n")[2] or row.question
+
+    def _of_rows(self, name: str, values: Sequence[Any] | None, count: int) -> list[Any]:
+        """The value of each row, where `num_return_sequences` rows belong to a prompt."""
+        if values is None:
+            return []
+        each, rest = divmod(count, len(values)) if values else (0, count)
+        if rest:
+            raise ValueError(
+                f"{name}s has {len(values)} entries, which do not go with {count} rows: give one per prompt"
+            )
+        return [value for value in values for _ in range(each)]
 
 
 class _Retrieving(DecodingTask[RowState]):

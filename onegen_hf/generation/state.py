@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from ..data.passages import Passage
+from ..filters import PassageFilter
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class RowState:
         log_probabilities (`list[float | None]`): Of each generated token, by the model's unprocessed logits; `None`
             where the decoder did not compute it, or wrote another token than the one chosen.
         generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
+        filter ([`PassageFilter`], *optional*): Which passages its retrievals may find.
+        question (`str`): What it is about, for a search by words before the model has written anything.
     """
 
     number: int
@@ -102,6 +105,8 @@ class RowState:
     query_probability: float | None = None
     log_probabilities: list[float | None] = field(default_factory=list, repr=False)
     generator: torch.Generator | None = field(default=None, repr=False)
+    filter: PassageFilter | None = None
+    question: str = field(default="", repr=False)
 
     @classmethod
     def start(cls, number: int, prompt: list[int]) -> RowState:

@@ -16,9 +16,11 @@ CARD = "README.md"
 INDEX_FILE = "index.faiss"
 EMBEDDINGS_FILE = "embeddings.safetensors"
 PASSAGES_FILE = "passages.parquet"
+WORDS_FILE = "bm25.safetensors"
 DESCRIPTION_FILE = "index.json"
-INDEX_FILES = (INDEX_FILE, EMBEDDINGS_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
-"""What an index may consist of: the first is of the FAISS backend, the second of the torch backend."""
+INDEX_FILES = (INDEX_FILE, EMBEDDINGS_FILE, PASSAGES_FILE, WORDS_FILE, DESCRIPTION_FILE)
+"""What an index may consist of: the first is of the FAISS backend, the second of the torch backend, and the fourth of
+an index that is searched by words as well."""
 POINTER_FILE, VERSIONS = "current.json", "versions"
 """Which version of an index is the current one, and the folder of all; see [`current_version`]."""
 

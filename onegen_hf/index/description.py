@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ..checks import check, choice, instance, integer, optional, text
-from ..hub.layout import DESCRIPTION_FILE, PASSAGES_FILE
+from ..hub.layout import DESCRIPTION_FILE, PASSAGES_FILE, WORDS_FILE
 from .backends import BACKENDS, FaissBackend, VectorBackend
 from .checksum import sampled_sha256
 from .fingerprint import ModelFingerprint
@@ -30,35 +30,39 @@ _RULES = {
 """What index.json must hold."""
 
 
-def index_description(
-    fingerprint: ModelFingerprint,
-    backend: VectorBackend,
-    dimension: int,
-    passages: int,
-    embeddings: int,
-    model_id: str | None,
-    revision: str | None,
+def model_description(
+    fingerprint: ModelFingerprint, dimension: int, model_id: str | None, revision: str | None
 ) -> dict[str, Any]:
     """
-    What index.json says of an index, without its files.
+    What index.json says of the model.
 
     Args:
         fingerprint ([`ModelFingerprint`])
-        backend ([`VectorBackend`]): Whose name and settings are kept; may be empty.
         dimension (`int`): Of a whole embedding.
-        passages (`int`), embeddings (`int`): Their numbers.
-        model_id (`str`, *optional*), revision (`str`, *optional*): Of the model.
+        model_id (`str`, *optional*), revision (`str`, *optional*)
     """
     return {
         "fingerprint": fingerprint.to_dict(),
-        "backend": backend.name,
         "dimension": dimension,
-        "metric": "inner_product",
-        "passages": passages,
-        "embeddings": embeddings,
         "granularity": str(fingerprint.facts.get("granularity", "passage")),
         "model_id": model_id,
         "revision": revision,
+    }
+
+
+def vectors_description(backend: VectorBackend, passages: int, embeddings: int) -> dict[str, Any]:
+    """
+    What index.json says of the vectors.
+
+    Args:
+        backend ([`VectorBackend`]): Whose name and settings are kept; may be empty.
+        passages (`int`), embeddings (`int`): Their numbers.
+    """
+    return {
+        "backend": backend.name,
+        "metric": "inner_product",
+        "passages": passages,
+        "embeddings": embeddings,
         **backend.settings,
     }
 
@@ -107,9 +111,32 @@ def read_description(root: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: 'checksums' is no object of file names and checksums: {RESAVE_HINT}")
     backend = backend_of(description, path)
     _check_values(path, description, backend)
-    for name in (backend.file_name, PASSAGES_FILE):
+    names = [backend.file_name, PASSAGES_FILE, *([WORDS_FILE] if WORDS_FILE in description["files"] else [])]
+    for name in names:
         _check_file(root / name, description["files"].get(name), checksums.get(name))
     return description
+
+
+def require_same(root: Path, description: Mapping[str, Any], actual: Mapping[str, Any]) -> None:
+    """
+    Compare index.json with what the files beside it hold.
+
+    Args:
+        root (`Path`)
+        description (`Mapping[str, Any]`)
+        actual (`Mapping[str, Any]`)
+
+    Raises:
+        `ValueError`: If they differ.
+    """
+    wrong = [
+        f"{key}: {actual[key]} instead of {description[key]}" for key in actual if actual[key] != description[key]
+    ]
+    if wrong:
+        raise ValueError(
+            f"{root}: the files disagree with index.json ({', '.join(wrong)}): they come from different indexes. "
+            "Save or download the index again."
+        )
 
 
 def require_unedited(root: Path, description: Mapping[str, Any]) -> None:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, flag, integer, optional, path, text
+from ..checks import checked, flag, integer, number, optional, path, text
 from ..data.passages import Passage
 from ..data.splitting import pieces_of
+from ..filters import PassageFilter, filter_rule
 from ..hub.commit import check_repo_id
-from ..hub.layout import PASSAGES_FILE
 from ..modeling.embed import check_encoder
-from .backends import MISSING, PrefixBackend, VectorBackend, backend_options, make_backend
+from .backends import MISSING, VectorBackend, backend_options, make_backend
 from .backends.prefix import warn_of_untrained_prefixes
-from .description import backend_of, description_digest, index_description, read_description, require_unedited
+from .collection import Hybrid, PassageCollection
+from .description import description_digest, model_description, read_description, require_same, require_unedited
 from .encode import (
     Corpus,
     EncodedCorpus,
@@ -37,21 +35,18 @@ from .encode import (
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
 from .from_embeddings import embeddings_per_passage, encoded_elsewhere
+from .local_collection import LocalCollection
 from .model_name import model_name
-from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .publish import index_upload
 from .retrieved_passage import RetrievedPassage
-from .search import search_passages, search_rows, unit_queries
-from .storage import check_hub_options, locate, write_directory
-from .text_search import Encoder, EncoderReference, embed_query, load_encoder
+from .search import unit_queries
+from .storage import check_hub_options, locate
+from .stores import is_store_url
+from .stores.collection import StoredCollection
+from .stores.opening import StoreTarget, open_collection
+from .text_search import IndexModel, embed_query
 from .update import (
-    UpdatedPassages,
     UpdatePlan,
-    is_text,
-    passage_ids,
-    plan_removal,
-    plan_update,
-    row_sources,
     store_with_ids,
 )
 
@@ -103,31 +98,19 @@ class PassageIndex:
         model_id: str | None = None,
         revision: str | None = None,
     ) -> None:
-        if not isinstance(backend, VectorBackend):
-            raise TypeError(
-                f"backend is a {type(backend).__name__}: give a VectorBackend, such as `FaissBackend.of(faiss_index)`"
-            )
-        if len(counts) != len(passages) or int(counts.sum()) != backend.count or (counts < 1).any():
+        self._hold(LocalCollection(passages, backend, counts), IndexModel(fingerprint, model_id, revision))
+
+    def _hold(self, collection: PassageCollection, model: IndexModel) -> None:
+        dimension = model.fingerprint.probes.shape[1]
+        if collection.dimension != dimension:
             raise ValueError(
-                f"{len(passages)} passages with {int(counts.sum())} embeddings do not go with {backend.count} vectors "
-                "(at least one for each passage): they come from different indexes. Build, save or download it again."
+                f"the vectors have dimension {collection.dimension} and the fingerprint of their model {dimension}: "
+                "they come from different indexes. Build or download it again."
             )
-        if backend.dimension != fingerprint.probes.shape[1]:
-            raise ValueError(
-                f"the vectors have dimension {backend.dimension} and the fingerprint of their model "
-                f"{fingerprint.probes.shape[1]}: they come from different indexes. Build or download it again."
-            )
-        self.passages = passages
-        self.fingerprint = fingerprint
-        self.model_id, self.revision = model_id, revision
-        self._backend = backend
-        self._ids: pa.Array | None = None  # read when an id is asked for
-        self._set_counts(counts)
+        self._collection, self._model = collection, model
         self._checkpoint_dir: str | os.PathLike[str] | None = None
         # Where it lies on disk as it is in memory, and the digest of that index.json.
         self._saved: tuple[Path, str, bool] | None = None
-        self._encoder: EncoderReference | None = None
-        self._loaded: Encoder | None = None  # keeps a model that this index has loaded itself
 
     @classmethod
     @checked(
@@ -174,14 +157,15 @@ class PassageIndex:
                 was loaded from.
             revision (`str`, *optional*): Its revision, stored with the index; by default the commit.
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`): What stores and searches
-                the vectors. `"torch"` searches exactly, on the device of the model.
+                the vectors. `"torch"` searches exactly, on the device of the model. The URL of a database, such as
+                `"qdrant://localhost:6333/films"`, keeps the passages there as well (see [`StoreLocation`]).
             max_tokens_per_passage (`int`, *optional*): Split longer passages, at the ends of sentences where possible,
                 into pieces with the ids `ID#0`, `ID#1`, ... that repeat the title and `meta` (see [`split_passage`]);
                 says how many. By default longer passages are cut to what the model embeds.
             dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
                 `matryoshka_dims`; for others a warning says that recall may fall.
-            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
-                `"int8"` take half or a quarter of the bytes.
+            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that are kept: `"float16"` or
+                `"int8"` take half or a quarter of the bytes, and `"binary"` searches by one bit of each number first.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -192,7 +176,7 @@ class PassageIndex:
                 `factory` is unknown or does not fit this corpus.
             `OSError`: If `checkpoint_dir` cannot be written to, or another process is writing to it.
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         check_settings(**encode_kwargs)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
@@ -215,7 +199,7 @@ class PassageIndex:
         )
         index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
         index._checkpoint_dir = checkpoint_dir
-        index._encoder = EncoderReference(model, tokenizer)
+        index._model.remember(model, tokenizer)
         return index
 
     @classmethod
@@ -245,7 +229,7 @@ class PassageIndex:
             backend (`str`, [`VectorBackend`] or subclass, *optional*, defaults to `"faiss"`)
             dimensions (`int`, *optional*), precision (`str`, *optional*): As for [`~PassageIndex.build`].
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         return cls._of_encoded(passages, encoded, fingerprint, vectors, model_id, revision)
 
     @classmethod
@@ -307,14 +291,14 @@ class PassageIndex:
         >>> index = PassageIndex.from_embeddings(embeddings, entities, model, tokenizer, ids)
         ```
         """
-        vectors = make_backend(backend, dimensions, **backend_options(factory, precision))
+        vectors = _target(backend, dimensions, factory, precision)
         check_encoder(model, tokenizer)
         store = as_document_store(passages)
         check_texts(store)
         encoded = encoded_elsewhere(embeddings, store, model, tokenizer, ids, num_checked)
         fingerprint = ModelFingerprint.of(model, tokenizer)
         index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
-        index._encoder = EncoderReference(model, tokenizer)
+        index._model.remember(model, tokenizer)
         return index
 
     @classmethod
@@ -323,31 +307,42 @@ class PassageIndex:
         passages: Sequence[Passage],
         encoded: EncodedCorpus,
         fingerprint: ModelFingerprint,
-        backend: VectorBackend,
+        target: VectorBackend | StoreTarget,
         model_id: str | None,
         revision: str | None,
     ) -> PassageIndex:
-        backend.build(encoded.embeddings)
         counts = np.bincount(encoded.owners, minlength=len(passages))
-        return cls(passages, backend, counts, fingerprint, model_id, revision)
+        if isinstance(target, StoreTarget):
+            collection = target.fill(passages, counts, encoded.embeddings, fingerprint, model_id, revision)
+            return cls._over(collection, IndexModel(fingerprint, model_id, revision))
+        target.build(encoded.embeddings)
+        return cls(passages, target, counts, fingerprint, model_id, revision)
+
+    @classmethod
+    def _over(cls, collection: PassageCollection, model: IndexModel) -> PassageIndex:
+        index = cls.__new__(cls)
+        index._hold(collection, model)
+        return index
 
     def __len__(self) -> int:
-        return len(self.passages)
+        return len(self._collection)
 
     def __iter__(self) -> Iterator[Passage]:
-        return (self.passages[number] for number in range(len(self)))
+        return iter(self._collection)
 
     def __getitem__(self, row: int) -> Passage:
-        return self.passages[self._owner(row)]
+        return self._collection.passage(row)
 
     def __repr__(self) -> str:
-        settings = "".join(f"{name}={value!r}, " for name, value in self._backend.settings.items())
+        settings = "".join(f"{name}={value!r}, " for name, value in self._collection.settings.items())
         return (
             f"PassageIndex({len(self)} passages, {self.num_rows} rows of dimension {self.dimension}, "
-            f"backend={self._backend.name!r}, {settings}model_id={self.model_id!r})"
+            f"backend={self._collection.name!r}, {settings}model_id={self.model_id!r})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._collection, StoredCollection):
+            return self._over_store, (self._collection.store.location.url,)
         if self._saved is None:
             raise TypeError(
                 "an index is pickled and copied by the directory that it was saved to or loaded from, and this one is "
@@ -364,30 +359,48 @@ class PassageIndex:
             id (`str`)
             default ([`Passage`], *optional*): What to return if there is no such passage.
         """
-        if self._ids is None:
-            self._ids = passage_ids(self.passages)
-        number = pc.index(self._ids, pa.scalar(id, self._ids.type)).as_py() if is_text(id) else MISSING
-        return default if number == MISSING else self.passages[number]
+        passage = self._collection.get(id)
+        return default if passage is None else passage
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """The passages, in order."""
+        return self._collection.passages
+
+    @property
+    def fingerprint(self) -> ModelFingerprint:
+        """Of the model that made the embeddings."""
+        return self._model.fingerprint
+
+    @property
+    def model_id(self) -> str | None:
+        """Name of that model."""
+        return self._model.model_id
+
+    @property
+    def revision(self) -> str | None:
+        """Its revision."""
+        return self._model.revision
 
     @property
     def backend(self) -> VectorBackend:
         """What stores and searches the vectors."""
-        return self._backend
+        return self._local("backend").backend
 
     @property
     def factory(self) -> str | None:
         """The FAISS factory string; `None` if another backend holds the vectors."""
-        return self._backend.settings.get("factory")
+        return self._collection.settings.get("factory")
 
     @property
     def num_rows(self) -> int:
         """Number of embeddings."""
-        return self._backend.count
+        return self._collection.num_rows
 
     @property
     def dimension(self) -> int:
         """Size of an embedding."""
-        return self._backend.dimension
+        return self._collection.dimension
 
     @property
     def granularity(self) -> str:
@@ -396,12 +409,18 @@ class PassageIndex:
 
     def reference(self, row: int) -> str:
         """What a row stands for, as examples refer to it: `doc`, or `doc#sentence` with one embedding per sentence."""
-        owner = self._owner(row)
-        identifier = self.passages[owner].id
-        return f"{identifier}#{int(row) - int(self._starts[owner])}" if self.granularity == "sentence" else identifier
+        identifier = self[row].id
+        return f"{identifier}#{self._collection.part(row)}" if self.granularity == "sentence" else identifier
 
-    @checked(k=integer(least=1))
-    def search(self, embeddings: torch.Tensor | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    @checked(k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1))
+    def search(
+        self,
+        embeddings: torch.Tensor | np.ndarray,
+        k: int,
+        filter: Mapping[str, Any] | PassageFilter | None = None,
+        hybrid: float = 0.0,
+        texts: Sequence[str] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """
         The best rows for each query, by cosine.
 
@@ -411,29 +430,35 @@ class PassageIndex:
             embeddings (`Tensor` or `np.ndarray` of shape `(n, hidden)`): Any floating dtype and device; need not be
                 normalised.
             k (`int`): Number of passages; more than there are gives all of them.
+            filter (`Mapping[str, Any]`, *optional*): Search only the passages whose `meta` satisfies it, such as
+                `{"lang": "en", "year": {"$gte": 2000}}` (see [`PassageFilter`]).
+            hybrid (`float`, *optional*, defaults to 0.0): How much a search by words (BM25) counts beside the search
+                by embedding, up to 1.0 for words alone. The two rankings are fused by reciprocal rank; the scores stay
+                cosines, and are then not in order.
+            texts (`Sequence[str]`, *optional*): The text of each query, for `hybrid`.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Scores (float32, cosines; a compressed index approximates them) and rows
-            (int64), both of shape `(n, min(k, len(index)))`, best first. An approximate index that finds fewer fills
-            up with row -1 and score -inf.
+            (int64), both of shape `(n, min(k, len(index)))`, best first. An approximate or filtered search that finds
+            fewer fills up with row -1 and score -inf.
 
         Raises:
             `TypeError`: If `embeddings` is no matrix of numbers, or `k` no integer.
-            `ValueError`: If the shape or dimension is wrong, a query is zero or holds NaN, or `k` is less than 1.
+            `ValueError`: If the shape or dimension is wrong, a query is zero or holds NaN, `k` is less than 1, or
+                `filter` is no filter.
         """
         queries = unit_queries(embeddings, self.dimension)  # (n, hidden)
-        k = min(k, len(self))
-        if self._most_rows == 1:
-            return search_rows(self._backend, queries, k)
-        return search_passages(self._backend, self._starts, queries, k)
+        return self._collection.search(queries, k, filter, _hybrid(hybrid, texts, len(queries)))  # type: ignore[arg-type]
 
-    @checked(query=text(), k=integer(least=1))
+    @checked(query=text(), k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1))
     def search_text(
         self,
         query: str,
         k: int = 5,
         model: Any = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        filter: Mapping[str, Any] | PassageFilter | None = None,
+        hybrid: float = 0.0,
     ) -> list[RetrievedPassage]:
         """
         The best passages for a text. One forward embeds it as the model's own sub-question; nothing is generated.
@@ -445,6 +470,7 @@ class PassageIndex:
                 index was built or checked (a pipeline does so), else that of the checkpoint in whose folder the index
                 lies, else the repository that the index names, loaded once.
             tokenizer (`PreTrainedTokenizerBase`, *optional*): Goes with `model`.
+            filter (`Mapping[str, Any]`, *optional*), hybrid (`float`, *optional*): As for [`~PassageIndex.search`].
 
         Returns:
             `list[RetrievedPassage]`: Best first, with `id`, `title`, `text`, `score` and, if it has any, `meta`.
@@ -463,13 +489,8 @@ class PassageIndex:
             raise ValueError("model and tokenizer go together: pass both, or neither")
         if model is not None and tokenizer is not None:
             self.check_model(model, tokenizer)
-        encoder = None if self._encoder is None else self._encoder.get()
-        if encoder is None:
-            directory = None if self._saved is None else self._saved[0]
-            encoder = load_encoder(directory, self.model_id, self.revision)
-            self.check_model(*encoder)
-            self._loaded = encoder
-        scores, rows = self.search(embed_query(*encoder, query), k)
+        encoder = self._model.encoder(None if self._saved is None else self._saved[0])
+        scores, rows = self.search(embed_query(*encoder, query), k, filter, hybrid, [query])
         return [
             RetrievedPassage.of(self[int(row)], float(score))
             for score, row in zip(scores[0], rows[0], strict=True)
@@ -479,7 +500,7 @@ class PassageIndex:
     @property
     def search_parameters(self) -> dict[str, float]:
         """The present values, by the names that [`~PassageIndex.set_search_parameters`] takes; none if exact."""
-        return dict(self._backend.search_parameters)
+        return dict(self._collection.search_parameters)
 
     def set_search_parameters(self, **parameters: float) -> None:
         """
@@ -502,7 +523,7 @@ class PassageIndex:
         {'nprobe': 64, 'max_codes': 0}
         ```
         """
-        self._backend.set_search_parameters(**parameters)
+        self._collection.set_search_parameters(**parameters)
 
     def check_model(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         """
@@ -519,27 +540,7 @@ class PassageIndex:
         Warns:
             `UserWarning`: Instead of the error, if only the weights differ and `model.approximate_base` says why.
         """
-        fingerprint = ModelFingerprint.of(model, tokenizer)
-        difference = self.fingerprint.difference(fingerprint)
-        if difference is None:
-            self._encoder = EncoderReference(model, tokenizer)
-            return
-        if model.approximate_base and dict(fingerprint.facts) == dict(self.fingerprint.facts):
-            warnings.warn(
-                f"the adapter's base has weights close to, but not, those of the index ({difference}): retrieval is "
-                "less exact. Install the base that the adapter was trained on, or build the index again.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self._encoder = EncoderReference(model, tokenizer)
-            return
-        made_by = (
-            f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
-        )
-        raise ValueError(
-            f"the index was made by another model{made_by} than the one that is to search it. Index against "
-            f"model: {difference}. Load the model of the index, or build the index again."
-        )
+        self._model.check(model, tokenizer)
 
     @checked(batch_size=optional(integer(least=1)), show_progress=flag())
     def update(
@@ -569,10 +570,6 @@ class PassageIndex:
             show_progress (`bool`, *optional*, defaults to `True`)
             max_tokens_per_passage (`int`, *optional*): As for [`~PassageIndex.build`]. Pieces of a passage that it no
                 longer has are removed.
-            dimensions (`int`, *optional*): Keep the first this many numbers of each embedding. For models trained with
-                `matryoshka_dims`; for others a warning says that recall may fall.
-            precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that FAISS keeps: `"float16"` or
-                `"int8"` take half or a quarter of the bytes.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -596,10 +593,10 @@ class PassageIndex:
         check_texts(store)
         if max_tokens_per_passage is not None:
             whole_ids, store = store.ids, split_store(store, model, tokenizer, max_tokens_per_passage, show_progress)
-            outdated = set(pieces_of(passage_ids(self.passages).to_pylist(), whole_ids)).difference(store.ids)
+            outdated = set(pieces_of(self._collection.ids().to_pylist(), whole_ids)).difference(store.ids)
             self.update(model, tokenizer, store, batch_size, show_progress, **encode_kwargs)
             return self.remove(outdated) if outdated else self
-        plan = plan_update(self.passages, store)
+        plan = self._collection.changes(store)
         if not plan.new:
             logger.info("nothing to update: all %d passages stand in the index as they are", len(store))
             return self
@@ -628,8 +625,8 @@ class PassageIndex:
             `ValueError`: If the index lacks one of them, no passage would be left, or its FAISS factory does not allow
                 changes. The index is then as before.
         """
-        plan = plan_removal(self.passages, ids)
-        if len(plan.sources) < len(self):
+        plan = self._collection.removal(ids)
+        if plan.removes:
             self._apply(plan, np.empty(0, np.int64), np.empty((0, self.dimension), np.float32))
         return self
 
@@ -659,7 +656,8 @@ class PassageIndex:
         Load an index without reading it: embeddings are mapped, passages read when they are asked for.
 
         Args:
-            dir_or_repo (`str` or path): A directory, or a dataset repository of the Hub.
+            dir_or_repo (`str` or path): A directory, a dataset repository of the Hub, or the URL of a database, such
+                as `"qdrant://localhost:6333/films"` (see [`StoreLocation`]).
             revision (`str`, *optional*): Branch, tag or commit of the repository.
             mmap (`bool`, *optional*, defaults to `True`): `False` reads the vectors into memory, for a file system
                 that can't map files or a disk that is slow.
@@ -672,23 +670,28 @@ class PassageIndex:
             `FileNotFoundError`: If there is no such index, or one of its files is missing.
             `ValueError`: If a file is damaged, of another index, or of a newer version of this package.
         """
+        if is_store_url(dir_or_repo):
+            return cls._over_store(str(dir_or_repo))
         check_hub_options(hub_kwargs)
         root = locate(dir_or_repo, revision, **hub_kwargs)
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
-        backend_class = backend_of(description, root)
-        backend: VectorBackend = backend_class.read(root / backend_class.file_name, description, mmap)
-        if description.get("dimensions") is not None:
-            backend = PrefixBackend(backend, description["dimensions"], description["dimension"])
-        passages = PassageTable(root / PASSAGES_FILE)
-        actual = {"passages": len(passages), "embeddings": backend.count, "dimension": backend.dimension}
-        _require_same(root, description, actual)
-        counts = passages.counts()
-        index = cls(passages, backend, counts, fingerprint, description.get("model_id"), description.get("revision"))
-        _require_same(root, description, {"granularity": index.granularity})
+        collection = LocalCollection.read(root, description, mmap)
+        index = cls._over(
+            collection, IndexModel(fingerprint, description.get("model_id"), description.get("revision"))
+        )
+        require_same(root, description, {"granularity": index.granularity})
         require_unedited(root, description)
         index._saved = (root.resolve(), description_digest(root), mmap)
         logger.info("loaded %r from %s", index, root)
+        return index
+
+    @classmethod
+    def _over_store(cls, url: str) -> PassageIndex:
+        collection = open_collection(url)
+        properties = collection.properties
+        index = cls._over(collection, IndexModel(properties.fingerprint, properties.model_id, properties.revision))
+        logger.info("opened %r", index)
         return index
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
@@ -711,68 +714,43 @@ class PassageIndex:
         return commit
 
     def _write(self, directory: str | os.PathLike[str]) -> Path:
-        counts = np.diff(self._starts)
-        writers = {
-            self._backend.file_name: self._backend.write,
-            PASSAGES_FILE: lambda path: write_passages(self.passages, counts, path),
-        }
-        description = index_description(
-            self.fingerprint,
-            self._backend,
-            self.dimension,
-            len(self),
-            self.num_rows,
-            self.model_id,
-            self.revision,
-        )
-        return write_directory(directory, writers, description, (*self._backend.write_errors, *WRITE_ERRORS))
+        collection = self._local("save")
+        description = model_description(self.fingerprint, self.dimension, self.model_id, self.revision)
+        return collection.write(directory, description)
+
+    def _local(self, name: str) -> LocalCollection:
+        if not isinstance(self._collection, LocalCollection):
+            raise ValueError(f"{name}: {self!r} is kept in a database and not in files: there is nothing to save")
+        return self._collection
 
     def _drop_checkpoint(self) -> None:
         if self._checkpoint_dir is not None:
             remove_checkpoint(self._checkpoint_dir)
             self._checkpoint_dir = None
 
-    def _apply(self, plan: UpdatePlan, new_counts: np.ndarray, embeddings: np.ndarray) -> None:
-        counts = np.concatenate([np.diff(self._starts), new_counts])  # of present and encoded passages
-        owners = plan.owners()
-        rows = row_sources(owners, counts)
-        is_new = rows >= self.num_rows
-        backend = self._backend.take(np.where(is_new, MISSING, rows), embeddings[rows[is_new] - self.num_rows])
-        passages = self.passages if isinstance(self.passages, UpdatedPassages) else UpdatedPassages(self.passages)
-        before = len(self)
-        self.passages, self._backend, self._saved = passages.apply(plan), backend, None
-        self._set_counts(counts[owners])
-        logger.info("the index went from %d to %d passages", before, len(self))
-
-    def _set_counts(self, counts: np.ndarray) -> None:
-        self._most_rows = int(counts.max())
-        self._starts: Any = range(len(counts) + 1)  # first row of each passage, and the number of rows
-        if self._most_rows > 1:
-            self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        self._ids = None
-
-    def _owner(self, row: int) -> int:
-        """The number of the passage that a row belongs to."""
-        if isinstance(row, str):
-            raise TypeError(f"index[{row!r}]: rows are numbers; the passage with an id is index.get({row!r})")
-        row = integer()("row", row)
-        if not 0 <= row < self.num_rows:
-            hint = ": an approximate search found too few, see `set_search_parameters`" if row == MISSING else ""
-            raise IndexError(f"row {row} of an index with {self.num_rows} rows{hint}")
-        if self._most_rows == 1:
-            return row
-        return int(np.searchsorted(self._starts, row, side="right")) - 1
+    def _apply(self, plan: UpdatePlan, counts: np.ndarray, embeddings: np.ndarray) -> None:
+        self._collection.apply(plan, counts, embeddings)
+        self._saved = None
 
 
-def _require_same(root: Path, description: Mapping[str, Any], actual: Mapping[str, Any]) -> None:
-    wrong = [
-        f"{key}: {actual[key]} instead of {description[key]}" for key in actual if actual[key] != description[key]
-    ]
-    if wrong:
+def _target(backend: Backend, dimensions: int | None, factory: str, precision: str) -> VectorBackend | StoreTarget:
+    """What is going to hold the vectors."""
+    if not is_store_url(backend):
+        return make_backend(backend, dimensions, **backend_options(factory, precision))
+    if factory != "Flat":
+        raise ValueError(f"factory={factory!r} is for FAISS, and the index goes to {backend!r}: leave it out")
+    return StoreTarget(str(backend), dimensions, precision)
+
+
+def _hybrid(weight: float, texts: Sequence[str] | None, count: int) -> Hybrid | None:
+    if not weight:
+        return None
+    if texts is None or isinstance(texts, str) or len(texts) != count:
         raise ValueError(
-            f"{root}: the files disagree with index.json ({', '.join(wrong)}): they come from different indexes. "
-            "Save or download the index again."
+            f"hybrid={weight}: a search by words needs the text of each of the {count} queries: pass `texts=[...]`, "
+            "or search with `search_text`"
         )
+    return Hybrid(weight, list(texts))
 
 
 def _load_again(

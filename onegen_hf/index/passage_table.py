@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
 )
 ID_TYPE = pa.large_string()
 """Type of the ids of a corpus: as strings of Python a million of them take 100 MB and more."""
+META_TYPE = pa.large_string()
 WRITE_ERRORS = (pa.ArrowException,)
 """With which errors Parquet reports that a file could not be written."""
 _TEXT_COLUMNS = ["id", "title", "text", "sentences"]
@@ -72,7 +73,7 @@ def write_passages(
                 "text": [p.text for p in group],
                 "sentences": [list(p.sentences) for p in group],
                 "embeddings": np.fromiter(islice(remaining, len(group)), np.int32, len(group)),
-                "meta": [_to_json(p.meta) for p in group],
+                "meta": [to_json(p.meta) for p in group],
             }
             writer.write_table(pa.table(columns, schema=SCHEMA))
 
@@ -83,7 +84,7 @@ def _groups(passages: Iterable[Passage], rows_per_group: int) -> Iterator[list[P
     for passage in passages:
         group.append(passage)
         characters += len(passage.title) + len(passage.text) + sum(map(len, passage.sentences))
-        characters += len(_to_json(passage.meta) or "")
+        characters += len(to_json(passage.meta) or "")
         if len(group) == rows_per_group or characters >= _CHARACTERS_PER_GROUP:
             yield group
             group, characters = [], 0
@@ -234,6 +235,15 @@ class PassageTable(Sequence[Passage]):
             self._refuse(f"its ids have more than {_MAX_ID_BYTES} bytes on average")
         return pa.concat_arrays([chunk.dictionary_decode().cast(ID_TYPE) for chunk in column.chunks])
 
+    @property
+    def metas(self) -> pa.Array:
+        """The `meta` of each passage as JSON, in order; equal ones are kept once."""
+        if "meta" not in self._columns:
+            return pa.nulls(len(self), META_TYPE)
+        with self._lock:
+            column = self._read(range(self._metadata.num_row_groups), ["meta"])["meta"]
+        return column.unify_dictionaries().combine_chunks()
+
     def counts(self) -> np.ndarray:
         """Number of rows of each passage: int64 of shape `(n_passages,)`, without memory where all have one."""
         one = np.broadcast_to(np.int64(1), len(self))
@@ -300,7 +310,8 @@ class PassageTable(Sequence[Passage]):
         raise ValueError(f"{os.fspath(self._path)} is damaged ({what}): build or download it again")
 
 
-def _to_json(meta: Any) -> str | None:
+def to_json(meta: Any) -> str | None:
+    """The `meta` of a passage as it is stored."""
     return None if meta is None else json.dumps(meta, ensure_ascii=False)
 
 

@@ -26,6 +26,9 @@ class Retriever(Protocol):
         Returns:
             `tuple`: Scores (float32) and rows (int64), both `(n, k')` with `k' <= k`, best first; row -1 stands for
             "nothing found".
+
+        Where a question has a filter, the call also has the argument `filter` ([`PassageFilter`]); where words count
+        as well, `hybrid` (`float`) and `texts` (`list[str]`, one for each embedding).
         """
 
     def __getitem__(self, row: int) -> Passage: ...

@@ -41,7 +41,9 @@ def unit_queries(embeddings: Tensor | np.ndarray, dimension: int) -> Tensor:
     return unit_vectors(queries, "queries")
 
 
-def search_rows(backend: VectorBackend, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+def search_rows(
+    backend: VectorBackend, queries: Tensor, k: int, allowed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """
     The best rows of each query, where every passage has one.
 
@@ -49,17 +51,18 @@ def search_rows(backend: VectorBackend, queries: Tensor, k: int) -> tuple[np.nda
         backend ([`VectorBackend`])
         queries (`Tensor` of shape `(n, hidden)`, float32): Of unit length.
         k (`int`): From 1 to the number of rows.
+        allowed (`np.ndarray` of shape `(num_rows,)`, bool, *optional*): The rows that may be returned; by default all.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: Scores (float32) and rows (int64), both `(n, k)`, best first; row -1 and score
-        -inf where an approximate search finds fewer.
+        -inf where an approximate or filtered search finds fewer.
 
     Raises:
         `ValueError`: If the backend answers with rows or scores that cannot be, as a damaged one does.
     """
     if len(queries) == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
-    scores, rows = backend.search(queries, k)
+    scores, rows = backend.search(queries, k) if allowed is None else backend.search(queries, k, allowed)
     scores = np.where(rows == MISSING, np.float32(-np.inf), scores)
     if not ((rows >= MISSING) & (rows < backend.count)).all() or not (np.isfinite(scores) | (rows == MISSING)).all():
         raise ValueError(
@@ -70,7 +73,7 @@ def search_rows(backend: VectorBackend, queries: Tensor, k: int) -> tuple[np.nda
 
 
 def search_passages(
-    backend: VectorBackend, starts: np.ndarray, queries: Tensor, k: int
+    backend: VectorBackend, starts: np.ndarray, queries: Tensor, k: int, allowed: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     The best rows of the `k` best passages, where a passage may have several.
@@ -82,13 +85,15 @@ def search_passages(
         starts (`np.ndarray` of shape `(n_passages + 1,)`, int64): First row of each passage, and the number of rows.
         queries (`Tensor` of shape `(n, hidden)`, float32): Of unit length.
         k (`int`): From 1 to the number of passages.
+        allowed (`np.ndarray` of shape `(num_rows,)`, bool, *optional*): The rows that may be returned; by default all.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: As [`search_rows`].
     """
-    fetched = min(backend.count, 4 * k)
+    most = backend.count if allowed is None else int(allowed.sum())
+    fetched = min(most, 4 * k)
     while True:
-        all_scores, all_rows = search_rows(backend, queries, fetched)  # (n, fetched)
+        all_scores, all_rows = search_rows(backend, queries, fetched, allowed)  # (n, fetched)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), MISSING, np.int64)
         for query, candidates in enumerate(all_rows):
@@ -97,6 +102,6 @@ def search_passages(
             # Place of the best row of each passage, best passage first.
             best = np.sort(np.unique(owners, return_index=True)[1])[:k]
             scores[query, : len(best)], rows[query, : len(best)] = all_scores[query, best], candidates[best]
-        if fetched == backend.count or not (rows == MISSING).any():
+        if fetched == most or not (rows == MISSING).any():
             return scores, rows
-        fetched = min(backend.count, 4 * fetched)
+        fetched = min(most, 4 * fetched)

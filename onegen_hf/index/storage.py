@@ -17,7 +17,7 @@ from huggingface_hub.errors import HFValidationError
 
 from ..checks import shown
 from ..files import atomic_file, locked_folder, write_text_atomically
-from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE, current_version
+from ..hub.layout import DESCRIPTION_FILE, INDEX_FILE, PASSAGES_FILE, WORDS_FILE, current_version
 from .backends import BACKENDS
 from .checksum import sampled_sha256
 from .description import FORMAT_VERSION, backend_of, description_checksum, parsed_description
@@ -59,9 +59,9 @@ def write_directory(
                 sizes[name], checksums[name] = temporary.stat().st_size, sampled_sha256(temporary)
             # All new files are complete; from here until the end of this function there is no index, then the new one.
             (root / DESCRIPTION_FILE).unlink(missing_ok=True)
-        for backend in BACKENDS.values():
-            if backend.file_name not in writers:
-                (root / backend.file_name).unlink(missing_ok=True)
+        for name in (*(backend.file_name for backend in BACKENDS.values()), WORDS_FILE):
+            if name not in writers:
+                (root / name).unlink(missing_ok=True)
         content = {
             "format_version": FORMAT_VERSION,
             **description,
@@ -120,13 +120,15 @@ def locate(dir_or_repo: str | os.PathLike[str], revision: str | None, **hub_kwar
         )
 
     try:
-        root = download(INDEX_FILE, PASSAGES_FILE, DESCRIPTION_FILE)
+        root = download(INDEX_FILE, PASSAGES_FILE, WORDS_FILE, DESCRIPTION_FILE)
     except HFValidationError as error:
         raise FileNotFoundError(no_directory) from error
     if (root / DESCRIPTION_FILE).is_file():
         backend = backend_of(parsed_description(root / DESCRIPTION_FILE), root / DESCRIPTION_FILE)
         if not (root / backend.file_name).is_file():
-            root = download(backend.file_name, PASSAGES_FILE, DESCRIPTION_FILE)  # of one commit, hence all of them
+            root = download(
+                backend.file_name, PASSAGES_FILE, WORDS_FILE, DESCRIPTION_FILE
+            )  # of one commit, hence all of them
     return root
 
 

@@ -1,8 +1,9 @@
-"""Searching an index by text: which model embeds the text, and how."""
+"""The model of an index: whether another one may search it, and how it embeds a text."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import embed_rows, evaluation_mode
 from ..modeling.positions import context_length
 from ..modeling.tokenizers import load_tokenizer
+from .fingerprint import ModelFingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,67 @@ class EncoderReference:
         """The model and its tokenizer; `None` if the model is gone."""
         model = self._model()
         return None if model is None else (model, self._tokenizer)
+
+
+class IndexModel:
+    """
+    The model that made an index, and whoever may stand in for it.
+
+    Args:
+        fingerprint ([`ModelFingerprint`])
+        model_id (`str`, *optional*): Its name.
+        revision (`str`, *optional*)
+    """
+
+    def __init__(self, fingerprint: ModelFingerprint, model_id: str | None, revision: str | None) -> None:
+        self.fingerprint, self.model_id, self.revision = fingerprint, model_id, revision
+        self._reference: EncoderReference | None = None
+        self._loaded: Encoder | None = None  # keeps a model that was loaded here
+
+    def remember(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Embed texts with this model from now on, without keeping it in memory."""
+        self._reference = EncoderReference(model, tokenizer)
+
+    def check(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        """See [`PassageIndex.check_model`]."""
+        fingerprint = ModelFingerprint.of(model, tokenizer)
+        difference = self.fingerprint.difference(fingerprint)
+        if difference is None:
+            self.remember(model, tokenizer)
+            return
+        if model.approximate_base and dict(fingerprint.facts) == dict(self.fingerprint.facts):
+            warnings.warn(
+                f"the adapter's base has weights close to, but not, those of the index ({difference}): retrieval is "
+                "less exact. Install the base that the adapter was trained on, or build the index again.",
+                UserWarning,
+                stacklevel=3,
+            )
+            self.remember(model, tokenizer)
+            return
+        made_by = (
+            f" ({self.model_id}{f', revision {self.revision}' if self.revision else ''})" if self.model_id else ""
+        )
+        raise ValueError(
+            f"the index was made by another model{made_by} than the one that is to search it. Index against "
+            f"model: {difference}. Load the model of the index, or build the index again."
+        )
+
+    def encoder(self, directory: Path | None) -> Encoder:
+        """
+        The model to embed a text with: the one last remembered, else loaded and checked.
+
+        Args:
+            directory (`Path`, *optional*): Of the index.
+
+        Raises:
+            `ValueError`: If nothing says where the model is, or it did not make the index.
+        """
+        encoder = None if self._reference is None else self._reference.get()
+        if encoder is None:
+            encoder = load_encoder(directory, self.model_id, self.revision)
+            self.check(*encoder)
+            self._loaded = encoder
+        return encoder
 
 
 def load_encoder(directory: Path | None, model_id: str | None, revision: str | None) -> Encoder:

@@ -15,7 +15,7 @@ from ..data.passages import Passage
 from ..data.splitting import pieces_of
 from .backends import MISSING
 from .encode import as_document_store
-from .passage_table import ID_TYPE
+from .passage_table import ID_TYPE, META_TYPE, to_json
 from .text_hash import hash_text
 
 _NAMED = 5
@@ -33,12 +33,14 @@ class UpdatePlan:
         new (`list[Passage]`): Those that are not in the index as they are.
         same_text (`np.ndarray` of shape `(n_new,)`, int64): For each new passage a present one with its title and
             text, whose embeddings it takes; -1 where there is none.
+        removes (`Sequence[str]`): The ids that go.
     """
 
     sources: np.ndarray
     num_present: int
     new: list[Passage]
     same_text: np.ndarray
+    removes: Sequence[str] = ()
 
     @property
     def to_encode(self) -> list[Passage]:
@@ -90,11 +92,7 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
         `TypeError`: If `ids` is a single string, or no collection.
         `ValueError`: If one of them is unknown, or no passage would be left.
     """
-    if isinstance(ids, str):
-        raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
-    if not isinstance(ids, Iterable):
-        raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
-    unwanted, known = set(ids), passage_ids(present)
+    unwanted, known = check_ids(ids), passage_ids(present)
     texts = pa.array([identifier for identifier in unwanted if is_text(identifier)], ID_TYPE)
     goes = pc.is_in(known, value_set=texts)
     unknown = sorted(map(repr, unwanted.difference(known.filter(goes).to_pylist())))
@@ -107,7 +105,7 @@ def plan_removal(present: Sequence[Passage], ids: Iterable[str]) -> UpdatePlan:
     if len(unwanted) == len(known):
         raise ValueError(f"ids: all {len(known)} passages would go, and an index needs at least one")
     kept = np.flatnonzero(~goes.to_numpy(zero_copy_only=False))
-    return UpdatePlan(kept, len(known), [], np.empty(0, np.int64))
+    return UpdatePlan(kept, len(known), [], np.empty(0, np.int64), sorted(unwanted))
 
 
 def missing_ids(present: Sequence[Passage], ids: Sequence[str], split: bool) -> list[str]:
@@ -135,6 +133,20 @@ def _same_texts(present: Sequence[Passage], new: Sequence[Passage]) -> np.ndarra
             if places.get(key) == MISSING:
                 places[key] = number
     return np.asarray([places[hash_text(passage)] for passage in new], np.int64)
+
+
+def check_ids(ids: Iterable[str]) -> set[str]:
+    """
+    The ids of passages that are to go.
+
+    Raises:
+        `TypeError`: If `ids` is a single string, or no collection.
+    """
+    if isinstance(ids, str):
+        raise TypeError(f"ids={ids!r} is a single string: give a list of ids, such as [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"ids={ids!r} must be a list of ids, got {type(ids).__name__}")
+    return set(ids)
 
 
 def row_sources(sources: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -180,6 +192,12 @@ class UpdatedPassages(Sequence[Passage]):
         """The ids, in order."""
         return pa.concat_arrays([passage_ids(self._base), passage_ids(self._added)]).take(pa.array(self._sources))
 
+    @property
+    def metas(self) -> pa.Array:
+        """The `meta` of each passage as JSON, in order."""
+        metas = [passage_metas(self._base), passage_metas(self._added)]
+        return pa.concat_arrays([part.cast(META_TYPE) for part in metas]).take(pa.array(self._sources))
+
     def __len__(self) -> int:
         return len(self._sources)
 
@@ -196,6 +214,14 @@ def passage_ids(passages: Sequence[Passage]) -> pa.Array:
     if isinstance(ids, pa.Array):
         return ids
     return pa.array([passage.id for passage in passages] if ids is None else ids, ID_TYPE)
+
+
+def passage_metas(passages: Sequence[Passage]) -> pa.Array:
+    """The `meta` of passages as JSON, null where there is none; a table has them without reading the passages."""
+    metas = getattr(passages, "metas", None)
+    if isinstance(metas, pa.Array):
+        return metas
+    return pa.array([to_json(passage.meta) for passage in passages], META_TYPE)
 
 
 def store_with_ids(passages: Any) -> DocumentStore:

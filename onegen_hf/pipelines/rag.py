@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from ..checks import Rule, check, integer, number, shown
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
+from ..filters import PassageFilter, filter_rule
 from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
 from ..generation.events import PassagesEvent, StreamEvent
 from ..generation.options import check_generation_options
@@ -40,6 +41,8 @@ _RULES: dict[str, Rule] = {
     "threshold": number(least=0, most=1),
     "retrieval": retrieval_rule,
     "answer_threshold": number(infinite=True),
+    "filter": filter_rule,
+    "hybrid": number(least=0, most=1),
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
 }
@@ -49,10 +52,15 @@ _OF_BATCHES = frozenset({"batch_size", "num_workers"})
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A question that has been tokenized, and its text: what a retrieval asks for if the answer begins with it."""
+    """
+    A question that has been tokenized, and its text: what a retrieval asks for if the answer begins with it.
+
+    Its filter says which passages are searched, in the place of the call's.
+    """
 
     ids: list[int]
     question: str
+    filter: PassageFilter | None = None
 
 
 class OneGenRagPipeline(SavedWithIndex, Pipeline):
@@ -79,7 +87,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     Call arguments:
         inputs (`str`, a chat, a mapping with the key `"question"`, a list of these, or a dataset with the column
             `"question"` or `"messages"`): A chat is a list of messages with `"role"` and `"content"`, such as a system
-            turn and several turns of user and assistant, that ends with the user's.
+            turn and several turns of user and assistant, that ends with the user's. A mapping may have a `"filter"` of
+            its own.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
@@ -89,6 +98,10 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
             lower score; by default the checkpoint's `onegen.answer_threshold`, without which none is. `-math.inf` for
             none.
+        filter (`Mapping[str, Any]`, *optional*): Search only the passages whose `meta` satisfies it, such as
+            `{"lang": "en", "year": {"$gte": 2000}}` (see [`PassageFilter`]).
+        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words (BM25) counts beside the search by
+            embedding, up to 1.0 (see [`PassageIndex.search`]).
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -198,6 +211,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         max_hops: int = 5,
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
+        filter: PassageFilter | None = None,
+        hybrid: float = 0.0,
         **generate_kwargs: Any,
     ) -> Generator[list[RowState], None, None]:
         decoder = OnePassDecoder(
@@ -209,6 +224,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             retrieval=retrieval,
             threshold=threshold,
             query_probability=True,
+            filters=[prompt.filter or filter],
+            hybrid=hybrid,
+            questions=[prompt.question],
         )
         with self.device_placement():
             return self.engine.steps([prompt.ids], decoder, **self._prepare_generate_kwargs(generate_kwargs))
@@ -253,15 +271,18 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
 
     def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
         prompt = inputs if isinstance(inputs, _Prompt) else self._prompt(inputs)
-        return {"prompt": prompt.ids, "question": prompt.question}
+        return {"prompt": prompt.ids, "question": prompt.question, "filter": prompt.filter}
 
     def _prompt(self, question: Any) -> _Prompt:
         """A question or a chat, checked against the model's context."""
+        filter = None
         if isinstance(question, Mapping):
             if "question" not in question:
                 raise ValueError(
                     f"a question must be text, a chat, or a mapping with 'question'; got {str(question)[:200]!r}"
                 )
+            if question.get("filter") is not None:
+                filter = filter_rule("filter", question["filter"])
             question = question["question"]
         question = getattr(question, "messages", question)
         ids = prompt_ids(self.tokenizer, self.model.onegen_config, question)
@@ -271,7 +292,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
                 f"the question takes {len(ids)} tokens, but the model's context holds {limit}: shorten the question "
                 f"{str(question)[:60]!r}"
             )
-        return _Prompt(ids, last_question(question))
+        return _Prompt(ids, last_question(question), filter)
 
     def _forward(
         self,
@@ -281,20 +302,32 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         max_rows: int | None = None,
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
+        filter: PassageFilter | None = None,
+        hybrid: float = 0.0,
         **generate_kwargs: Any,
     ) -> ModelOutput:
-        prompt = model_inputs["prompt"]
-        prompts = prompt if isinstance(prompt[0], list) else [prompt]  # a batch, or a single question
+        prompt, question, filters = (model_inputs[name] for name in ("prompt", "question", "filter"))
+        if not isinstance(prompt[0], list):  # a single question, not a batch
+            prompt, question, filters = [prompt], [question], [filters]
+        prompts, questions = prompt, question
         decoder = OnePassDecoder(
-            self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval, threshold
+            self.index,
+            self.tokenizer,
+            self.model.onegen_config,
+            k,
+            max_hops,
+            max_rows,
+            retrieval,
+            threshold,
+            filters=[of_question or filter for of_question in filters],
+            hybrid=hybrid,
+            questions=questions,
         )
         rows = self.engine.answer(prompts, decoder, **self._prepare_generate_kwargs(generate_kwargs))
         # With `num_return_sequences` several rows belong to a question, one after the other.
         each = len(rows) // len(prompts)
         # A tensor per question, so that the pipeline can cut the batch into single results.
         answers = [rows[start : start + each] for start in range(0, len(rows), each)]
-        question = model_inputs["question"]
-        questions = question if isinstance(question, list) else [question]
         return ModelOutput(rows=answers, questions=questions, number=torch.arange(len(answers)))
 
     def postprocess(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..checks import checked_fields, choice, integer, list_of, number, optional, text
 from ..data.messages import Message
+from ..filters import PassageFilter, filter_rule
 from ..generation.policy import POLICIES
 
 MOST_STOPS = 4
@@ -38,6 +39,7 @@ class GenerationRequest:
         max_hops (`int`, *optional*, defaults to 5)
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"`, `"always"` or `"never"`.
         threshold (`float`, *optional*): With `"adaptive"`; see [`AdaptiveRetrieval`].
+        filter (`Mapping`, *optional*): Which passages may be found; see [`PassageFilter`].
         timeout (`float`, *optional*): Seconds after which the answer is of no use any more.
         client (`str`, *optional*): Whose turn it is; clients take turns.
 
@@ -55,6 +57,7 @@ class GenerationRequest:
     max_hops: int = 5
     retrieval: str = "adaptive"
     threshold: float | None = None
+    filter: Mapping[str, Any] | PassageFilter | None = None
     timeout: float | None = None
     client: str = ""
 
@@ -70,11 +73,14 @@ class GenerationRequest:
             max_hops=integer(least=0, most=MOST_HOPS),
             retrieval=choice(sorted(POLICIES)),
             threshold=optional(number(least=0, most=1)),
+            filter=optional(filter_rule),
             timeout=optional(number(above=0)),
             client=text(empty=True),
         )
         if self.threshold is not None and self.retrieval != "adaptive":
             raise ValueError(f'threshold={self.threshold} is for retrieval="adaptive": leave it out')
+        if self.filter is not None and self.retrieval == "never":
+            raise ValueError('filter is for passages, and retrieval="never" looks for none: leave one of them out')
         if self.retrieval == "always" and self.max_hops == 0:
             raise ValueError('max_hops=0 must be at least 1 with retrieval="always"')
 

@@ -132,6 +132,15 @@ def test_examples_that_cannot_be_scored(tmp_path: Path, change: dict[str, Any], 
     assert not (tmp_path / "out").exists()
 
 
+def test_words_count_as_much_as_they_are_asked_to(tmp_path: Path) -> None:
+    plain, hybrid = evaluate(rows(), tmp_path / "plain", k=3), evaluate(rows(), tmp_path / "both", k=3, hybrid=1.0)
+    assert "hybrid" not in plain.settings and hybrid.settings["hybrid"] == 1.0
+    before, after = (lines(tmp_path / name) for name in ("plain", "both"))
+    assert before != after
+    again = evaluate(rows(), tmp_path / "both", k=3, hybrid=1.0)
+    assert again.to_dict() == hybrid.to_dict()
+
+
 def test_an_index_of_another_model() -> None:
     rag = pipeline()
     other = copy.deepcopy(rag.model)

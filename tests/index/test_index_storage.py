@@ -13,7 +13,7 @@ from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokeniz
 
 from onegen_hf import Passage
 from onegen_hf.hub import commit
-from onegen_hf.index import PassageIndex, passage_index, passage_table, storage
+from onegen_hf.index import PassageIndex, local_collection, passage_table, storage
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_interrupted_save_keeps_the_old_index(saved: Path, tokenizer: Any, monke
     def fail(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(passage_index, "write_passages", fail)
+    monkeypatch.setattr(local_collection, "write_passages", fail)
     with pytest.raises(KeyboardInterrupt):
         build(tokenizer, make_corpus(2)).save(saved)
     assert len(PassageIndex.load(saved)) == 12
@@ -226,7 +226,7 @@ def test_repository_is_downloaded(saved: Path, monkeypatch: pytest.MonkeyPatch) 
         "repo_type": "dataset",
         "revision": "v2",
         "token": "t",
-        "allow_patterns": ["index.faiss", "passages.parquet", "index.json"],
+        "allow_patterns": ["index.faiss", "passages.parquet", "bm25.safetensors", "index.json"],
     }
 
 

@@ -64,9 +64,9 @@ def test_an_index_in_a_checkpoint_finds_its_model(index: Any, model: Any, tokeni
     index.save(tmp_path / "index")
     loaded = PassageIndex.load(tmp_path / "index")
     assert [p.id for p in loaded.search_text(QUERY)] == [p.id for p in index.search_text(QUERY)]
-    kept = loaded._encoder.get()[0]
+    kept = loaded._model.encoder(None)[0]
     loaded.search_text(QUERY)
-    assert loaded._encoder.get()[0] is kept  # loaded once
+    assert loaded._model.encoder(None)[0] is kept  # loaded once
 
 
 def test_a_checkpoint_that_did_not_make_the_index(index: Any, tokenizer: Any, tmp_path: Path) -> None:

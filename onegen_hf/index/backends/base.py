@@ -77,20 +77,22 @@ class VectorBackend(ABC):
         """
 
     @abstractmethod
-    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Tensor, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """
         The nearest rows of each query. Threads may search at the same time.
 
         Args:
             queries (`Tensor` of shape `(n, hidden)`, float32): Of unit length, on any device.
             k (`int`): From 1 to [`count`].
+            allowed (`np.ndarray` of shape `(count,)`, bool, *optional*): The rows that may be returned; by default
+                all. Passed only where a search is filtered.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: Scores (float32) and rows (int64), both `(n, k)`, best first. An
-            approximate search that finds fewer fills up with row -1.
+            `tuple[np.ndarray, np.ndarray]`: Scores (float32) and rows (int64), both `(n, k)`, best first. A search
+            that finds fewer, because it is approximate or filtered, fills up with row -1.
 
         Raises:
-            `ValueError`: If the vectors turn out to be damaged.
+            `ValueError`: If the vectors turn out to be damaged, or this kind of storage cannot be filtered.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...checks import checked, choice, number, text
 from .base import VectorBackend
+from .faiss_filter import search_allowed
 from .faiss_installation import faiss_message, import_faiss
 from .faiss_reading import read_faiss
 from .faiss_rearrange import rearrange
@@ -22,7 +23,9 @@ GRAPH_CANDIDATES = 128
 _TRIAL_VECTORS = 256
 _MAX_PARAMETER = 2**20
 """Greatest search parameter: FAISS allocates memory in proportion to it."""
-_FACTORIES = {"float16": "SQfp16", "int8": "SQ8"}
+RESCORED = 8
+"""How many times `k` candidates by bits are compared again as int8."""
+_FACTORIES = {"float16": "SQfp16", "int8": "SQ8", "binary": "RaBitQ,Refine(SQ8)"}
 """Precision → the factory string of a flat index that stores its numbers so."""
 
 
@@ -35,7 +38,8 @@ class FaissBackend(VectorBackend):
             (clusters, compressed), or another string of `faiss.index_factory`. Without `np` (no polysemous training)
             FAISS spends more than a second per code byte on sorting codes for a filter (`ht`) that is off.
         precision (`str`, *optional*, defaults to `"float32"`): Of the numbers of a flat index: `"float16"` takes half
-            the bytes, `"int8"` a quarter, scaled by the smallest and largest value of each dimension.
+            the bytes, `"int8"` a quarter, scaled by the smallest and largest value of each dimension. `"binary"`
+            searches by one bit of each number (RaBitQ), and compares the best candidates again as int8.
     """
 
     name = "faiss"
@@ -103,9 +107,12 @@ class FaissBackend(VectorBackend):
     def build(self, embeddings: np.ndarray) -> None:
         self._index = build_faiss(embeddings, self.factory)
 
-    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Tensor, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        vectors = np.ascontiguousarray(queries.cpu().numpy())
         try:
-            return self._index.search(np.ascontiguousarray(queries.cpu().numpy()), k)
+            return (
+                self._index.search(vectors, k) if allowed is None else search_allowed(self._index, vectors, k, allowed)
+            )
         except RuntimeError as error:
             raise ValueError(
                 f"FAISS cannot search this index ({faiss_message(error)}): build or download it again"
@@ -164,6 +171,8 @@ def build_faiss(embeddings: np.ndarray, factory: str) -> Any:
         _fill(index, embeddings)
     except RuntimeError as error:
         raise _untrainable(factory, len(embeddings), error) from error
+    if factory == _FACTORIES["binary"]:
+        index.k_factor = RESCORED
     clusters = try_inverted_lists(index)
     if clusters is not None:
         clusters.nprobe = min(clusters.nlist, max(8, clusters.nlist // 16))

@@ -65,9 +65,10 @@ class PrefixBackend(VectorBackend):
         self.inner.build(self.cut(embeddings))
         self._whole = embeddings.shape[1]
 
-    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        prefixes = queries[:, : self.dimensions]
-        return self.inner.search(torch.nn.functional.normalize(prefixes, dim=1), k)
+    def search(self, queries: Tensor, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        prefixes = torch.nn.functional.normalize(queries[:, : self.dimensions], dim=1)
+        # A backend of before filters has no such argument.
+        return self.inner.search(prefixes, k) if allowed is None else self.inner.search(prefixes, k, allowed)
 
     def take(self, rows: np.ndarray, new: np.ndarray) -> PrefixBackend:
         return PrefixBackend(self.inner.take(rows, self.cut(new)), self.dimensions, self._whole)
@@ -88,14 +89,31 @@ class PrefixBackend(VectorBackend):
 
     def cut(self, embeddings: np.ndarray) -> np.ndarray:
         """The prefixes of embeddings: `(n, hidden)` → `(n, dimensions)`, of unit length."""
-        prefixes = np.asarray(embeddings[:, : self.dimensions], np.float32)
-        norms = np.linalg.norm(prefixes, axis=1, keepdims=True)
-        if not (norms > 0).all():
-            raise ValueError(
-                f"dimensions={self.dimensions}: the first {self.dimensions} numbers of an embedding are all zero, so "
-                "it has no direction: keep more of them"
-            )
-        return np.ascontiguousarray(prefixes / norms)
+        return unit_prefixes(embeddings, self.dimensions)
+
+
+def unit_prefixes(embeddings: np.ndarray, dimensions: int) -> np.ndarray:
+    """
+    The first numbers of every embedding, scaled to unit length.
+
+    Args:
+        embeddings (`np.ndarray` of shape `(n, hidden)`, float32)
+        dimensions (`int`): Numbers to keep.
+
+    Returns:
+        `np.ndarray` of shape `(n, dimensions)`, float32
+
+    Raises:
+        `ValueError`: If these numbers of an embedding are all zero.
+    """
+    prefixes = np.asarray(embeddings[:, :dimensions], np.float32)
+    norms = np.linalg.norm(prefixes, axis=1, keepdims=True)
+    if not (norms > 0).all():
+        raise ValueError(
+            f"dimensions={dimensions}: the first {dimensions} numbers of an embedding are all zero, so it has no "
+            "direction: keep more of them"
+        )
+    return np.ascontiguousarray(prefixes / norms)
 
 
 def warn_of_untrained_prefixes(dimensions: int, trained: Sequence[int] | None, hidden: int) -> None:

@@ -74,10 +74,11 @@ class TorchBackend(VectorBackend):
         vectors = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
         self._vectors = vectors if self.device is None else self._moved(vectors, self.device)
 
-    def search(self, queries: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Tensor, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         vectors = self._vectors_for(queries.device)
+        mask = None if allowed is None else torch.from_numpy(allowed).to(vectors.device)
         # (n, hidden) x (count, hidden) -> (n, k)
-        scores, rows = nearest_rows(queries.to(vectors.device), vectors, k)
+        scores, rows = nearest_rows(queries.to(vectors.device), vectors, k, mask)
         return scores.cpu().numpy(), rows.cpu().numpy()
 
     def take(self, rows: np.ndarray, new: np.ndarray) -> TorchBackend:
@@ -140,7 +141,7 @@ class TorchBackend(VectorBackend):
 
 
 @torch.no_grad()
-def nearest_rows(queries: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def nearest_rows(queries: Tensor, vectors: Tensor, k: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """
     The greatest inner products of each query, without a matrix of all scores.
 
@@ -148,12 +149,14 @@ def nearest_rows(queries: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tens
         queries (`Tensor` of shape `(n, hidden)`, float32)
         vectors (`Tensor` of shape `(count, hidden)`, float32): On the device of the queries.
         k (`int`): From 1 to `count`.
+        allowed (`Tensor` of shape `(count,)`, bool, *optional*): The rows that may be returned; by default all.
 
     Returns:
-        `tuple[Tensor, Tensor]`: Scores (float32) and rows (int64), both `(n, k)`, best first, on the same device.
+        `tuple[Tensor, Tensor]`: Scores (float32) and rows (int64), both `(n, k)`, best first, on the same device;
+        score `-inf` and row -1 where fewer than `k` rows are allowed.
     """
     if len(queries) > QUERIES_AT_A_TIME:
-        parts = [nearest_rows(part, vectors, k) for part in queries.split(QUERIES_AT_A_TIME)]
+        parts = [nearest_rows(part, vectors, k, allowed) for part in queries.split(QUERIES_AT_A_TIME)]
         return torch.cat([scores for scores, _ in parts]), torch.cat([rows for _, rows in parts])
     scores = queries.new_empty(len(queries), 0)
     rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
@@ -163,10 +166,12 @@ def nearest_rows(queries: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tens
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
         for start in range(0, len(vectors), step):
             products = queries @ vectors[start : start + step].T  # (n, step)
+            if allowed is not None:
+                products = products.masked_fill(~allowed[start : start + step], -torch.inf)
             best, places = products.topk(min(k, products.shape[1]))
             # Merge with the best so far: (n, <= 2k) -> (n, <= k).
             candidates = torch.cat([scores, best], dim=1)
             candidate_rows = torch.cat([rows, places + start], dim=1)
             scores, order = candidates.topk(min(k, candidates.shape[1]))
             rows = candidate_rows.gather(1, order)
-    return scores, rows
+    return scores, rows if allowed is None else rows.masked_fill(scores == -torch.inf, MISSING)

@@ -19,7 +19,7 @@ from ...hub.layout import DESCRIPTION_FILE, PASSAGES_FILE, current_version
 from ..backends import FaissBackend, PrefixBackend, TorchBackend, VectorBackend, backend_options, make_backend
 from ..backends.faiss import GRAPH_CANDIDATES, empty_index, try_inverted_lists
 from ..backends.faiss_installation import import_faiss
-from ..description import index_description
+from ..description import model_description, vectors_description
 from ..passage_index import PassageIndex
 from ..passage_table import WRITE_ERRORS, concatenate_passages
 from ..storage import write_directory
@@ -104,15 +104,11 @@ def merge_shards(
         vectors.file_name: lambda file: _write_vectors(storage, blocks, shape, training_vectors, file),
         PASSAGES_FILE: lambda file: concatenate_passages(tables, manifest.num_passages, file),
     }
-    description = {"encoding": encoding_digest(manifest, vectors, training_vectors)} | index_description(
-        manifest.fingerprint,
-        vectors,
-        manifest.dimension,
-        manifest.num_passages,
-        manifest.num_vectors,
-        manifest.model_id,
-        manifest.revision,
-    )
+    description = {
+        "encoding": encoding_digest(manifest, vectors, training_vectors),
+        **model_description(manifest.fingerprint, manifest.dimension, manifest.model_id, manifest.revision),
+        **vectors_description(vectors, manifest.num_passages, manifest.num_vectors),
+    }
     with publish_version(output_dir) as root:
         write_directory(root, writers, description, (*vectors.write_errors, *WRITE_ERRORS))
     return PassageIndex.load(output_dir)

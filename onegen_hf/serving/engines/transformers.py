@@ -45,6 +45,7 @@ class TransformersServingEngine:
         decoder = self._decoder(request.k, request.max_hops, request.retrieval, request.threshold)
         options = self.rag._prepare_generate_kwargs(request.sampling_options())
         decoding, (row,) = self.rag.engine.prepare([prompt["prompt"]], decoder, **options)
+        row.filter = request.filter  # type: ignore[assignment]
         if request.seed is not None:
             row.generator = torch.Generator(self.rag.model.device).manual_seed(request.seed)
         job = Job(request, row, prompt["question"], self._positions(request, len(row.ids)), state=decoding)

@@ -51,9 +51,18 @@ async def retrieve(
     question = body.question if isinstance(body.question, str) else [turn.plain() for turn in body.question]
     client = http_request.scope["state"]["client"]
     with counted(services, "/v1/retrieve"):
-        request = GenerationRequest(
-            question, max_new_tokens=body.max_tokens, k=body.k, max_hops=1, retrieval="always", client=client
-        )
+        try:
+            request = GenerationRequest(
+                question,
+                max_new_tokens=body.max_tokens,
+                k=body.k,
+                max_hops=1,
+                retrieval="always",
+                filter=body.filter,
+                client=client,
+            )
+        except (TypeError, ValueError) as error:
+            raise ApiError(str(error)) from error
         answering = Answering(services.scheduler, request)
         await answering.submit()
         return await answering.while_wanted(_first_passages(answering), http_request)

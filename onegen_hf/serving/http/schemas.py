@@ -83,6 +83,9 @@ class GenerationBody(BaseModel):
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="With adaptive retrieval: retrieve where the query token is more probable than this."
     )
+    filter: dict[str, Any] | None = Field(
+        None, description='Which passages may be found, by their meta: {"lang": "en", "year": {"$gte": 2000}}.'
+    )
     timeout: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds after which the answer is not needed any more."
     )
@@ -112,6 +115,7 @@ class GenerationBody(BaseModel):
             max_hops=self.max_hops,
             retrieval=self.retrieval,
             threshold=self.threshold,
+            filter=self.filter,
             timeout=self.timeout,
             client=client,
         )
@@ -173,6 +177,7 @@ class RetrieveBody(BaseModel):
     model: str | None = None
     k: Annotated[int, Field(ge=1, le=MOST_PASSAGES)] = 5
     max_tokens: Annotated[int, Field(ge=1)] = Field(256, description="Tokens that the model may write before it asks.")
+    filter: dict[str, Any] | None = Field(None, description="Which passages may be found, by their meta.")
 
 
 class LinkBody(BaseModel):

@@ -78,6 +78,7 @@ class VllmAnswer:
         self.request = request
         self.decoder = decoder
         self.row = RowState.start(0, list(prompt))
+        self.row.filter = request.filter  # type: ignore[assignment]
         self.stops = stops
         self._publish = publish
         self._stream: VllmStream = SessionStream(around.engine, name)

