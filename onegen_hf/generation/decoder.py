@@ -15,11 +15,13 @@ from ..data.passages import PassageEncoder
 from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
+from .decision_points import DecisionPoints, EveryToken, ReflectionDecisions
 from .decoding import Decoding, DecodingTask
 from .loop import DecodingLoop
 from .memory import StepOutput
-from .policy import Decision, RetrievalPolicy, make_policy
+from .policy import AdaptiveRetrieval, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
+from .reflection import ReflectionIds
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
 
@@ -48,10 +50,11 @@ class OnePassDecoder:
             (continuous batching), so one long answer does not hold up the rest. By default all rows start together.
         retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model
             decide, `"always"` makes every row retrieve, `"never"` none.
-        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
-            exceeds it.
-        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of the query token at
-            every step, also where the retrieval mode does not need it.
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of a retrieval
+            exceeds it. [`DecisionPoints`] says where that is. By default that of `config`, if it has one; pass
+            [`AdaptiveRetrieval`] itself to decode without any.
+        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of a retrieval at every
+            decision point, also where the retrieval mode does not need it.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -94,8 +97,11 @@ class OnePassDecoder:
         self.passages = PassageEncoder(tokenizer, config)
         self.query_token = self.passages.ids.query
         self.paragraph_close = self.passages.paragraph("")[0][-1]
+        if retrieval == AdaptiveRetrieval.name and threshold is None:
+            threshold = config.retrieval_threshold
         self.policy = make_policy(retrieval, max_hops, threshold)
-        self.query_probability = query_probability or self.policy.uses_probability
+        self.query_probability = query_probability
+        self.reflection = ReflectionIds.of(config.tokens, tokenizer)
         self.k = k
         self.max_rows = max_rows
 
@@ -202,7 +208,7 @@ class _Retrieving(DecodingTask[RowState]):
         super().__init__(model, max_new_tokens, end_tokens)
         self.decoder = decoder
         self.policy = decoder.policy
-        self._forced: set[int] = set()
+        self.decisions = self._decision_points()
         self._line_ends: dict[int, bool] = {}
 
     def asks(self, row: RowState) -> bool:
@@ -232,26 +238,16 @@ class _Retrieving(DecodingTask[RowState]):
         return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages
 
     def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
-        if self.decoder.query_probability:
-            probabilities = logits.softmax(dim=-1)[:, self.decoder.query_token].tolist()  # (rows,)
-            for row, probability in zip(rows, probabilities, strict=True):
-                row.query_probability = probability
-        decisions = [
-            self.policy.next_token(
-                row, self.room(row), row.query_probability if self.policy.uses_probability else None
-            )
-            for row in rows
-        ]
-        self._forced = {
-            row.number for row, decision in zip(rows, decisions, strict=True) if decision is Decision.FORCED
-        }
-        return [[self.decoder.query_token] if decision is Decision.BANNED else [] for decision in decisions]
+        return self.decisions.banned(rows, [self.room(row) for row in rows], logits)
 
     def settle(self, row: RowState, token: int) -> int:
-        retrieves = row.number in self._forced or (
-            row.retrieval_stopped is None and self.policy.replaces(row, token, self._ends_line)
-        )
-        return self.decoder.query_token if retrieves else token
+        return self.decisions.settle(row, self.room(row), token)
+
+    def _decision_points(self) -> DecisionPoints:
+        query_token, reflection = self.decoder.query_token, self.decoder.reflection
+        if reflection is not None:
+            return ReflectionDecisions(self.policy, query_token, reflection)
+        return EveryToken(self.policy, query_token, self._ends_line, self.decoder.query_probability)
 
     def _ends_line(self, token: int) -> bool:
         if token not in self._line_ends:

@@ -44,6 +44,22 @@ class Retrieval:
     probability: float | None = None
 
 
+@dataclass(frozen=True)
+class RetrievalDecision:
+    """
+    Whether a row retrieved at one of its [`DecisionPoints`].
+
+    Attributes:
+        position (`int`): Of the token that was decided on, counted from the row's first token.
+        probability (`float`): Of a retrieval, by the model's unprocessed logits.
+        retrieves (`bool`)
+    """
+
+    position: int
+    probability: float
+    retrieves: bool
+
+
 @dataclass
 class Usage:
     """
@@ -85,8 +101,9 @@ class RowState:
         stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
             `"context_full"`, `"never"`, or `None` if the row could still retrieve.
-        query_probability (`float`, *optional*): Of the query token at the last place where a token was chosen, by the
-            model's unprocessed logits; `None` where the decoder did not compute it.
+        query_probability (`float`, *optional*): Of a retrieval at the last decision point, by the model's unprocessed
+            logits; `None` where the decoder did not compute it. See [`DecisionPoints`].
+        decisions (`list[RetrievalDecision]`): All decision points so far whose probability was computed.
         log_probabilities (`list[float | None]`): Of each generated token, by the model's unprocessed logits; `None`
             where the decoder did not compute it, or wrote another token than the one chosen.
         generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
@@ -100,6 +117,7 @@ class RowState:
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
     query_probability: float | None = None
+    decisions: list[RetrievalDecision] = field(default_factory=list, repr=False)
     log_probabilities: list[float | None] = field(default_factory=list, repr=False)
     generator: torch.Generator | None = field(default=None, repr=False)
 
@@ -118,6 +136,12 @@ class RowState:
         starts = [self.usage.prompt_tokens, *(hop.position + 1 + hop.inserted for hop in self.retrievals)]
         stops = [*(hop.position for hop in self.retrievals), len(self.ids)]
         return list(zip(starts, stops, strict=True))
+
+    def decide(self, probability: float | None, retrieves: bool) -> None:
+        """Record the decision on the token that comes next."""
+        assert probability is not None
+        self.query_probability = probability
+        self.decisions.append(RetrievalDecision(len(self.ids), probability, retrieves))
 
     def log_probability(self, number: int) -> float | None:
         """The log-probability of a generated token, by its place among them; `None` if it is unknown."""

@@ -83,9 +83,10 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
-            `"always"` makes it retrieve at least once, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
-        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
-            exceeds this number between 0 and 1.
+            `"always"` makes it retrieve, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of a retrieval
+            exceeds this number between 0 and 1 (see [`DecisionPoints`]); by default the checkpoint's
+            `onegen.retrieval_threshold`, without which the model decides.
         answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
             lower score; by default the checkpoint's `onegen.answer_threshold`, without which none is. `-math.inf` for
             none.
