@@ -122,6 +122,7 @@ class OnePassDecoder:
         if streamer is not None:
             streamer.put(input_ids.cpu())
         DecodingLoop(model).run(decoding, rows, self.max_rows)
+        rows = self.results(decoding.task, rows)
         if streamer is not None:
             streamer.end()
         sequences = as_sequences(rows, input_ids.shape[1], padding_id(generation_config)).to(input_ids.device)
@@ -153,9 +154,9 @@ class OnePassDecoder:
         if (generation_config.num_beams or 1) > 1:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
-        rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
+        rows = [self.start_row(number, prompt) for number, prompt in enumerate(prompts)]
         width, end_tokens = input_ids.shape[1], end_token_ids(generation_config)
-        task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
+        task = self.make_task(model, generation_config.max_length - width, end_tokens)
         sampler = TokenSampler(
             logits_processor,
             stopping_criteria,
@@ -167,6 +168,18 @@ class OnePassDecoder:
         drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
         task.decoding = Decoding(task, sampler, drafter, streamer)
         return task.decoding, rows
+
+    def start_row(self, number: int, prompt: list[int]) -> RowState:
+        """The row of a prompt. Subclasses may keep more in it."""
+        return RowState.start(number, prompt)
+
+    def make_task(self, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> RetrievalTask:
+        """What rows write. Subclasses may let them write something else."""
+        return RetrievalTask(self, model, max_new_tokens, end_tokens)
+
+    def results(self, task: Any, rows: Sequence[RowState]) -> list[RowState]:
+        """The rows to return for those that have been decoded."""
+        return list(rows)
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """
@@ -199,7 +212,7 @@ class OnePassDecoder:
         ]
 
 
-class _Retrieving(DecodingTask[RowState]):
+class RetrievalTask(DecodingTask[RowState]):
     """Free text with inserted passages."""
 
     decoding: Decoding[RowState]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -98,14 +98,17 @@ class RowState:
     Attributes:
         ids (`list[int]`): Prompt, generated and inserted tokens in order, without padding.
         pending (`list[int]`): The tail of `ids` that has not been fed yet.
-        stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
+        stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`; with
+            critique also `"max_segments"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
-            `"context_full"`, `"never"`, or `None` if the row could still retrieve.
+            `"context_full"`, `"never"`, with critique also `"max_segments"`, or `None` if the row could still
+            retrieve.
         query_probability (`float`, *optional*): Of a retrieval at the last decision point, by the model's unprocessed
             logits; `None` where the decoder did not compute it. See [`DecisionPoints`].
         decisions (`list[RetrievalDecision]`): All decision points so far whose probability was computed.
         log_probabilities (`list[float | None]`): Of each generated token, by the model's unprocessed logits; `None`
             where the decoder did not compute it, or wrote another token than the one chosen.
+        waiting (`bool`): Whether the row takes no part in the steps of a loop for now.
         generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
     """
 
@@ -119,10 +122,11 @@ class RowState:
     query_probability: float | None = None
     decisions: list[RetrievalDecision] = field(default_factory=list, repr=False)
     log_probabilities: list[float | None] = field(default_factory=list, repr=False)
+    waiting: bool = False
     generator: torch.Generator | None = field(default=None, repr=False)
 
     @classmethod
-    def start(cls, number: int, prompt: list[int]) -> RowState:
+    def start(cls, number: int, prompt: list[int]) -> Self:
         """A row before its first forward."""
         return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import random
 from typing import Any
 
 import pytest
 import torch
 from support.decoding_setup import Setup
-from support.reflection_setup import reflection_setup
+from support.reflection_setup import random_prompts, reflection_setup
 
 from onegen_hf import OneGenConfig, RetrievalTokens
 from onegen_hf.generation import AdaptiveRetrieval, OnePassDecoder, RowState, TransformersEngine
@@ -21,11 +20,6 @@ CASES = 1000
 @pytest.fixture(scope="module")
 def reflective(base_tokenizer: Any) -> tuple[Setup, ReflectionIds]:
     return reflection_setup(base_tokenizer)
-
-
-def random_prompts(seed: int, number: int) -> list[list[int]]:
-    generator = random.Random(seed)
-    return [[generator.randrange(4, 400) for _ in range(generator.randrange(2, 12))] for _ in range(number)]
 
 
 def decode(setup: Setup, prompts: list[list[int]], max_new_tokens: int = 10, **options: Any) -> list[RowState]:

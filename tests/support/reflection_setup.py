@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 import torch
 
 from onegen_hf import OneGenConfig, PassageIndex, RetrievalTokens
+from onegen_hf.generation import CritiqueDecoder, TransformersEngine
+from onegen_hf.generation.critique import CritiqueRow
 from onegen_hf.generation.reflection import ReflectionIds
 from support.decoding_setup import Setup
 from support.sample_corpus import DOCUMENTS
@@ -37,3 +40,22 @@ def reflection_setup(
         )
     index = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
     return Setup(model, tokenizer, index), ids
+
+
+def random_prompts(seed: int, number: int) -> list[list[int]]:
+    """Prompts of 2 to 11 ordinary tokens."""
+    generator = random.Random(seed)
+    return [[generator.randrange(4, 400) for _ in range(generator.randrange(2, 12))] for _ in range(number)]
+
+
+def criticise(
+    setup: Setup, prompts: list[list[int]], max_new_tokens: int = 14, critique: Any = None, **options: Any
+) -> list[CritiqueRow]:
+    """Greedy decoding with critique; five passages by default."""
+    decoder = CritiqueDecoder(
+        setup.index, setup.tokenizer, setup.model.onegen_config, critique=critique, **{"k": 5, **options}
+    )
+    rows: Any = TransformersEngine(setup.model, setup.tokenizer).answer(
+        prompts, decoder, max_new_tokens=max_new_tokens, do_sample=False
+    )
+    return list(rows)
