@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..checks import checked, flag, instance, integer, number, optional, subclass
 from ..data.passages import Passage
-from ..generation import OnePassDecoder
+from ..generation import CritiqueDecoder, CritiqueSettings, OnePassDecoder
+from ..generation.critique.settings import critique_rule
 from ..generation.policy import make_policy, retrieval_rule
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
@@ -36,6 +38,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     retrieval=retrieval_rule,
     threshold=optional(number(least=0, most=1)),
     answer_threshold=optional(number(infinite=True)),
+    critique=critique_rule,
     **RUN_RULES,
 )
 def evaluate_rag(
@@ -51,6 +54,7 @@ def evaluate_rag(
     retrieval: str = "adaptive",
     threshold: float | None = None,
     answer_threshold: float | None = None,
+    critique: bool | CritiqueSettings | None = None,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -82,6 +86,8 @@ def evaluate_rag(
         answer_threshold (`float`, *optional*): Answers with a lower `retrieval_confidence` count as withheld; by
             default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
             results, so trying another one costs nothing.
+        critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
+            [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`.
         dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
@@ -109,7 +115,12 @@ def evaluate_rag(
     if answer_threshold is None:
         answer_threshold = rag.model.onegen_config.answer_threshold
     read = read_examples(examples, (passage.id for passage in rag.index))
-    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold)
+    if critique is not None and (gold_passages or decoder_class is not OnePassDecoder):
+        raise ValueError(
+            f"critique={critique} can't be combined with gold_passages={gold_passages} and decoder_class="
+            f"{decoder_class.__name__}: leave these out"
+        )
+    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, critique)
     answering.check_prompts(read)
     block_size = answering.block_size
     with evaluation_run(
@@ -135,7 +146,8 @@ class Answering:
 
     Args:
         rag ([`OneGenRagPipeline`])
-        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold: As for [`evaluate_rag`].
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, critique: As for
+            [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -152,6 +164,7 @@ class Answering:
         decoder_class: type[OnePassDecoder] = OnePassDecoder,
         retrieval: str = "adaptive",
         threshold: float | None = None,
+        critique: Any = None,
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
@@ -167,6 +180,10 @@ class Answering:
             self.settings["decoder"] = decoder_class.__name__
         if (retrieval, threshold) != ("adaptive", None):
             self.settings |= {"retrieval": retrieval, "threshold": threshold}
+        if critique is not None:
+            self.decoder_class = CritiqueDecoder
+            self.settings["critique"] = asdict(critique)
+        self.critique = critique
         # Single questions gain nothing from waiting for others.
         self.block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
         self.by_sentence = rag.index.granularity == "sentence"
@@ -186,7 +203,8 @@ class Answering:
 
     def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
         """Answers over the whole index."""
-        return self._generate(examples, self._decoder(self.decoder_class))
+        options = {} if self.critique is None else {"critique": self.critique}
+        return self._generate(examples, self._decoder(self.decoder_class, **options))
 
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]

@@ -16,7 +16,15 @@ from transformers.utils import ModelOutput
 from ..checks import Rule, check, integer, number, shown
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
-from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..generation import (
+    CritiqueDecoder,
+    CritiqueSettings,
+    OnePassDecoder,
+    RetrievalPolicy,
+    RowState,
+    TransformersEngine,
+)
+from ..generation.critique.settings import critique_rule
 from ..generation.events import PassagesEvent, StreamEvent
 from ..generation.options import check_generation_options
 from ..generation.policy import retrieval_rule
@@ -40,6 +48,7 @@ _RULES: dict[str, Rule] = {
     "threshold": number(least=0, most=1),
     "retrieval": retrieval_rule,
     "answer_threshold": number(infinite=True),
+    "critique": critique_rule,
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
 }
@@ -87,6 +96,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of a retrieval
             exceeds this number between 0 and 1 (see [`DecisionPoints`]); by default the checkpoint's
             `onegen.retrieval_threshold`, without which the model decides.
+        critique (`bool` or [`CritiqueSettings`], *optional*, defaults to `False`): Write a candidate after each of the
+            `k` passages and keep the one that the model's reflection tokens judge best (see [`CritiqueDecoder`]). The
+            result then holds `candidates` and `segments` as well. Not for `stream`.
         answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
             lower score; by default the checkpoint's `onegen.answer_threshold`, without which none is. `-math.inf` for
             none.
@@ -177,6 +189,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         options = {**self._forward_params, **self._postprocess_params, **check_generation_options(options, _RULES)}
         if options.get("streamer") is not None:
             raise ValueError("streamer: `stream` gives the tokens itself, as events: leave it out")
+        if options.pop("critique", None) is not None:
+            raise ValueError("critique: which text is the answer is known only at the end. Leave it out, or call")
         if options.get("num_return_sequences", 1) > 1:
             raise ValueError(
                 f"num_return_sequences={options['num_return_sequences']}: one answer can be streamed: leave it out"
@@ -282,13 +296,13 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         max_rows: int | None = None,
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
+        critique: CritiqueSettings | None = None,
         **generate_kwargs: Any,
     ) -> ModelOutput:
         prompt = model_inputs["prompt"]
         prompts = prompt if isinstance(prompt[0], list) else [prompt]  # a batch, or a single question
-        decoder = OnePassDecoder(
-            self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval, threshold
-        )
+        setup = (self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval, threshold)
+        decoder = OnePassDecoder(*setup) if critique is None else CritiqueDecoder(*setup, critique=critique)
         rows = self.engine.answer(prompts, decoder, **self._prepare_generate_kwargs(generate_kwargs))
         # With `num_return_sequences` several rows belong to a question, one after the other.
         each = len(rows) // len(prompts)

@@ -37,6 +37,8 @@ class CritiqueDecoder(OnePassDecoder):
 
     def __init__(self, *args: Any, critique: CritiqueSettings | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        known = self.passages.config.tokens.known_ids(self.tokenizer).values()
+        self._control_tokens = {*known, *self.tokenizer.all_special_ids}
         self.critique = instance(CritiqueSettings)("critique", critique or CritiqueSettings())
         if self.reflection is None:
             raise ValueError(
@@ -80,5 +82,8 @@ class CritiqueDecoder(OnePassDecoder):
         return CritiqueTask(self, model, max_new_tokens, end_tokens, self.reflection, self.critique)
 
     def results(self, task: Any, rows: Sequence[RowState]) -> list[RowState]:
-        """The best candidate of each question."""
-        return [task.searches[row.number].result() for row in rows]
+        """The chosen candidate of each question."""
+        return [task.searches[row.number].result(self._plain_text) for row in rows]
+
+    def _plain_text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode([token for token in ids if token not in self._control_tokens]))

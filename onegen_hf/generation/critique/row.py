@@ -24,7 +24,8 @@ class Segment:
             they were judged; see [`score_segment`].
         contradicted (`bool`): Whether the model called it `[No support / Contradictory]`.
         score ([`SegmentScore`], *optional*): Once it has ended.
-        kept (`bool`): Whether the search went on with it, or chose it.
+        kept (`bool`): Whether the search went on with it; in the end, whether it is part of the chosen text.
+        left_out (`bool`): Whether it stays out of the answer, see `ignore_continue` of [`CritiqueSettings`].
     """
 
     hit: Hit | None
@@ -38,6 +39,7 @@ class Segment:
     contradicted: bool = False
     score: SegmentScore | None = None
     kept: bool = False
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,13 @@ class CritiqueRow(RowState):
         inherited (`Usage`): The part of `usage` that belongs to the row from which this one was forked. A fork goes on
             from the keys and values of that row, so it forwards nothing of it.
         candidates (`list[Candidate]`): Of a finished question: all segments that were weighed.
+        answer_scores (`dict[str, float]`): Of a finished question with `closed_set`: see [`sum_by_answer`].
     """
 
     segments: list[Segment] = field(default_factory=list)
     inherited: Usage = field(default_factory=Usage)
     candidates: list[Candidate] = field(default_factory=list, repr=False)
+    answer_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def segment(self) -> Segment | None:

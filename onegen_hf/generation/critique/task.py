@@ -50,7 +50,7 @@ class CritiqueTask(RetrievalTask):
 
     def admit(self, row: RowState) -> None:
         if isinstance(row, CritiqueRow) and row.number not in self.searches:
-            self.searches[row.number] = SegmentSearch(row, self.settings.width)
+            self.searches[row.number] = SegmentSearch(row, self.settings)
 
     def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
         """Fork the row, once per passage."""
