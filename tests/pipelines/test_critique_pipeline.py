@@ -21,7 +21,7 @@ OPTIONS: dict[str, Any] = {"k": 4, "retrieval": "always", "max_new_tokens": 16}
 
 @pytest.fixture(scope="module")
 def rag(base_tokenizer: Any) -> OneGenRagPipeline:
-    setup, _ = reflection_setup(base_tokenizer, seed=1)
+    setup, _ = reflection_setup(base_tokenizer)
     return OneGenRagPipeline(model=setup.model, tokenizer=setup.tokenizer, index=setup.index, device="cpu")
 
 
@@ -69,9 +69,10 @@ def test_ignored_segments_stay_out_of_the_answer(rag: OneGenRagPipeline) -> None
     options = {**OPTIONS, "max_new_tokens": 40, "k": 2}
     questions = [f"{one} is {other}?" for one in ("boat", "sea", "hill", "bay") for other in ("red", "grey", "north")]
     left_out = 0
-    # A negative weight prefers segments that contradict their passage.
-    whole = rag(questions, critique=CritiqueSettings(depth=4, w_sup=-5.0), batch_size=4, **options)
-    ignoring = CritiqueSettings(depth=4, w_sup=-5.0, ignore_continue=True)
+    contradicted = rag.tokenizer.convert_tokens_to_ids("[No support / Contradictory]")
+    options["sequence_bias"] = {(contradicted,): 5.0}
+    whole = rag(questions, critique=CritiqueSettings(depth=4), batch_size=4, **options)
+    ignoring = CritiqueSettings(depth=4, ignore_continue=True)
     for plain, result in zip(whole, rag(questions, critique=ignoring, batch_size=4, **options), strict=True):
         assert plain.text == result.text and not any(segment.left_out for segment in plain.segments)
         kept = [segment.text for segment in result.segments if not segment.left_out]
