@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..checks import checked, flag, instance, integer, number, optional, subclass
@@ -87,7 +87,8 @@ def evaluate_rag(
             default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
             results, so trying another one costs nothing.
         critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
-            [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`.
+            [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`. Examples whose `meta.metric` is
+            `"accuracy"` are answered with `closed_set`, as in the paper.
         dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
@@ -203,8 +204,20 @@ class Answering:
 
     def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
         """Answers over the whole index."""
-        options = {} if self.critique is None else {"critique": self.critique}
-        return self._generate(examples, self._decoder(self.decoder_class, **options))
+        if self.critique is None:
+            return self._generate(examples, self._decoder(self.decoder_class))
+        # The sums of equal answers are for labels.
+        closed = [self.critique.depth == 1 and example.meta.get("metric") == "accuracy" for example in examples]
+        results: list[dict[str, Any]] = [{}] * len(examples)
+        for closed_set in set(closed):
+            places = [place for place, each in enumerate(closed) if each == closed_set]
+            critique = replace(self.critique, closed_set=closed_set or self.critique.closed_set)
+            decoder = self._decoder(self.decoder_class, critique=critique)
+            for place, result in zip(
+                places, self._generate([examples[place] for place in places], decoder), strict=True
+            ):
+                results[place] = result
+        return results
 
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]
