@@ -126,6 +126,6 @@ def _cell(group: GroupResult, name: str) -> str:
     if name not in group.metrics:
         return "-"
     estimate = group.metrics[name]
-    if name == "forwarded_tokens":
-        return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]"
+    if name in COSTS:
+        return f"{estimate.value:.0f}" if name == "forwarded_tokens" else f"{estimate.value:.2f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
