@@ -2,7 +2,6 @@
 
 from .answer_threshold import Declining, ScoredAnswers, fit_answer_threshold
 from .calibrate import AnswerCalibration, calibrate_answers
-from .calibrate_retrieval import RetrievalCalibration, calibrate_retrieval
 from .gold_decoder import GoldPassageDecoder
 from .linking.documents import load_linking_rows
 from .linking.evaluate import evaluate_entity_linking
@@ -10,6 +9,7 @@ from .linking.report import LinkingReport
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
 from .retrieval import evaluate_retrieval
+from .retrieval_calibration import RetrievalCalibration, calibrate_retrieval
 from .retrieval_threshold import RetrievalFrequency, fit_retrieval_threshold
 from .table import format_report
 
