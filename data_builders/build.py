@@ -21,6 +21,7 @@ from data_builders.parquet_shards import BYTES_PER_SHARD, ShardWriter
 from data_builders.report import SplitReport
 from data_builders.repository import check_split, replaced_repository
 from data_builders.sampling import balanced_rows, kind_of
+from data_builders.single_hop.reflection_rule import with_reflection
 from data_builders.sources import Sources, as_list
 from data_builders.unanswerable import with_unanswerable
 
@@ -41,6 +42,9 @@ def build_repository(
     sample: Mapping[str, int] | None = None,
     miner: Miner | None = None,
     unanswerable_share: float = 0.0,
+    reflection: bool = False,
+    irrelevant_share: float = 0.3,
+    given_share: float = 0.2,
     license: str | None = None,
     bytes_per_shard: int = BYTES_PER_SHARD,
 ) -> dict[str, Any]:
@@ -72,6 +76,13 @@ def build_repository(
         unanswerable_share (`float`, *optional*, defaults to 0.0):
             Of the split `train`: put a hard negative in the place of the passage that holds the answer, see
             [`with_unanswerable`].
+        reflection (`bool`, *optional*, defaults to `False`):
+            Write Self-RAG's reflection tokens by a rule, see [`with_reflection`].
+        irrelevant_share (`float`, *optional*, defaults to 0.3):
+            With `reflection`, of the split `train`: share of the examples with a hard negative in place of their
+            passage.
+        given_share (`float`, *optional*, defaults to 0.2):
+            With `reflection`, of the split `train`: share of the examples whose question brings its passage along.
         license (`str`, *optional*):
             Of the data, as the Hub names it, such as `"cc-by-sa-4.0"`; for the README.
         bytes_per_shard (`int`, *optional*, defaults to 400 MiB):
@@ -104,6 +115,12 @@ def build_repository(
     check_folder_name("out_dir", out_dir)
     check_option("limit", limit, int, type(None), least=1)
     check_option("seed", seed, int)
+    check_option("reflection", reflection, bool)
+    if reflection and unanswerable_share:
+        raise ValueError(
+            f"`unanswerable_share`={unanswerable_share} is for data without reflection tokens; with `reflection`, "
+            "give `irrelevant_share`."
+        )
     check_option("license", license, str, type(None))
     check_option("bytes_per_shard", bytes_per_shard, int, least=1)
     if miner is not None and not callable(miner):
@@ -127,7 +144,9 @@ def build_repository(
                 sample.get(split),
                 seed,
                 miner,
-                unanswerable_share if split == "train" else 0.0,
+                _last_step(
+                    engine, split, seed, unanswerable_share, (irrelevant_share, given_share) if reflection else None
+                ),
                 bytes_per_shard,
             )
             for split in examples
@@ -145,6 +164,11 @@ def build_repository(
                 "seed": seed,
                 "sample": sample,
                 "unanswerable_share": unanswerable_share,
+                **(
+                    {"reflection": True, "irrelevant_share": irrelevant_share, "given_share": given_share}
+                    if reflection
+                    else {}
+                ),
             },
             "documents": {
                 "documents": writer.num_rows,
@@ -171,7 +195,7 @@ def _write_split(
     size: int | None,
     seed: int,
     miner: Miner | None,
-    unanswerable_share: float,
+    last_step: Callable[[Iterable[Mapping[str, Any]]], Iterator[dict[str, Any]]],
     bytes_per_shard: int,
 ) -> SplitReport:
     report = SplitReport(engine.converter.counted_meta)
@@ -179,10 +203,23 @@ def _write_split(
     rows = produce(report) if size is None else _sampled(produce, report, size, seed)
     with ShardWriter(folder / "examples", split, EXAMPLES_FEATURES, bytes_per_shard) as writer:
         mined = rows if miner is None else miner(rows, engine.store)
-        for example in with_unanswerable(mined, engine.store, unanswerable_share, seed):
+        for example in last_step(mined):
             report.add(example)
             writer.write(example)
     return report
+
+
+def _last_step(
+    engine: Engine, split: str, seed: int, unanswerable_share: float, reflection_shares: tuple[float, float] | None
+) -> Callable[[Iterable[Mapping[str, Any]]], Iterator[dict[str, Any]]]:
+    """What is done with the examples of a split once they have their negatives."""
+    training = split == "train"
+    if reflection_shares is None:
+        share = unanswerable_share if training else 0.0
+        return lambda examples: with_unanswerable(examples, engine.store, share, seed)
+    irrelevant, given = reflection_shares if training else (0.0, 0.0)
+    query_token = engine.converter.query_token
+    return lambda examples: with_reflection(examples, engine.store, irrelevant, given, seed, query_token)
 
 
 def _sampled(

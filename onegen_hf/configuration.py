@@ -48,6 +48,7 @@ _RULES: dict[str, Rule] = {
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
     "answer_threshold": optional(number()),
+    "retrieval_threshold": optional(number(least=0, most=1)),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
 }
 """By name, what each setting of [`OneGenConfig`] must be."""
@@ -106,6 +107,9 @@ class OneGenConfig:
         answer_threshold (`float`, *optional*):
             Answers: one is withheld if the best passage of one of its hops has a lower score. Fitted on a development
             set by [`~onegen_hf.evaluation.calibrate_answers`].
+        retrieval_threshold (`float`, *optional*):
+            Adaptive retrieval: retrieve exactly where the probability of a retrieval is higher. `None` lets the model
+            decide. Fitted on a development set by [`~onegen_hf.evaluation.calibrate_retrieval`].
         matryoshka_dims (`list[int]`, *optional*):
             Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
             with `matryoshka_dims`; an index over another prefix loses accuracy.
@@ -130,6 +134,7 @@ class OneGenConfig:
     default_index: str | None = None
     link_threshold: float | None = None
     answer_threshold: float | None = None
+    retrieval_threshold: float | None = None
     matryoshka_dims: list[int] | None = None
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Self-RAG's evaluation files (PopQA, TriviaQA, PubHealth, ARC-Challenge) with the passages that come with them."""
+"""Self-RAG's evaluation files (PopQA, TriviaQA, PubHealth, ARC-Challenge, ASQA) with their passages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from data_builders.documents import Document, DocumentStore
 from data_builders.errors import RecordError
 from data_builders.single_hop.passages import as_paragraph, find_passage, keep_passage, refuse_reserved
 from data_builders.single_hop.reflection import RETRIEVAL
-from data_builders.single_hop.self_rag_tasks import METRICS, detect_task, read_answers, read_choices, read_prompt
+from data_builders.single_hop.self_rag_tasks import (
+    METRICS,
+    detect_task,
+    read_answers,
+    read_choices,
+    read_official_prompt,
+    read_prompt,
+    read_qa_pairs,
+)
 from data_builders.text_fields import optional_text_field
 
-_CONTEXT_FIELDS = ("ctxs", "contexts", "top_contexts")
+_CONTEXT_FIELDS = ("ctxs", "contexts", "top_contexts", "docs")
 
 
 class Context(NamedTuple):
@@ -41,14 +49,18 @@ class SelfRagEvalConverter(Converter):
     - The assistant's message is `[Retrieval][RQ]<paragraph>first positive</paragraph>answer`, as in training on
       Self-RAG's data; without a positive the paragraph is empty, as when a search finds nothing.
     - `question` is the user's message, with instruction and choices, so that whoever asks it asks all of it. `meta`
-      has the bare `question`, `task`, `metric` (`"match"` or `"accuracy"`), for ARC `choices`, and
-      `contexts_without_text` where passages were left out for that.
+      has the bare `question`, `task`, `metric` (`"match"`, `"accuracy"` or `"str_em"`), for ARC `choices`, for
+      ASQA `qa_pairs`, and `contexts_without_text` where passages were left out for that.
 
     Args:
         task (`str`, *optional*, defaults to `"auto"`):
-            `"popqa"`, `"triviaqa"`, `"pubhealth"`, `"arc_challenge"`, or `"auto"`: by the fields of each record.
+            `"popqa"`, `"triviaqa"`, `"pubhealth"`, `"arc_challenge"`, `"asqa"`, or `"auto"`: by the fields of each
+            record.
         instruction (`str`, *optional*):
             Stands before the question instead of the task's own instruction; a record's `instruction` comes first.
+        official (`bool`, *optional*, defaults to `False`):
+            Write the user's message as Self-RAG's evaluation scripts do, with their instructions. Not with
+            `instruction`.
         retrieval_token (`str`, *optional*, defaults to `"[Retrieval]"`):
             Stands before the query token. Empty for a model that was not trained on Self-RAG's data.
 
@@ -58,6 +70,7 @@ class SelfRagEvalConverter(Converter):
 
     task: str = "auto"
     instruction: str | None = None
+    official: bool = False
     retrieval_token: str = RETRIEVAL
 
     name: ClassVar[str] = "self-rag-eval"
@@ -68,6 +81,10 @@ class SelfRagEvalConverter(Converter):
         super().__post_init__()
         if self.task not in ("auto", *METRICS):
             raise ValueError(f'`task` must be "auto" or one of {sorted(METRICS)}, got {self.task!r}.')
+        if self.official and self.instruction is not None:
+            raise ValueError(
+                f"`instruction`={self.instruction!r} can't take the place of the official ones: leave it out."
+            )
 
     def add_documents(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """Put the passages of a record into `store`, see [`~Converter.add_documents`]."""
@@ -78,7 +95,10 @@ class SelfRagEvalConverter(Converter):
         """Turn one record into an example, see [`~Converter.example`]."""
         task = detect_task(record) if self.task == "auto" else self.task
         answers, choices = read_answers(record, task), read_choices(record)
-        question, prompt = read_prompt(record, task, self.instruction)
+        if self.official:
+            question, prompt = read_official_prompt(record, task)
+        else:
+            question, prompt = read_prompt(record, task, self.instruction)
         sought = [] if task == "pubhealth" else answers
         if task == "arc_challenge":
             sought = [choice.text for choice in choices if choice.label in answers]
@@ -98,6 +118,8 @@ class SelfRagEvalConverter(Converter):
         meta: dict[str, Any] = {"task": task, "metric": METRICS[task], "question": question}
         if empty := len(_raw_contexts(record)) - len(contexts):
             meta["contexts_without_text"] = empty
+        if task == "asqa":
+            meta["qa_pairs"] = read_qa_pairs(record)
         if choices:
             meta["choices"] = {choice.label: choice.text for choice in choices}
         return {

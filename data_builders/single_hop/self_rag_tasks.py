@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 from data_builders.errors import RecordError
 from data_builders.text_fields import optional_text_field, text_field
 
-METRICS = {"popqa": "match", "triviaqa": "match", "pubhealth": "accuracy", "arc_challenge": "accuracy"}
+METRICS = {
+    "popqa": "match",
+    "triviaqa": "match",
+    "pubhealth": "accuracy",
+    "arc_challenge": "accuracy",
+    "asqa": "str_em",
+}
 """What each task reports (Self-RAG, arXiv 2310.11511, section 4.1)."""
 
 INSTRUCTIONS = {
@@ -17,6 +23,18 @@ INSTRUCTIONS = {
     "arc_challenge": "Choose the best of the answers below and give its letter.",
 }
 """What stands before the question of a task whose answers are labels, unless the record brings an instruction."""
+
+OFFICIAL_INSTRUCTIONS = {
+    "pubhealth": "Is the following statement correct or not? Say true if it's correct; otherwise say false.",
+    "arc_challenge": "Given four answer candidates, A, B, C and D, choose the best answer choice.",
+    "asqa": (
+        "Answer the following question. The question may be ambiguous and have multiple correct answers, and in that "
+        "case, you have to provide a long-form answer including all correct answers."
+    ),
+}
+"""The instructions of Self-RAG's evaluation scripts (`TASK_INST` of `retrieval_lm/utils.py`)."""
+_OFFICIAL_INPUT = {"pubhealth": "\n\n## Input:\n\n", "arc_challenge": "\n\n### Input:\n", "asqa": "## Input:\n\n"}
+"""What stands between instruction and question there."""
 
 _VERDICTS = {"true": "true", "false": "false", "supports": "true", "refutes": "false"}
 _LETTERS = "ABCDEFGH"
@@ -31,8 +49,8 @@ class Choice(NamedTuple):
 
 def detect_task(record: Mapping[str, Any]) -> str:
     """
-    Tell the task of a record: ARC has `choices`, PubHealth's answers are verdicts, PopQA names a property or the
-    popularity of its subject, and the rest is open questions as in TriviaQA.
+    Tell the task of a record: ARC has `choices`, ASQA `qa_pairs`, PubHealth's answers are verdicts, PopQA names a
+    property or the popularity of its subject, and the rest is open questions as in TriviaQA.
 
     Args:
         record (`Mapping[str, Any]`):
@@ -43,6 +61,8 @@ def detect_task(record: Mapping[str, Any]) -> str:
     """
     if _raw_choices(record) is not None:
         return "arc_challenge"
+    if record.get("qa_pairs"):
+        return "asqa"
     if {"possible_answers", "s_pop", "prop"} & set(record):
         return "popqa"
     answers = _answer_texts(record)
@@ -68,6 +88,8 @@ def read_answers(record: Mapping[str, Any], task: str) -> list[str]:
     Raises:
         `RecordError`: If there is none, or none of the labels that the task has.
     """
+    if task == "asqa":
+        return list(dict.fromkeys(answer for pair in read_qa_pairs(record) for answer in pair["short_answers"]))
     answers = _answer_texts(record)
     if not answers:
         raise RecordError("missing_field", "the record has no answer; add `answers`, a list of texts.")
@@ -116,6 +138,41 @@ def read_choices(record: Mapping[str, Any]) -> list[Choice]:
     if not all(isinstance(text, str) and isinstance(label, (str, int)) for label, text in pairs):
         raise RecordError("malformed_field", "every text and label of `choices` must be text.")
     return [Choice(_letter(str(label)), text.strip()) for label, text in pairs]
+
+
+def read_qa_pairs(record: Mapping[str, Any]) -> list[dict[str, list[str]]]:
+    """
+    Read the readings of an ASQA question: `qa_pairs` with `short_answers` each.
+
+    Raises:
+        `RecordError`: If they are missing or malformed.
+    """
+    pairs = record.get("qa_pairs")
+    if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, Mapping) for pair in pairs):
+        raise RecordError("missing_field", "`qa_pairs` must be a list of objects with `short_answers`.")
+    read = [{"short_answers": [str(text) for text in _as_list(pair.get("short_answers"))]} for pair in pairs]
+    if not all(pair["short_answers"] for pair in read):
+        raise RecordError("missing_field", "every entry of `qa_pairs` needs `short_answers`, a list of texts.")
+    return read
+
+
+def read_official_prompt(record: Mapping[str, Any], task: str) -> tuple[str, str]:
+    """
+    Read the question and write the user's message as Self-RAG's evaluation scripts do: instruction, `## Input:` and
+    question; ARC's choices as `A: ...`, with an empty `D` where there are three; open questions alone.
+
+    Raises:
+        `RecordError`: As [`read_prompt`].
+    """
+    question, _ = read_prompt({key: value for key, value in record.items() if key != "instruction"}, task, "")
+    if task not in OFFICIAL_INSTRUCTIONS:
+        return question, question
+    message = OFFICIAL_INSTRUCTIONS[task] + _OFFICIAL_INPUT[task] + question
+    choices = {choice.label: choice.text for choice in read_choices(record)}
+    if choices:
+        labels = [*"ABCD", *(label for label in choices if label not in "ABCD")]
+        message += "".join(f"\n{label}: {choices.get(label, '')}" for label in labels)
+    return question, message
 
 
 def read_prompt(record: Mapping[str, Any], task: str, instruction: str | None = None) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..checks import checked_fields, flag, integer, number, optional, source, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
+from .critique_arguments import CritiqueArguments
 from .model_arguments import AnswerArguments
 from .page_file import write_page
 from .rules import json_filter
@@ -87,7 +88,7 @@ class PipelineArguments(AnswerArguments):
 
 
 @dataclass(kw_only=True)
-class AskArguments(PipelineArguments):
+class AskArguments(PipelineArguments, CritiqueArguments):
     """Options of `onegen-hf ask`."""
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per question."})
@@ -100,7 +101,15 @@ class AskArguments(PipelineArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        CritiqueArguments.__post_init__(self)
         checked_fields(self, json=flag(), stream=flag(), html=optional(text()))
+        if self.stream and self.critique:
+            raise ValueError("stream=True: with critique, the answer is known only at the end. Leave out one of them")
+
+    def call_options(self) -> dict[str, Any]:
+        """Arguments for a call of the pipeline."""
+        options = super().call_options()
+        return {**options, "critique": self.critique_settings()} if self.critique else options
 
 
 def parser() -> OptionParser:

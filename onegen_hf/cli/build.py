@@ -62,6 +62,18 @@ class BuildArguments:
         default=0.0,
         metadata={"help": "Share of the split train in which a hard negative takes the place of the passage."},
     )
+    reflection: bool = field(
+        default=False,
+        metadata={"help": "Write Self-RAG's reflection tokens by a rule into questions with one passage."},
+    )
+    irrelevant_share: float = field(
+        default=0.3,
+        metadata={"help": "With --reflection: share of the split train with an irrelevant passage, a hard negative."},
+    )
+    given_share: float = field(
+        default=0.2,
+        metadata={"help": "With --reflection: share of the split train whose question brings its passage along."},
+    )
     license: str | None = field(
         default=None,
         metadata={"help": "License of the data as the Hub names it, such as cc-by-sa-4.0."},
@@ -81,6 +93,9 @@ class BuildArguments:
             negatives=optional(text()),
             num_mined_negatives=integer(least=0),
             unanswerable_share=number(least=0, most=1),
+            reflection=flag(),
+            irrelevant_share=number(least=0, most=1),
+            given_share=number(least=0, most=1),
             license=optional(text()),
             json=flag(),
         )
@@ -216,6 +231,9 @@ def _build(options: BuildArguments, converter: Converter) -> dict[str, Any]:
         sample={split: _number(size) for split, size in map(split_argument, options.sample)},
         miner=mined or None,
         unanswerable_share=options.unanswerable_share,
+        reflection=options.reflection,
+        irrelevant_share=options.irrelevant_share,
+        given_share=options.given_share,
         license=options.license,
     )
 

@@ -1,15 +1,19 @@
-"""`onegen-hf calibrate`: below which score does a model give no answer?"""
+"""`onegen-hf calibrate`: the score below which a model gives no answer, or the threshold of adaptive retrieval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bundled.checkpoints import is_builtin
 from ..configuration import write_setting
 from ..terminal.options import OptionParser
 from .calibrate_arguments import CalibrateArguments
 from .evaluate import Inputs
+
+if TYPE_CHECKING:
+    from ..evaluation import AnswerCalibration, RetrievalCalibration
 
 
 def parser() -> OptionParser:
@@ -18,7 +22,7 @@ def parser() -> OptionParser:
         CalibrateArguments,
         "onegen-hf calibrate",
         description="Find the score below which a model gives no answer: ask each question with and without its gold "
-        "passages in the index.",
+        "passages in the index. With --retrieval-frequency, find the threshold of adaptive retrieval instead.",
     )
 
 
@@ -31,6 +35,18 @@ def main(arguments: Sequence[str]) -> None:
             f"save writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
         )
     inputs = Inputs.read(options, options.dataset)
+    find = _answer_threshold if options.retrieval_frequency is None else _retrieval_threshold
+    calibration, setting, shown = find(options, inputs)
+    print(calibration)
+    if options.save:
+        write_setting(checkpoint, setting, calibration.chosen.threshold)
+        print(f"\n{setting}={shown} is in {Path(checkpoint) / 'config.json'}")
+    else:
+        print(f"\nUse it with --{setting.replace('_', '-')} {shown}, or write it into the checkpoint with --save")
+
+
+def _answer_threshold(options: CalibrateArguments, inputs: Inputs) -> tuple[AnswerCalibration, str, str]:
+    """The calibration, the setting that it is for, and its value in print."""
     from ..evaluation import calibrate_answers
 
     calibration = calibrate_answers(
@@ -46,10 +62,21 @@ def main(arguments: Sequence[str]) -> None:
         retrieval=options.retrieval,
         threshold=options.retrieval_threshold,
     )
-    print(calibration)
-    threshold = calibration.chosen.threshold
-    if options.save:
-        write_setting(checkpoint, "answer_threshold", threshold)
-        print(f"\nanswer_threshold={threshold:.4f} is in {Path(checkpoint) / 'config.json'}")
-    else:
-        print(f"\nUse it with --answer-threshold {threshold:.4f}, or write it into the checkpoint with --save")
+    return calibration, "answer_threshold", f"{calibration.chosen.threshold:.4f}"
+
+
+def _retrieval_threshold(options: CalibrateArguments, inputs: Inputs) -> tuple[RetrievalCalibration, str, str]:
+    """See [`_answer_threshold`]."""
+    from ..evaluation import calibrate_retrieval
+
+    assert options.retrieval_frequency is not None
+    calibration = calibrate_retrieval(
+        inputs.pipeline(),
+        inputs.examples,
+        options.retrieval_frequency,
+        inputs.directory.path,
+        max_new_tokens=options.max_new_tokens,
+        batch_size=options.batch_size,
+    )
+    # Probabilities may be tiny and close to each other.
+    return calibration, "retrieval_threshold", f"{calibration.chosen.threshold:.6g}"

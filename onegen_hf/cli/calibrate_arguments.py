@@ -36,6 +36,13 @@ class CalibrateArguments(AnswerArguments):
     most_loss: float = field(
         default=3.0, metadata={"help": "Most points of F1 (of 100) to lose on the answerable questions."}
     )
+    retrieval_frequency: float | None = field(
+        default=None,
+        metadata={
+            "help": "Instead find the threshold of adaptive retrieval with which this share of the questions "
+            "retrieves, from 0 to 1."
+        },
+    )
     save: bool = field(default=False, metadata={"help": "Write the threshold into the checkpoint."})
     limit: int | None = field(default=None, metadata={"help": "Use only the first LIMIT examples."})
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
@@ -52,10 +59,16 @@ class CalibrateArguments(AnswerArguments):
             index=optional(source()),
             decline=number(least=0, most=1),
             most_loss=number(least=0, most=100),
+            retrieval_frequency=optional(number(least=0, most=1)),
             save=flag(),
             limit=optional(integer(least=1)),
             top_k=integer(least=1),
             batch_size=integer(least=1),
         )
+        if self.retrieval_frequency is not None and (self.retrieval, self.retrieval_threshold) != ("adaptive", None):
+            raise ValueError(
+                f"retrieval_frequency={self.retrieval_frequency} finds the threshold of adaptive retrieval: leave out "
+                f"retrieval={self.retrieval} and retrieval_threshold={self.retrieval_threshold}"
+            )
         if self.answer_threshold is not None:
             raise ValueError(f"answer_threshold={self.answer_threshold} is what this command finds: leave it out")

@@ -27,6 +27,8 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
         for passage in retrieval["passages"][:sources]:
             text = textwrap.shorten(printable_line(passage["text"]), WIDTH - 30, placeholder=" …")
             lines.append(f"{_INDENT}{passage['score']:.3f}  {printable_line(passage['title'])}: {text}")
+    for candidate in result.get("candidates", ()):
+        lines.append(f"{_INDENT}{format_candidate(candidate)}")
     # Further lines of an answer are indented, so that it can't pass for other parts of the output.
     lines.append(f"Answer    {printable_in_terminal(answer_or_reason(result))}".replace("\n", f"\n{_INDENT}"))
     lines.append(f"{_INDENT}{format_usage(result['usage'])}")
@@ -35,6 +37,15 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
     if result["retrieval_stopped"]:
         lines.append(f"{_INDENT}no further retrieval: {result['retrieval_stopped']}")
     return "\n".join(lines)
+
+
+def format_candidate(candidate: Mapping[str, Any]) -> str:
+    """A candidate of critique in one line: its score, the parts of it, its passage and its text."""
+    parts = [candidate[name] for name in ("probability", "relevance", "support", "utility")]
+    numbers = " ".join("    -" if part is None else f"{part:5.2f}" for part in parts)
+    title = "" if candidate["passage"] is None else candidate["passage"]["title"]
+    text = textwrap.shorten(printable_line(f"{title}: {candidate['text']}"), WIDTH - 45, placeholder=" …")
+    return f"{'>' if candidate['chosen'] else ' '} {candidate['score']:6.3f} = {numbers}  {text}"
 
 
 def answer_or_reason(result: Mapping[str, Any], otherwise: str = "") -> str:

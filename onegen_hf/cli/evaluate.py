@@ -101,6 +101,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         retrieval=options.retrieval,
         threshold=options.retrieval_threshold,
         answer_threshold=options.answer_threshold,
+        critique=options.critique_settings(),
         **common,
     )
     return _with_page(options, report, examples, index)

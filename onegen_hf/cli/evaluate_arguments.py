@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
+from .critique_arguments import CritiqueArguments
 from .model_arguments import AnswerArguments
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
@@ -15,7 +16,7 @@ DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(AnswerArguments):
+class EvaluateArguments(AnswerArguments, CritiqueArguments):
     """Options of `onegen-hf evaluate`."""
 
     group: ClassVar[str] = "evaluation"
@@ -75,6 +76,7 @@ class EvaluateArguments(AnswerArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        CritiqueArguments.__post_init__(self)
         checked_fields(
             self,
             dataset=list_of(text()),
@@ -97,6 +99,8 @@ class EvaluateArguments(AnswerArguments):
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
         if self.hybrid and self.task == "entity-linking":
             raise ValueError(f"hybrid={self.hybrid} is for task=rag and task=retrieval: leave it out")
+        if self.critique and (self.task != "rag" or self.gold_passages):
+            raise ValueError("critique is for task=rag without gold_passages")
         if self.html is not None and self.task == "entity-linking":
             raise ValueError("html is for task=rag and task=retrieval: for linked texts use `onegen-hf link --html`")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k

@@ -22,7 +22,7 @@ COMMANDS = {
     "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
     "train": ("onegen_hf.cli.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
-    "calibrate": ("onegen_hf.cli.calibrate", "find the score below which a model gives no answer"),
+    "calibrate": ("onegen_hf.cli.calibrate", "fit the threshold of answers or of adaptive retrieval"),
     "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
     "ui": ("onegen_hf.cli.ui", "open a page in the browser to ask, chat, compare, browse and link"),
     "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),

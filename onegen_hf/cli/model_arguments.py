@@ -91,14 +91,17 @@ class AnswerArguments(ModelArguments):
     retrieval: str = field(
         default="adaptive",
         metadata={
-            "help": "adaptive lets the model decide when to retrieve; always makes it retrieve at least once; never "
-            "answers without passages.",
+            "help": "adaptive lets the model decide when to retrieve; always makes it retrieve; never answers without "
+            "passages.",
             "choices": RETRIEVAL_MODES,
         },
     )
     retrieval_threshold: float | None = field(
         default=None,
-        metadata={"help": "With --retrieval adaptive: retrieve where the probability of the query token is higher."},
+        metadata={
+            "help": "With --retrieval adaptive: retrieve where the probability of a retrieval is higher; default: the "
+            "checkpoint's own, without which the model decides."
+        },
     )
     answer_threshold: float | None = field(
         default=None,

@@ -9,6 +9,8 @@ from .linking.report import LinkingReport
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
 from .retrieval import evaluate_retrieval
+from .retrieval_calibration import RetrievalCalibration, calibrate_retrieval
+from .retrieval_threshold import RetrievalFrequency, fit_retrieval_threshold
 from .table import format_report
 
 __all__ = [
@@ -19,13 +21,17 @@ __all__ = [
     "GoldPassageDecoder",
     "GroupResult",
     "LinkingReport",
+    "RetrievalCalibration",
+    "RetrievalFrequency",
     "RunResult",
     "ScoredAnswers",
     "calibrate_answers",
+    "calibrate_retrieval",
     "evaluate_entity_linking",
     "evaluate_rag",
     "evaluate_retrieval",
     "fit_answer_threshold",
+    "fit_retrieval_threshold",
     "format_report",
     "load_linking_rows",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..checks import checked, flag, instance, integer, number, optional, subclass
 from ..data.passages import Passage
-from ..generation import OnePassDecoder
+from ..generation import CritiqueDecoder, CritiqueSettings, OnePassDecoder
+from ..generation.critique.settings import critique_rule
 from ..generation.policy import make_policy, retrieval_rule
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
@@ -37,6 +39,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     threshold=optional(number(least=0, most=1)),
     answer_threshold=optional(number(infinite=True)),
     hybrid=number(least=0, most=1),
+    critique=critique_rule,
     **RUN_RULES,
 )
 def evaluate_rag(
@@ -53,6 +56,7 @@ def evaluate_rag(
     threshold: float | None = None,
     answer_threshold: float | None = None,
     hybrid: float = 0.0,
+    critique: bool | CritiqueSettings | None = None,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -85,6 +89,9 @@ def evaluate_rag(
             default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
             results, so trying another one costs nothing.
         hybrid (`float`, *optional*, defaults to 0.0): How much a search by words counts; see [`PassageIndex.search`].
+        critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
+            [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`. Examples whose `meta.metric` is
+            `"accuracy"` are answered with `closed_set`, as in the paper.
         dataset (`str`, *optional*): Name of the data in the report; of a path, only the last part is used.
         split (`str`, *optional*): By default the split of a `datasets.Dataset`.
         level (`float`, *optional*, defaults to 0.95): Level of the bootstrap confidence intervals.
@@ -112,7 +119,14 @@ def evaluate_rag(
     if answer_threshold is None:
         answer_threshold = rag.model.onegen_config.answer_threshold
     read = read_examples(examples, (passage.id for passage in rag.index))
-    answering = Answering(rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid)
+    if critique is not None and (gold_passages or decoder_class is not OnePassDecoder):
+        raise ValueError(
+            f"critique={critique} can't be combined with gold_passages={gold_passages} and decoder_class="
+            f"{decoder_class.__name__}: leave these out"
+        )
+    answering = Answering(
+        rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, critique
+    )
     answering.check_prompts(read)
     block_size = answering.block_size
     with evaluation_run(
@@ -138,8 +152,8 @@ class Answering:
 
     Args:
         rag ([`OneGenRagPipeline`])
-        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid: As for
-            [`evaluate_rag`].
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, critique: As for
+            [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -157,6 +171,7 @@ class Answering:
         retrieval: str = "adaptive",
         threshold: float | None = None,
         hybrid: float = 0.0,
+        critique: Any = None,
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
@@ -175,6 +190,10 @@ class Answering:
             self.settings |= {"retrieval": retrieval, "threshold": threshold}
         if hybrid:
             self.settings["hybrid"] = hybrid
+        if critique is not None:
+            self.decoder_class = CritiqueDecoder
+            self.settings["critique"] = asdict(critique)
+        self.critique = critique
         # Single questions gain nothing from waiting for others.
         self.block_size = 1 if batch_size == 1 else batch_size * BATCHES_AT_A_TIME
         self.by_sentence = rag.index.granularity == "sentence"
@@ -194,7 +213,20 @@ class Answering:
 
     def answer(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
         """Answers over the whole index."""
-        return self._generate(examples, self._decoder(self.decoder_class))
+        if self.critique is None:
+            return self._generate(examples, self._decoder(self.decoder_class))
+        # The sums of equal answers are for labels.
+        closed = [self.critique.depth == 1 and example.meta.get("metric") == "accuracy" for example in examples]
+        results: list[dict[str, Any]] = [{}] * len(examples)
+        for closed_set in set(closed):
+            places = [place for place, each in enumerate(closed) if each == closed_set]
+            critique = replace(self.critique, closed_set=closed_set or self.critique.closed_set)
+            decoder = self._decoder(self.decoder_class, critique=critique)
+            for place, result in zip(
+                places, self._generate([examples[place] for place in places], decoder), strict=True
+            ):
+                results[place] = result
+        return results
 
     def with_gold_passages(
         self, all_examples: Sequence[EvaluationExample]

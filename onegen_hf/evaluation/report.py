@@ -16,6 +16,8 @@ from .scoring import ExampleScores
 
 TASK_TYPES = {"rag": "text-generation", "retrieval": "text-retrieval"}
 """Task → its name on the Hub."""
+COSTS = ("retrieval_frequency", "hops", "forwarded_tokens")
+"""What answers cost: reported beside their scores, but no scores themselves."""
 GOLD = "gold_passages"
 """Name of the run with gold passages."""
 _DATASET_ARGS = ("k", "max_hops", "max_new_tokens")
@@ -137,6 +139,7 @@ class EvaluationReport:
             )
             for name, run in self.results.items()
             for metric, estimate in run.all.metrics.items()
+            if metric not in COSTS
         ]
 
     def model_index(self) -> str:

@@ -16,9 +16,11 @@ from ..metrics import (
     hotpotqa_example_scores,
     match,
     ranking_scores,
+    str_em,
 )
 from ..pipelines.confidence import withhold
 from .examples import EvaluationExample
+from .long_form import citation_metrics
 
 CUTOFFS = (1, 5, 10, 20, 50, 100)
 """Ranks of `recall@` that are scored if they are below the number of retrieved passages, which is scored as well."""
@@ -36,7 +38,18 @@ def _accuracy(example: EvaluationExample, text: str) -> float:
     return accuracy(label, list(example.answers))
 
 
-TASK_METRICS: dict[str, Callable[[EvaluationExample, str], float]] = {"match": _match, "accuracy": _accuracy}
+def _str_em(example: EvaluationExample, text: str) -> float:
+    pairs = example.meta.get("qa_pairs") or ()
+    return str_em(text, [pair["short_answers"] for pair in pairs] or [example.answers])
+
+
+LONG_FORM = "str_em"
+"""Value of `meta.metric` of examples whose citations are scored."""
+TASK_METRICS: dict[str, Callable[[EvaluationExample, str], float]] = {
+    "match": _match,
+    "accuracy": _accuracy,
+    LONG_FORM: _str_em,
+}
 """
 Value of `meta.metric` → score of an example's answer. A metric added here is scored, reported and shown in the table.
 """
@@ -70,6 +83,7 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
     |---|---|
     | `meta.metric` is `"match"` (PopQA, TriviaQA) | `match` |
     | `meta.metric` is `"accuracy"` (PubHealth, ARC-Challenge) | `accuracy` |
+    | `meta.metric` is `"str_em"` (ASQA) | `str_em`; with critique also `citation_precision`, `citation_recall` |
     | any other example with answers | `exact_match`, `f1` |
     | `meta.supporting_facts`, and an index of sentences | also `sp_em`, `sp_f1`, `joint_em`, `joint_f1` (HotpotQA) |
     | with gold hops | `hop_count_accuracy` |
@@ -85,6 +99,8 @@ def answer_scores(example: EvaluationExample, result: Mapping[str, Any]) -> dict
     scores: dict[str, float] = {}
     if example.answers:
         scores |= _by_task(example, result["answer"])
+        if example.meta.get("metric") == LONG_FORM:
+            scores |= citation_metrics(result)
         facts = predicted_facts(result)
         if facts is not None and example.meta.get("supporting_facts"):
             fact_scores = hotpotqa_example_scores(
@@ -116,6 +132,24 @@ def declining_scores(
     if not some_unanswerable:
         return {"answered": answered}
     return {"declined_wrongly" if example.answers else "declined_rightly": 1 - answered}
+
+
+def cost_scores(result: Mapping[str, Any]) -> dict[str, float]:
+    """
+    What an answer cost.
+
+    Args:
+        result (`Mapping`): As for [`answer_scores`].
+
+    Returns:
+        `dict[str, float]`: `retrieval_frequency`, 1 if anything was retrieved; `hops`; `forwarded_tokens`, if the
+        result has its `usage`.
+    """
+    hops = len(result["retrievals"])
+    scores = {"retrieval_frequency": float(hops > 0), "hops": float(hops)}
+    if "usage" in result:
+        scores["forwarded_tokens"] = float(result["usage"]["forwarded_tokens"])
+    return scores
 
 
 def _by_task(example: EvaluationExample, answer: str) -> dict[str, float]:
@@ -197,7 +231,8 @@ def score_rag(
         hops = hop_scores_of(batch, [found_ids(result) for result in outputs], k) if retrieved else [{} for _ in batch]
         for example, result, scores in zip(batch, outputs, hops, strict=True):
             declining = declining_scores(example, result, some_unanswerable)
-            yield ExampleScores(example.group, answer_scores(example, result) | declining, scores)
+            answer = answer_scores(example, result) | declining | cost_scores(result)
+            yield ExampleScores(example.group, answer, scores)
 
 
 def score_retrieval(

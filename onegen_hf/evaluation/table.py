@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .linking.report import LinkingReport
-from .report import GOLD, EvaluationReport, GroupResult, RunResult
+from .report import COSTS, GOLD, EvaluationReport, GroupResult, RunResult
 from .scoring import TASK_METRICS
 
 _COLUMNS = (
-    "recall@1", "exact_match", *TASK_METRICS, "f1", "joint_f1", "hop_count_accuracy",
-    "recall@5", "recall@10", "mrr", "ndcg@10", "answered",
+    "recall@1", "exact_match", *TASK_METRICS, "citation_precision", "citation_recall", "f1", "joint_f1",
+    "hop_count_accuracy", "recall@5", "recall@10", "mrr", "ndcg@10", "answered",
 )  # fmt: skip
 _LINKING_COLUMNS = ("micro_f1", "micro_precision", "micro_recall", "detection_f1", "recall@1", "recall@10")
 _DETECTION_COLUMNS = ("detection_f1", "detection_precision", "detection_recall")
@@ -113,7 +113,7 @@ def _linking_table(report: LinkingReport) -> ScoreTable:
 
 def _table(title: str, run: RunResult) -> ScoreTable:
     names = [name for name in _COLUMNS if name in run.all.metrics][:_MOST_COLUMNS]
-    names += [name for name in _ALWAYS if name in run.all.metrics]
+    names += [name for name in (*_ALWAYS, *COSTS) if name in run.all.metrics]
     rows = [("all", run.all), *run.by_type.items()]
     rows += [(f"hop {hop}", group) for hop, group in run.by_hop.items() if len(run.by_hop) > 1]
     return ScoreTable(
@@ -126,4 +126,6 @@ def _cell(group: GroupResult, name: str) -> str:
     if name not in group.metrics:
         return "-"
     estimate = group.metrics[name]
+    if name in COSTS:
+        return f"{estimate.value:.0f}" if name == "forwarded_tokens" else f"{estimate.value:.2f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

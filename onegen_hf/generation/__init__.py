@@ -1,5 +1,7 @@
 """One-pass generation: the decoding loop, its cache, when it retrieves, and the record of what was retrieved."""
 
+from .critique import CritiqueDecoder, CritiqueSettings
+from .decision_points import DecisionPoints
 from .decoder import OnePassDecoder
 from .engine import Engine, TransformersEngine
 from .policy import AdaptiveRetrieval, AlwaysRetrieval, NeverRetrieval, RetrievalPolicy
@@ -8,6 +10,9 @@ from .state import Hit, OnePassOutput, Retrieval, RowState, Usage
 __all__ = [
     "AdaptiveRetrieval",
     "AlwaysRetrieval",
+    "CritiqueDecoder",
+    "CritiqueSettings",
+    "DecisionPoints",
     "Engine",
     "Hit",
     "NeverRetrieval",

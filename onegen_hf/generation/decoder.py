@@ -16,11 +16,13 @@ from ..filters import PassageFilter, filter_rule
 from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
+from .decision_points import DecisionPoints, EveryToken, ReflectionDecisions
 from .decoding import Decoding, DecodingTask
 from .loop import DecodingLoop
 from .memory import StepOutput
-from .policy import Decision, RetrievalPolicy, make_policy
+from .policy import AdaptiveRetrieval, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
+from .reflection import ReflectionIds
 from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
 
 
@@ -49,10 +51,11 @@ class OnePassDecoder:
             (continuous batching), so one long answer does not hold up the rest. By default all rows start together.
         retrieval (`str` or [`RetrievalPolicy`], *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model
             decide, `"always"` makes every row retrieve, `"never"` none.
-        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
-            exceeds it.
-        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of the query token at
-            every step, also where the retrieval mode does not need it.
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of a retrieval
+            exceeds it. [`DecisionPoints`] says where that is. By default that of `config`, if it has one; pass
+            [`AdaptiveRetrieval`] itself to decode without any.
+        query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of a retrieval at every
+            decision point, also where the retrieval mode does not need it.
         filters (`Sequence[PassageFilter | None]`, *optional*): Of each prompt: which passages its retrievals may find.
         hybrid (`float`, *optional*, defaults to 0.0): See [`PassageIndex.search`]; the words are those of the line
             before the query token.
@@ -105,8 +108,11 @@ class OnePassDecoder:
         self.passages = PassageEncoder(tokenizer, config)
         self.query_token = self.passages.ids.query
         self.paragraph_close = self.passages.paragraph("")[0][-1]
+        if retrieval == AdaptiveRetrieval.name and threshold is None:
+            threshold = config.retrieval_threshold
         self.policy = make_policy(retrieval, max_hops, threshold)
-        self.query_probability = query_probability or self.policy.uses_probability
+        self.query_probability = query_probability
+        self.reflection = ReflectionIds.of(config.tokens, tokenizer)
         self.k = k
         self.max_rows = max_rows
         self.filters, self.questions = filters, questions
@@ -132,6 +138,7 @@ class OnePassDecoder:
         if streamer is not None:
             streamer.put(input_ids.cpu())
         DecodingLoop(model).run(decoding, rows, self.max_rows)
+        rows = self.results(decoding.task, rows)
         if streamer is not None:
             streamer.end()
         sequences = as_sequences(rows, input_ids.shape[1], padding_id(generation_config)).to(input_ids.device)
@@ -163,12 +170,12 @@ class OnePassDecoder:
         if (generation_config.num_beams or 1) > 1:
             raise ValueError(f"num_beams={generation_config.num_beams}: beams cannot retrieve. Use num_beams=1.")
         prompts = prompt_ids(input_ids, model_kwargs.get("attention_mask"))
-        rows = [RowState.start(number, prompt) for number, prompt in enumerate(prompts)]
+        rows = [self.start_row(number, prompt) for number, prompt in enumerate(prompts)]
         for name, values in (("filter", self.filters), ("question", self.questions)):
             for row, value in zip(rows, self._of_rows(name, values, len(rows)), strict=False):
                 setattr(row, name, value)
         width, end_tokens = input_ids.shape[1], end_token_ids(generation_config)
-        task = _Retrieving(self, model, generation_config.max_length - width, end_tokens)
+        task = self.make_task(model, generation_config.max_length - width, end_tokens)
         sampler = TokenSampler(
             logits_processor,
             stopping_criteria,
@@ -180,6 +187,18 @@ class OnePassDecoder:
         drafter = Drafter.from_config(generation_config, {self.query_token, *end_tokens})
         task.decoding = Decoding(task, sampler, drafter, streamer)
         return task.decoding, rows
+
+    def start_row(self, number: int, prompt: list[int]) -> RowState:
+        """The row of a prompt. Subclasses may keep more in it."""
+        return RowState.start(number, prompt)
+
+    def make_task(self, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> RetrievalTask:
+        """What rows write. Subclasses may let them write something else."""
+        return RetrievalTask(self, model, max_new_tokens, end_tokens)
+
+    def results(self, task: Any, rows: Sequence[RowState]) -> list[RowState]:
+        """The rows to return for those that have been decoded."""
+        return list(rows)
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
         """
@@ -242,7 +261,7 @@ class OnePassDecoder:
         return [value for value in values for _ in range(each)]
 
 
-class _Retrieving(DecodingTask[RowState]):
+class RetrievalTask(DecodingTask[RowState]):
     """Free text with inserted passages."""
 
     decoding: Decoding[RowState]
@@ -251,7 +270,7 @@ class _Retrieving(DecodingTask[RowState]):
         super().__init__(model, max_new_tokens, end_tokens)
         self.decoder = decoder
         self.policy = decoder.policy
-        self._forced: set[int] = set()
+        self.decisions = self._decision_points()
         self._line_ends: dict[int, bool] = {}
 
     def asks(self, row: RowState) -> bool:
@@ -281,26 +300,16 @@ class _Retrieving(DecodingTask[RowState]):
         return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages
 
     def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
-        if self.decoder.query_probability:
-            probabilities = logits.softmax(dim=-1)[:, self.decoder.query_token].tolist()  # (rows,)
-            for row, probability in zip(rows, probabilities, strict=True):
-                row.query_probability = probability
-        decisions = [
-            self.policy.next_token(
-                row, self.room(row), row.query_probability if self.policy.uses_probability else None
-            )
-            for row in rows
-        ]
-        self._forced = {
-            row.number for row, decision in zip(rows, decisions, strict=True) if decision is Decision.FORCED
-        }
-        return [[self.decoder.query_token] if decision is Decision.BANNED else [] for decision in decisions]
+        return self.decisions.banned(rows, [self.room(row) for row in rows], logits)
 
     def settle(self, row: RowState, token: int) -> int:
-        retrieves = row.number in self._forced or (
-            row.retrieval_stopped is None and self.policy.replaces(row, token, self._ends_line)
-        )
-        return self.decoder.query_token if retrieves else token
+        return self.decisions.settle(row, self.room(row), token)
+
+    def _decision_points(self) -> DecisionPoints:
+        query_token, reflection = self.decoder.query_token, self.decoder.reflection
+        if reflection is not None:
+            return ReflectionDecisions(self.policy, query_token, reflection)
+        return EveryToken(self.policy, query_token, self._ends_line, self.decoder.query_probability)
 
     def _ends_line(self, token: int) -> bool:
         if token not in self._line_ends:

@@ -61,6 +61,10 @@ class DecodingTask(ABC, Generic[Row]):
         """Append passages, and keep the embedding, of shape `(hidden,)`, that was searched for."""
         raise NotImplementedError
 
+    def forks(self, row: Row) -> Sequence[Row]:
+        """After [`~DecodingTask.insert`]: rows that go on separately from what this row, which has ended, has read."""
+        return ()
+
     def may_draft(self, row: Row) -> bool:
         """Whether the tokens after `row.pending` may be guessed."""
         return True

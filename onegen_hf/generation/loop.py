@@ -18,11 +18,15 @@ from .state import RowState
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A row in the loop, the call that it belongs to, and its key in the memory."""
+    """
+    A row in the loop, the call that it belongs to, its key in the memory, and the key of the row that it was forked
+    from, if it was.
+    """
 
     row: Any
     decoding: Decoding[Any]
     key: int
+    source: int | None = None
 
 
 class DecodingLoop:
@@ -96,7 +100,8 @@ class DecodingLoop:
         if not self._members:
             return
         assert self._memory is not None
-        memory, members = self._memory, self._members
+        memory = self._memory
+        members = [member for member in self._members if not member.row.waiting]
         drafts = [member.decoding.draft(member.row, len(members)) if memory.can_rollback else [] for member in members]
         output = memory.append(
             [member.key for member in members],
@@ -106,7 +111,7 @@ class DecodingLoop:
         )
         for member, draft in zip(members, drafts, strict=True):
             member.row.count_forward(len(draft))
-        self._retrieve(output.hidden)
+        self._retrieve(members, output.hidden)
         for places in _grouped([id(member.decoding) for member in members]):
             self._advance([members[place] for place in places], [drafts[place] for place in places], output.of(places))
 
@@ -141,18 +146,23 @@ class DecodingLoop:
         elif self._memory is None:
             self._memory = memory_for(self.model, keys)
         else:
+            for member in joining:
+                if member.source is not None:
+                    self._memory.fork(member.source, member.key)
             self._memory.retain(keys)
 
-    def _retrieve(self, hidden: Tensor) -> None:
+    def _retrieve(self, members: Sequence[Member], hidden: Tensor) -> None:
         """Search for all rows that ask, together where their calls share a retriever."""
-        places = [place for place, member in enumerate(self._members) if member.decoding.task.asks(member.row)]
-        for group in _grouped([id(self._members[place].decoding.task.retriever) for place in places]):
-            self._retrieve_for([self._members[places[n]] for n in group], hidden[[places[n] for n in group]])
+        places = [place for place, member in enumerate(members) if member.decoding.task.asks(member.row)]
+        for group in _grouped([id(members[place].decoding.task.retriever) for place in places]):
+            self._retrieve_for([members[places[n]] for n in group], hidden[[places[n] for n in group]])
 
     def _retrieve_for(self, members: list[Member], embeddings: Tensor) -> None:
         hits = members[0].decoding.task.retrieve([member.row for member in members], embeddings)
         for member, *retrieved in zip(members, embeddings, hits, strict=True):
             member.decoding.task.insert(member.row, *retrieved)
+            for fork in member.decoding.task.forks(member.row):
+                self._joining.append(Member(fork, member.decoding, next(self._keys), source=member.key))
 
     def _advance(self, members: list[Member], drafts: list[list[int]], output: StepOutput) -> None:
         """Let the rows of one call go on."""

@@ -29,11 +29,12 @@ class Decision(Enum):
 
 class RetrievalPolicy(ABC):
     """
-    Decides for each row, before each token, whether the query token is forced, allowed or banned.
+    Decides for each row, at each of its decision points, whether a retrieval is forced, allowed or banned. Where these
+    points are depends on the checkpoint: see [`DecisionPoints`].
 
     The base class lets the model decide until a row has used up its hops or its context is nearly full. Subclasses
-    override [`~RetrievalPolicy.decide`] and [`~RetrievalPolicy.replaces`]. A subclass listed in [`POLICIES`] becomes a
-    retrieval mode.
+    override [`~RetrievalPolicy.decide`] and, for checkpoints without reflection tokens, [`~RetrievalPolicy.replaces`].
+    A subclass listed in [`POLICIES`] becomes a retrieval mode.
 
     Args:
         max_hops (`int`, *optional*, defaults to 5): Maximum number of retrievals in a row.
@@ -48,7 +49,8 @@ class RetrievalPolicy(ABC):
 
     def next_token(self, row: RowState, room: int | None, probability: float | None = None) -> Decision:
         """
-        Decide about the next token of a row. Once it can't retrieve any more, `row.retrieval_stopped` says why.
+        Decide about the next token of a row of a checkpoint without reflection tokens. Once the row can't retrieve any
+        more, `row.retrieval_stopped` says why.
 
         Args:
             row ([`RowState`])
@@ -56,11 +58,22 @@ class RetrievalPolicy(ABC):
             probability (`float`, *optional*): Of the query token, by the model's unprocessed logits, if the policy
                 uses it.
         """
+        return self.decide(row, probability) if self.may_retrieve(row, room) else Decision.BANNED
+
+    def at_decision_point(self, row: RowState, room: int | None, probability: float) -> Decision:
+        """
+        Decide at a decision point of a checkpoint with reflection tokens; see [`~RetrievalPolicy.next_token`] for the
+        arguments. `probability` is that of `[Retrieval]` against `[No Retrieval]`.
+        """
+        return self.decide(row, probability) if self.may_retrieve(row, room) else Decision.BANNED
+
+    def may_retrieve(self, row: RowState, room: int | None) -> bool:
+        """Whether a row can still retrieve; if not, `row.retrieval_stopped` says why."""
         if row.retrieval_stopped is None and room is not None and room < MINIMAL_ROOM:
             row.retrieval_stopped = "context_full"
         if row.retrieval_stopped is None and len(row.retrievals) >= self.max_hops:
             row.retrieval_stopped = "max_hops"
-        return Decision.BANNED if row.retrieval_stopped is not None else self.decide(row, probability)
+        return row.retrieval_stopped is None
 
     def decide(self, row: RowState, probability: float | None) -> Decision:
         """The decision for a row that may still retrieve; see [`~RetrievalPolicy.next_token`]."""
@@ -100,9 +113,10 @@ class AdaptiveRetrieval(RetrievalPolicy):
 
     Args:
         max_hops (`int`, *optional*, defaults to 5)
-        threshold (`float`, *optional*): Retrieve exactly where the probability of the query token exceeds this number
+        threshold (`float`, *optional*): Retrieve exactly where the probability of a retrieval exceeds this number
             between 0 and 1, whatever the model would choose; Self-RAG (arXiv 2310.11511, section 3.3) calls this
-            adaptive retrieval. By default the query token is chosen like any other token.
+            adaptive retrieval. [`DecisionPoints`] defines places and probability. By default a retrieval is chosen
+            like any other token.
     """
 
     name = "adaptive"
@@ -121,8 +135,9 @@ class AdaptiveRetrieval(RetrievalPolicy):
 
 class AlwaysRetrieval(RetrievalPolicy):
     """
-    Every row retrieves at least once: if the model reaches the end of its first line without retrieving, the query
-    token replaces the line end. Afterwards the model decides.
+    Every row retrieves. With reflection tokens, at each of its decision points up to `max_hops`. Without them, at
+    least once: if the model reaches the end of its first line without retrieving, the query token replaces the line
+    end, and afterwards the model decides.
 
     Args:
         max_hops (`int`, *optional*, defaults to 5): At least 1.
@@ -132,6 +147,10 @@ class AlwaysRetrieval(RetrievalPolicy):
 
     def __init__(self, max_hops: int = 5) -> None:
         super().__init__(integer(least=1)("max_hops", max_hops))
+
+    def at_decision_point(self, row: RowState, room: int | None, probability: float) -> Decision:
+        """Forced as long as the row can retrieve."""
+        return Decision.FORCED if self.may_retrieve(row, room) else Decision.BANNED
 
     def replaces(self, row: RowState, token: int, ends_line: Callable[[int], bool]) -> bool:
         """At the end of the first line of a row that has not retrieved."""
@@ -148,10 +167,10 @@ class NeverRetrieval(RetrievalPolicy):
 
     name = "never"
 
-    def next_token(self, row: RowState, room: int | None, probability: float | None = None) -> Decision:
-        """Always banned."""
+    def may_retrieve(self, row: RowState, room: int | None) -> bool:
+        """Never."""
         row.retrieval_stopped = "never"
-        return Decision.BANNED
+        return False
 
 
 POLICIES: dict[str, type[RetrievalPolicy]] = {

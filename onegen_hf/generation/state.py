@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -45,6 +45,22 @@ class Retrieval:
     probability: float | None = None
 
 
+@dataclass(frozen=True)
+class RetrievalDecision:
+    """
+    Whether a row retrieved at one of its [`DecisionPoints`].
+
+    Attributes:
+        position (`int`): Of the token that was decided on, counted from the row's first token.
+        probability (`float`): Of a retrieval, by the model's unprocessed logits.
+        retrieves (`bool`)
+    """
+
+    position: int
+    probability: float
+    retrieves: bool
+
+
 @dataclass
 class Usage:
     """
@@ -83,13 +99,17 @@ class RowState:
     Attributes:
         ids (`list[int]`): Prompt, generated and inserted tokens in order, without padding.
         pending (`list[int]`): The tail of `ids` that has not been fed yet.
-        stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
+        stop_reason (`str`, *optional*): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`; with
+            critique also `"max_segments"`.
         retrieval_stopped (`str`, *optional*): Why no further passage could be retrieved: `"max_hops"`,
-            `"context_full"`, `"never"`, or `None` if the row could still retrieve.
-        query_probability (`float`, *optional*): Of the query token at the last place where a token was chosen, by the
-            model's unprocessed logits; `None` where the decoder did not compute it.
+            `"context_full"`, `"never"`, with critique also `"max_segments"`, or `None` if the row could still
+            retrieve.
+        query_probability (`float`, *optional*): Of a retrieval at the last decision point, by the model's unprocessed
+            logits; `None` where the decoder did not compute it. See [`DecisionPoints`].
+        decisions (`list[RetrievalDecision]`): All decision points so far whose probability was computed.
         log_probabilities (`list[float | None]`): Of each generated token, by the model's unprocessed logits; `None`
             where the decoder did not compute it, or wrote another token than the one chosen.
+        waiting (`bool`): Whether the row takes no part in the steps of a loop for now.
         generator (`torch.Generator`, *optional*): The row's random numbers; by default torch's global ones.
         filter ([`PassageFilter`], *optional*): Which passages its retrievals may find.
         question (`str`): What it is about, for a search by words before the model has written anything.
@@ -103,13 +123,15 @@ class RowState:
     stop_reason: str | None = None
     retrieval_stopped: str | None = None
     query_probability: float | None = None
+    decisions: list[RetrievalDecision] = field(default_factory=list, repr=False)
     log_probabilities: list[float | None] = field(default_factory=list, repr=False)
+    waiting: bool = False
     generator: torch.Generator | None = field(default=None, repr=False)
     filter: PassageFilter | None = None
     question: str = field(default="", repr=False)
 
     @classmethod
-    def start(cls, number: int, prompt: list[int]) -> RowState:
+    def start(cls, number: int, prompt: list[int]) -> Self:
         """A row before its first forward."""
         return cls(number, list(prompt), list(prompt), Usage(prompt_tokens=len(prompt)))
 
@@ -123,6 +145,12 @@ class RowState:
         starts = [self.usage.prompt_tokens, *(hop.position + 1 + hop.inserted for hop in self.retrievals)]
         stops = [*(hop.position for hop in self.retrievals), len(self.ids)]
         return list(zip(starts, stops, strict=True))
+
+    def decide(self, probability: float | None, retrieves: bool) -> None:
+        """Record the decision on the token that comes next."""
+        assert probability is not None
+        self.query_probability = probability
+        self.decisions.append(RetrievalDecision(len(self.ids), probability, retrieves))
 
     def log_probability(self, number: int) -> float | None:
         """The log-probability of a generated token, by its place among them; `None` if it is unknown."""

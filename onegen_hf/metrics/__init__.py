@@ -6,7 +6,9 @@ on one example or on all of them; `onegen_hf.metrics.modules` holds the same as 
 
 from .anchor_ranks import best_positive_ranks, rank_metrics
 from .answers import answer_f1, answer_overlap, exact_match
+from .asqa import str_em
 from .bootstrap import confidence_interval, mean_ratio_confidence_interval, ratio_confidence_interval
+from .citations import CitationScores, CitedSentence, citation_scores, shares_words
 from .elevant import elevant_counts
 from .entity_linking import average_datasets, document_counts, linking_scores, summarize_counts
 from .hotpotqa import hotpotqa_example_scores, hotpotqa_scores
@@ -18,11 +20,14 @@ from .supporting_facts import read_supporting_facts, supporting_fact_scores
 from .two_wiki import read_aliases, two_wiki_example_scores, two_wiki_scores
 
 __all__ = [
+    "CitationScores",
+    "CitedSentence",
     "accuracy",
     "answer_f1",
     "answer_overlap",
     "average_datasets",
     "best_positive_ranks",
+    "citation_scores",
     "clean_prediction",
     "closed_answer",
     "confidence_interval",
@@ -42,8 +47,10 @@ __all__ = [
     "ratio_confidence_interval",
     "read_aliases",
     "read_supporting_facts",
+    "shares_words",
     "squad_scores",
     "squad_v2_scores",
+    "str_em",
     "summarize_counts",
     "supporting_fact_scores",
     "two_wiki_example_scores",

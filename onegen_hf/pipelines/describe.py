@@ -8,9 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from ..generation import RowState
+from ..generation.critique import CritiqueRow
 from ..index.retrieved_passage import RetrievedPassage
 from .citations import cite
 from .confidence import answer_confidence, retrieval_confidence, withhold
+from .critique import critique_of
 from .results import RagResult, RetrievalResult, UsageResult
 
 
@@ -44,8 +46,7 @@ class RowDescriber:
             row ([`RowState`])
             question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
         """
-        written = [self.text(row.ids[start:stop]) for start, stop in row.written_spans()]
-        answer = extract_answer("".join(written), self.config)
+        answer = extract_answer(self._written(row), self.config)
         inserted = [self.inserted_texts(row, hop) for hop in range(len(row.retrievals))]
         retrieval = retrieval_confidence(hop.hits[0].score if hop.hits else None for hop in row.retrievals)
         probability = answer_confidence(row, self.text, self.config, self.ids.query) if answer else None
@@ -68,7 +69,16 @@ class RowDescriber:
             stop_reason=row.stop_reason,
             retrieval_stopped=row.retrieval_stopped,
         )
+        if isinstance(row, CritiqueRow):
+            result.update(critique_of(row, self))
         return withhold(result, self.answer_threshold)
+
+    def _written(self, row: RowState) -> str:
+        """What the model wrote, without what critique leaves out."""
+        if isinstance(row, CritiqueRow):
+            kept = [row.ids_of(segment) for segment in row.segments if not segment.left_out]
+            return " ".join(self.text(ids).strip() for ids in kept)  # sentences, mostly
+        return "".join(self.text(row.ids[start:stop]) for start, stop in row.written_spans())
 
     def text(self, ids: list[int]) -> str:
         """Ids as text, with the retrieval tokens and without the special tokens of the backbone."""

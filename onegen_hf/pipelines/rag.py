@@ -17,7 +17,15 @@ from ..checks import Rule, check, integer, number, shown
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..filters import PassageFilter, filter_rule
-from ..generation import OnePassDecoder, RetrievalPolicy, RowState, TransformersEngine
+from ..generation import (
+    CritiqueDecoder,
+    CritiqueSettings,
+    OnePassDecoder,
+    RetrievalPolicy,
+    RowState,
+    TransformersEngine,
+)
+from ..generation.critique.settings import critique_rule
 from ..generation.events import PassagesEvent, StreamEvent
 from ..generation.options import check_generation_options
 from ..generation.policy import retrieval_rule
@@ -43,6 +51,7 @@ _RULES: dict[str, Rule] = {
     "answer_threshold": number(infinite=True),
     "filter": filter_rule,
     "hybrid": number(least=0, most=1),
+    "critique": critique_rule,
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
 }
@@ -92,9 +101,13 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
-            `"always"` makes it retrieve at least once, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
-        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of the query token
-            exceeds this number between 0 and 1.
+            `"always"` makes it retrieve, `"never"` keeps it from retrieving (see [`RetrievalPolicy`]).
+        threshold (`float`, *optional*): With `"adaptive"`: retrieve exactly where the probability of a retrieval
+            exceeds this number between 0 and 1 (see [`DecisionPoints`]); by default the checkpoint's
+            `onegen.retrieval_threshold`, without which the model decides.
+        critique (`bool` or [`CritiqueSettings`], *optional*, defaults to `False`): Write a candidate after each of the
+            `k` passages and keep the one that the model's reflection tokens judge best (see [`CritiqueDecoder`]). The
+            result then holds `candidates` and `segments` as well. Not for `stream`.
         answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
             lower score; by default the checkpoint's `onegen.answer_threshold`, without which none is. `-math.inf` for
             none.
@@ -189,6 +202,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         options = {**self._forward_params, **self._postprocess_params, **check_generation_options(options, _RULES)}
         if options.get("streamer") is not None:
             raise ValueError("streamer: `stream` gives the tokens itself, as events: leave it out")
+        if options.pop("critique", None) is not None:
+            raise ValueError("critique: which text is the answer is known only at the end. Leave it out, or call")
         if options.get("num_return_sequences", 1) > 1:
             raise ValueError(
                 f"num_return_sequences={options['num_return_sequences']}: one answer can be streamed: leave it out"
@@ -304,25 +319,23 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         threshold: float | None = None,
         filter: PassageFilter | None = None,
         hybrid: float = 0.0,
+        critique: CritiqueSettings | None = None,
         **generate_kwargs: Any,
     ) -> ModelOutput:
         prompt, question, filters = (model_inputs[name] for name in ("prompt", "question", "filter"))
         if not isinstance(prompt[0], list):  # a single question, not a batch
             prompt, question, filters = [prompt], [question], [filters]
         prompts, questions = prompt, question
-        decoder = OnePassDecoder(
-            self.index,
-            self.tokenizer,
-            self.model.onegen_config,
-            k,
-            max_hops,
-            max_rows,
-            retrieval,
-            threshold,
-            filters=[of_question or filter for of_question in filters],
-            hybrid=hybrid,
-            questions=questions,
-        )
+        setup = (self.index, self.tokenizer, self.model.onegen_config, k, max_hops, max_rows, retrieval, threshold)
+        searching: dict[str, Any] = {
+            "filters": [of_question or filter for of_question in filters],
+            "hybrid": hybrid,
+            "questions": questions,
+        }
+        if critique is None:
+            decoder = OnePassDecoder(*setup, **searching)
+        else:
+            decoder = CritiqueDecoder(*setup, **searching, critique=critique)
         rows = self.engine.answer(prompts, decoder, **self._prepare_generate_kwargs(generate_kwargs))
         # With `num_return_sequences` several rows belong to a question, one after the other.
         each = len(rows) // len(prompts)

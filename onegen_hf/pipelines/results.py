@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..data.attribute_dict import AttributeDict
 from ..index.retrieved_passage import RetrievedPassage
+from .critique import CandidateResult, SegmentResult
 
 
 class RetrievalResult(AttributeDict):
@@ -72,9 +73,14 @@ class RagResult(AttributeDict):
         text (`str`): All that was generated, with the inserted paragraphs and the retrieval tokens.
         retrievals (`list[RetrievalResult]`): One per hop.
         usage (`UsageResult`)
-        stop_reason (`str`): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`.
+        stop_reason (`str`): `"eos"`, `"max_new_tokens"`, `"context_full"` or `"stopping_criteria"`; with critique also
+            `"max_segments"`, as may be `retrieval_stopped`.
         retrieval_stopped (`str`, *optional*): `"max_hops"`, `"context_full"` or `"never"` if nothing more could be
             retrieved.
+        score (`float`): With critique: the mean score of the answer's segments.
+        segments (`list[SegmentResult]`): With critique: the parts of the answer, each with the passage that it cites.
+        candidates (`list[CandidateResult]`): With critique: all segments that were weighed, with their parts.
+        answer_scores (`dict[str, float]`): With `closed_set`: the sums of the scores per answer, best first.
     """
 
     answer: str
@@ -89,3 +95,7 @@ class RagResult(AttributeDict):
     usage: UsageResult
     stop_reason: str
     retrieval_stopped: str | None
+    score: float
+    segments: list[SegmentResult]
+    candidates: list[CandidateResult]
+    answer_scores: dict[str, float]

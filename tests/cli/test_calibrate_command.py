@@ -78,3 +78,19 @@ def test_the_page_of_an_evaluation_shows_what_the_report_scored(tmp_path: Path) 
     assert "wrong answer" not in page.read_text(encoding="utf-8")
     evaluate([*arguments, "--answer-threshold", "0.99"])
     assert "wrong answer" in page.read_text(encoding="utf-8")
+
+
+def test_the_retrieval_threshold_is_kept_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint(), model)
+    main(options(model, tmp_path / "out", "--retrieval-frequency", "0"))
+    assert "Use it with --retrieval-threshold 1, or write" in capsys.readouterr().out
+    main(options(model, tmp_path / "out", "--retrieval-frequency", "0", "--save"))
+    assert "retrieval_threshold=1 is in" in capsys.readouterr().out
+    assert json.loads((model / "config.json").read_text())["onegen"]["retrieval_threshold"] == 1.0
+    asking = ["--model", str(model), "--index", str(model / "index"), "--device", "cpu", "--max-new-tokens", "8"]
+    for more, retrieves in (([], False), (["--retrieval-threshold", "0"], True)):
+        ask([rows([1])[0]["question"], *asking, "--json", *more])
+        assert bool(json.loads(capsys.readouterr().out)["retrievals"]) == retrieves
+    with pytest.raises(ValueError, match="retrieval_frequency=0.5 finds the threshold of adaptive retrieval: leave"):
+        main(options(model, tmp_path / "out", "--retrieval-frequency", "0.5", "--retrieval", "always"))

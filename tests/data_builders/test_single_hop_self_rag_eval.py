@@ -197,3 +197,49 @@ def test_faulty_options_are_refused() -> None:
 )
 def test_answers_are_matched_by_words(text: str, answers: list[str], held: bool) -> None:
     assert holds_answer(text, answers) is held
+
+
+THREE_CHOICES = {"text": ["stone", "wood", "iron"], "label": ["1", "2", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"question": "Tea heals.", "answers": ["true"]},
+            "Is the following statement correct or not? Say true if it's correct; otherwise say false."
+            "\n\n## Input:\n\nTea heals.",
+        ),
+        (
+            {"question": "What floats?", "answerKey": "2", "choices": THREE_CHOICES},
+            "Given four answer candidates, A, B, C and D, choose the best answer choice."
+            "\n\n### Input:\nWhat floats?\nA: stone\nB: wood\nC: iron\nD: ",
+        ),
+        ({"question": "Who made it?", "answers": ["Ada"]}, "Who made it?"),
+    ],
+)
+def test_the_official_form(fields: dict[str, Any], expected: str) -> None:
+    converter = SelfRagEvalConverter(official=True)
+    store = DocumentStore()
+    made = converter.example({"id": "1", **fields}, store, "0")
+    assert made["question"] == made["messages"][0]["content"] == expected
+    with pytest.raises(ValueError, match="`instruction`='Say.' can't take the place of the official ones"):
+        SelfRagEvalConverter(official=True, instruction="Say.")
+
+
+def test_asqa() -> None:
+    record = {
+        "question": "When did it open?",
+        "qa_pairs": [{"short_answers": ["1911"]}, {"short_answers": ["May 1930", "1930"]}],
+        "docs": [{"title": "Boats", "text": "It opened in 1930."}, {"title": "Ships", "text": "Nothing."}],
+    }
+    store = DocumentStore()
+    converter = SelfRagEvalConverter(official=True)
+    converter.add_documents(record, store)
+    made = converter.example(record, store, "0")
+    meta = json.loads(made["meta"])
+    assert (meta["task"], meta["metric"]) == ("asqa", "str_em") and meta["qa_pairs"] == record["qa_pairs"]
+    assert made["answers"] == ["1911", "May 1930", "1930"] and len(made["positives"][0]) == 1
+    assert made["question"].endswith("all correct answers.## Input:\n\nWhen did it open?")
+    with pytest.raises(RecordError, match="every entry of `qa_pairs` needs `short_answers`"):
+        converter.example({**record, "qa_pairs": [{"short_answers": []}]}, store, "0")

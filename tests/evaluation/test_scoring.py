@@ -55,7 +55,7 @@ def test_one_entry_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_metric() -> None:
-    with pytest.raises(ValueError, match="'x': meta.metric is 'bleu'; give 'match', 'accuracy' or none"):
+    with pytest.raises(ValueError, match="'x': meta.metric is 'bleu'; give 'match', 'accuracy', 'str_em' or none"):
         answer_scores(example(meta={"metric": "bleu"}), result())
 
 

@@ -13,7 +13,7 @@ from onegen_hf.cli.benchmark import programs
 
 ELSEWHERE = {"against_pipeline", "interference", "variants"}
 """Their quick versions are run by test_study.py."""
-OPTIONS: dict[str, list[str]] = {"entity_linking": ["--dtype", "float32"], "forced_tokens": []}
+OPTIONS: dict[str, list[str]] = {"entity_linking": ["--dtype", "float32"], "forced_tokens": [], "self_rag_modes": []}
 SLOW = ("entity_linking",)
 """It links with the built-in linker; test_linking_study.py runs its parts."""
 

@@ -122,7 +122,7 @@ def test_loading_reads_no_passage(setup: tuple[Any, Path], tmp_path: Path, monke
     assert set(columns) == {"embeddings"}  # how many rows each passage has
     if index.num_rows == len(index):
         counts = PassageTable(tmp_path / "passages.parquet").counts()
-        assert counts.strides == (0,) and isinstance(index._starts, range), "memory for every passage"
+        assert counts.strides == (0,) and isinstance(index._collection._starts, range), "memory for every passage"
     assert index[0] == make_corpus(1)[0]
 
 

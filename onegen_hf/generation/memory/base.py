@@ -61,6 +61,9 @@ class Memory(Protocol):
     def rollback(self, row: int, tokens: int) -> None:
         """Remove the last tokens of a row."""
 
+    def fork(self, source: int, row: int) -> None:
+        """Let a new row hold what another row holds, from the next call of [`~Memory.retain`] on."""
+
     def retain(self, rows: list[int]) -> None:
         """Keep only these rows, best in the order of the following calls. Those that are new hold nothing yet."""
 

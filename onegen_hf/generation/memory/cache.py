@@ -115,14 +115,18 @@ class RaggedLayer(CacheLayerMixin):
 
     def move(self, moves: Sequence[tuple[int, int]], length: int) -> None:
         """
-        Move rows, all at once.
+        Copy rows, all at once.
 
         Args:
-            moves (`Sequence[tuple[int, int]]`): Source and target slots; a target may be the source of another move.
+            moves (`Sequence[tuple[int, int]]`): Source and target slots; a target may be the source of another move,
+                and several targets may have the same source.
             length (`int`): Tokens of the longest of them.
         """
         if moves:
             sources, targets = zip(*moves, strict=True)
+            if max(targets) >= self.keys.shape[0]:  # type: ignore[union-attr]
+                size = self.cache.slots, self.cache.capacity
+                self.keys, self.values = (_resized(old, *size) for old in (self.keys, self.values))  # type: ignore[arg-type]
             for storage in (self.keys, self.values):
                 assert storage is not None
                 storage[list(targets), :, :length] = storage[list(sources), :, :length]
@@ -234,7 +238,7 @@ class RaggedCache(Cache):
 
         Args:
             sources (`Sequence[int | None]`): For each slot from the first on, the slot whose row it holds from now on,
-                or `None` for a new, empty row.
+                or `None` for a new, empty row. Slots with the same source hold a copy each.
         """
         moves = [(source, slot) for slot, source in enumerate(sources) if source is not None and source != slot]
         self.lengths = [0 if source is None else self.lengths[source] for source in sources]

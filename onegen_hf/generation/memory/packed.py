@@ -105,6 +105,9 @@ class PackedMemory:
     def rollback(self, row: int, tokens: int) -> None:
         self.cache.lengths[self.slot_of[row]] -= tokens
 
+    def fork(self, source: int, row: int) -> None:
+        self.slot_of[row] = self.slot_of[source]
+
     def retain(self, rows: list[int]) -> None:
         self.cache.arrange([self.slot_of.get(row) for row in rows])
         self.slot_of = {row: slot for slot, row in enumerate(rows)}

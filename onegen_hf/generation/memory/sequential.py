@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,6 +76,9 @@ class SequentialMemory:
         outputs = [self._append_to(row, [token], ()) for token in chunk]
         states = torch.cat([output.hidden for output in outputs])
         return StepOutput(outputs[-1].logits, outputs[-1].hidden, [states[list(positions)]])
+
+    def fork(self, source: int, row: int) -> None:
+        self.caches[row], self.lengths[row] = copy.deepcopy(self.caches[source]), self.lengths[source]
 
     def retain(self, rows: list[int]) -> None:
         self.caches = {row: cache for row, cache in self.caches.items() if row in rows}

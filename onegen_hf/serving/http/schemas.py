@@ -81,7 +81,7 @@ class GenerationBody(BaseModel):
         "adaptive", description="Whether the model decides when to retrieve."
     )
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="With adaptive retrieval: retrieve where the query token is more probable than this."
+        None, description="With adaptive retrieval: retrieve where its probability exceeds this."
     )
     filter: dict[str, Any] | None = Field(
         None, description='Which passages may be found, by their meta: {"lang": "en", "year": {"$gte": 2000}}.'

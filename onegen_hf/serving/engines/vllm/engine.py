@@ -17,7 +17,7 @@ from transformers import AutoConfig, GenerationConfig, StopStringCriteria
 from ....configuration import OneGenConfig
 from ....data.messages import Message
 from ....data.prompts import prompt_ids
-from ....generation import OnePassDecoder, RowState
+from ....generation import AlwaysRetrieval, OnePassDecoder, RowState
 from ....index import PassageIndex
 from ....modeling.positions import context_length
 from ....modeling.tokenizers import load_tokenizer
@@ -246,9 +246,16 @@ class VllmServingEngine:
         return -(-(job.positions + 1) // self._block_size)
 
     def _new_decoder(self, k: int, max_hops: int, retrieval: str, threshold: float | None) -> OnePassDecoder:
-        return OnePassDecoder(
+        decoder = OnePassDecoder(
             self.index, self.tokenizer, self.config, k, max_hops, retrieval=retrieval, threshold=threshold
         )
+        forces = retrieval == AlwaysRetrieval.name or decoder.policy.uses_probability
+        if decoder.reflection is not None and forces:
+            raise ValueError(
+                f"retrieval={retrieval!r} with threshold={threshold}: on vLLM, a checkpoint with reflection tokens "
+                "retrieves when it chooses to, or never: leave both out, or serve with --engine transformers"
+            )
+        return decoder
 
 
 def _place(checkpoint: str, config: Any, index: str | None) -> str:
