@@ -38,6 +38,8 @@ class GenerationRequest:
         max_hops (`int`, *optional*, defaults to 5)
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"`, `"always"` or `"never"`.
         threshold (`float`, *optional*): With `"adaptive"`; see [`AdaptiveRetrieval`].
+        answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
+            lower score; by default the checkpoint's. -1, the least cosine, withholds nothing.
         timeout (`float`, *optional*): Seconds after which the answer is of no use any more.
         client (`str`, *optional*): Whose turn it is; clients take turns.
 
@@ -55,6 +57,7 @@ class GenerationRequest:
     max_hops: int = 5
     retrieval: str = "adaptive"
     threshold: float | None = None
+    answer_threshold: float | None = None
     timeout: float | None = None
     client: str = ""
 
@@ -70,6 +73,7 @@ class GenerationRequest:
             max_hops=integer(least=0, most=MOST_HOPS),
             retrieval=choice(sorted(POLICIES)),
             threshold=optional(number(least=0, most=1)),
+            answer_threshold=optional(number()),
             timeout=optional(number(above=0)),
             client=text(empty=True),
         )
