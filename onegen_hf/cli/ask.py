@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, optional, path, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
-from .model_arguments import AnswerArguments
+from .model_arguments import INDEX, AnswerArguments
 from .page_file import write_page
 from .standard_input import batches_of_standard_input
 from .trace import print_result
@@ -42,7 +42,7 @@ class PipelineArguments(AnswerArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             top_k=integer(least=1),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
@@ -87,7 +87,7 @@ class AskArguments(PipelineArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(self, json=flag(), stream=flag(), html=optional(text()))
+        checked_fields(self, json=flag(), stream=flag(), html=optional(path()))
 
 
 def parser() -> OptionParser:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
-from .model_arguments import AnswerArguments
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, path, text
+from .model_arguments import INDEX, AnswerArguments
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""
@@ -74,8 +74,8 @@ class EvaluateArguments(AnswerArguments):
         checked_fields(
             self,
             dataset=list_of(text()),
-            output_dir=text(),
-            index=optional(source()),
+            output_dir=path(),
+            index=INDEX,
             split=text(),
             passages_split=text(),
             task=choice(DEFAULT_TOP_K),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ..checks import checked_fields, choice, integer, optional, text
+from ..checks import checked_fields, choice, integer, optional, path, text
 from ..files import locked_folder
 from ..terminal.options import OptionParser
 from .model_arguments import ModelArguments
@@ -55,7 +55,7 @@ class IndexArguments(ModelArguments):
         checked_fields(
             self,
             passages=text(),
-            output_dir=text(),
+            output_dir=path(),
             split=text(),
             factory=text(),
             backend=choice(["faiss", "torch"]),

@@ -9,7 +9,7 @@ from typing import Any
 from ..checks import checked_fields, optional, source
 from ..importing.extras import require
 from ..terminal.options import OptionParser
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class McpArguments(ModelArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(self, index=optional(source()), linker=optional(source()))
+        checked_fields(self, index=INDEX, linker=optional(source()))
 
     def load_rag(self) -> Any:
         """The pipeline that answers, with an index that can search for a text."""

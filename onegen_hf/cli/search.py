@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..checks import checked_fields, flag, integer, optional, source, text
+from ..checks import checked_fields, flag, integer, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 from .standard_input import lines_of_standard_input
+
+if TYPE_CHECKING:
+    from ..index.retrieved_passage import RetrievedPassage
 
 
 @dataclass(kw_only=True)
@@ -30,9 +33,7 @@ class SearchArguments(ModelArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(
-            self, index=optional(source()), top_k=integer(least=1), batch_size=integer(least=1), json=flag()
-        )
+        checked_fields(self, index=INDEX, top_k=integer(least=1), batch_size=integer(least=1), json=flag())
 
 
 def parser() -> OptionParser:
@@ -62,30 +63,30 @@ def main(arguments: Sequence[str]) -> None:
             print(format_passages(query, passages) + "\n", flush=True)
 
 
-def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """The passages for each text, best first, each with `id`, `title`, `text` and `score`."""
+def search(options: SearchArguments, texts: Sequence[str]) -> list[list[RetrievedPassage]]:
+    """The passages for each text, best first, as `index.search_text` gives them; texts are embedded in batches."""
     import torch
 
+    from ..index.retrieved_passage import RetrievedPassage
     from ..pipelines.checkpoint import open_index
     from ..sentence_transformer.module import OneGenModule
 
     model, tokenizer = options.load_model(), options.load_tokenizer()
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
-    found: list[list[dict[str, Any]]] = []
+    results: list[list[RetrievedPassage]] = []
     for start in range(0, len(texts), options.batch_size):
         features = encoder.preprocess(texts[start : start + options.batch_size], task="query")
         with torch.inference_mode():
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
         scores, rows = index.search(embeddings, options.top_k)  # both (texts, k)
-        found += [
-            [_passage(index, int(row), float(score)) for score, row in zip(of_text, places, strict=True) if row >= 0]
+        results += [
+            [
+                RetrievedPassage.of(index[int(row)], float(score))
+                for score, row in zip(of_text, places, strict=True)
+                if row >= 0
+            ]
             for of_text, places in zip(scores, rows, strict=True)
         ]
-    return found
-
-
-def _passage(index: Any, row: int, score: float) -> dict[str, Any]:
-    passage = index[row]
-    return {"id": passage.id, "title": passage.title, "text": passage.text, "score": score}
+    return results

@@ -10,7 +10,7 @@ from ..checks import checked_fields, choice, flag, integer, list_of, number, opt
 from ..importing.extras import require
 from ..serving.limits import ServingLimits
 from ..terminal.options import OptionParser
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 ENGINES = ("transformers", "vllm")
@@ -50,11 +50,11 @@ class ServeArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             engine=choice(ENGINES),
             served_name=optional(text()),
             linker=optional(source()),
-            linker_index=optional(source()),
+            linker_index=INDEX,
             int8=flag(),
             host=text(),
             port=integer(least=0, most=65535),
