@@ -60,8 +60,8 @@ def format_passages(text: str, passages: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         text (`str`): What was searched for.
-        passages (`Sequence[Mapping]`): With `id`, `title`, `text`, `score` and perhaps `meta`, which gets a line of its
-            own. Control characters are replaced.
+        passages (`Sequence[Mapping]`): With `id`, `title`, `text`, `score` and perhaps `meta`, which gets a line of
+            its own. Control characters are replaced.
     """
     lines = [f"Search    {printable_line(text)}"]
     for passage in passages:
