@@ -65,7 +65,7 @@ class EvaluateArguments(AnswerArguments):
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
-        metadata={"help": "Also write an HTML page with every failure beside the gold data; not for entity linking."},
+        metadata={"help": "Also write an HTML page with every failure beside the gold data."},
     )
     confidence_level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
@@ -84,14 +84,12 @@ class EvaluateArguments(AnswerArguments):
             top_k=optional(integer(least=1)),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
-            html=optional(text()),
+            html=optional(path()),
         )
         if self.task != "entity-linking" and len(self.dataset) != 1:
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
-        if self.html is not None and self.task == "entity-linking":
-            raise ValueError("html is for task=rag and task=retrieval: for linked texts use `onegen-hf link --html`")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k
 
     def builtin(self) -> Path:
