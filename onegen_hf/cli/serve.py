@@ -55,7 +55,7 @@ class ServeArguments(ModelArguments):
             engine=choice(ENGINES),
             served_name=optional(text()),
             linker=optional(source()),
-            linker_index=INDEX,
+            linker_index=optional(source()),
             int8=flag(),
             host=text(),
             port=integer(least=0, most=65535),
