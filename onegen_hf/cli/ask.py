@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, number, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, path, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .critique_arguments import CritiqueArguments
-from .model_arguments import AnswerArguments
+from .model_arguments import INDEX, AnswerArguments
 from .page_file import write_page
 from .rules import json_filter
 from .standard_input import batches_of_standard_input
@@ -52,7 +52,7 @@ class PipelineArguments(AnswerArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             top_k=integer(least=1),
             filter=optional(json_filter()),
             hybrid=number(least=0, most=1),
@@ -102,7 +102,7 @@ class AskArguments(PipelineArguments, CritiqueArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         CritiqueArguments.__post_init__(self)
-        checked_fields(self, json=flag(), stream=flag(), html=optional(text()))
+        checked_fields(self, json=flag(), stream=flag(), html=optional(path()))
         if self.stream and self.critique:
             raise ValueError("stream=True: with critique, the answer is known only at the end. Leave out one of them")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from data_builders.registry import CONVERTERS, converter_class
 
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, path, text
 from ..terminal.options import OptionParser
 from ..terminal.usage import usage_errors
 
@@ -84,7 +84,7 @@ class BuildArguments:
         checked_fields(
             self,
             examples=list_of(text()),
-            output_dir=text(),
+            output_dir=path(),
             passages=list_of(text(), empty=True),
             on_error=choice(["raise", "skip"]),
             limit=optional(integer(least=1)),
@@ -125,7 +125,7 @@ class FactsArguments:
     def __post_init__(self) -> None:
         checked_fields(
             self,
-            output_dir=text(),
+            output_dir=path(),
             train_size=integer(least=0),
             dev_size=integer(least=0),
             seed=integer(),

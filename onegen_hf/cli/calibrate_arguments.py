@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checks import checked_fields, flag, integer, number, optional, source, text
-from .model_arguments import AnswerArguments
+from ..checks import checked_fields, flag, integer, number, optional, text
+from .model_arguments import INDEX, AnswerArguments
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ class CalibrateArguments(AnswerArguments):
             output_dir=text(),
             split=text(),
             passages_split=text(),
-            index=optional(source()),
+            index=INDEX,
             decline=number(least=0, most=1),
             most_loss=number(least=0, most=100),
             retrieval_frequency=optional(number(least=0, most=1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from ..terminal.characters import printable_in_terminal, printable_line
 
 WIDTH = 110
+UNANSWERED = "(none was written)"
+"""Stands where the model wrote no answer."""
 _INDENT = " " * 10
 
 
@@ -30,7 +33,8 @@ def format_result(question: str, result: Mapping[str, Any], sources: int = 1) ->
     for candidate in result.get("candidates", ()):
         lines.append(f"{_INDENT}{format_candidate(candidate)}")
     # Further lines of an answer are indented, so that it can't pass for other parts of the output.
-    lines.append(f"Answer    {printable_in_terminal(answer_or_reason(result))}".replace("\n", f"\n{_INDENT}"))
+    answer = printable_in_terminal(answer_or_reason(result, UNANSWERED))
+    lines.append(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"))
     lines.append(f"{_INDENT}{format_usage(result['usage'])}")
     if result["stop_reason"] != "eos":
         lines.append(f"{_INDENT}generation was stopped: {result['stop_reason']}")
@@ -67,12 +71,16 @@ def format_passages(text: str, passages: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         text (`str`): What was searched for.
-        passages (`Sequence[Mapping]`): With `id`, `title`, `text` and `score`. Control characters are replaced.
+        passages (`Sequence[Mapping]`): With `id`, `title`, `text`, `score` and perhaps `meta`, which gets a line of
+            its own. Control characters are replaced.
     """
     lines = [f"Search    {printable_line(text)}"]
     for passage in passages:
         line = printable_line(f"{passage['title']}: {passage['text']}")
         lines.append(f"  {passage['score']:.3f}   {textwrap.shorten(line, WIDTH - 10, placeholder=' …')}")
+        if passage.get("meta") is not None:
+            meta = printable_line(json.dumps(passage["meta"], ensure_ascii=False))
+            lines.append(f"{_INDENT}{textwrap.shorten(meta, WIDTH - 10, placeholder=' …')}")
     return "\n".join(lines if passages else [*lines, "  nothing found"])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, source, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, path, text
 from .critique_arguments import CritiqueArguments
-from .model_arguments import AnswerArguments
+from .model_arguments import INDEX, AnswerArguments
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""
@@ -70,7 +70,7 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
-        metadata={"help": "Also write an HTML page with every failure beside the gold data; not for entity linking."},
+        metadata={"help": "Also write an HTML page with every failure beside the gold data."},
     )
     confidence_level: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
@@ -80,8 +80,8 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
         checked_fields(
             self,
             dataset=list_of(text()),
-            output_dir=text(),
-            index=optional(source()),
+            output_dir=path(),
+            index=INDEX,
             split=text(),
             passages_split=text(),
             task=choice(DEFAULT_TOP_K),
@@ -91,7 +91,7 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
             hybrid=number(least=0, most=1),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
-            html=optional(text()),
+            html=optional(path()),
         )
         if self.task != "entity-linking" and len(self.dataset) != 1:
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
@@ -101,8 +101,6 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
             raise ValueError(f"hybrid={self.hybrid} is for task=rag and task=retrieval: leave it out")
         if self.critique and (self.task != "rag" or self.gold_passages):
             raise ValueError("critique is for task=rag without gold_passages")
-        if self.html is not None and self.task == "entity-linking":
-            raise ValueError("html is for task=rag and task=retrieval: for linked texts use `onegen-hf link --html`")
         self.top_k = DEFAULT_TOP_K[self.task] if self.top_k is None else self.top_k
 
     def builtin(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, optional, text
+from ..checks import checked_fields, choice, flag, integer, optional, path, text
 from .model_arguments import ModelArguments
 
 PRECISIONS = ["float32", "float16", "int8", "binary"]
@@ -87,7 +87,7 @@ class IndexArguments(ModelArguments):
         checked_fields(
             self,
             passages=text(),
-            output_dir=text(),
+            output_dir=path(),
             split=text(),
             factory=text(),
             backend=choice(["faiss", "torch"]),
@@ -95,7 +95,7 @@ class IndexArguments(ModelArguments):
             precision=choice(PRECISIONS),
             batch_size=optional(integer(least=1)),
             max_tokens_per_passage=optional(integer(least=1)),
-            shards=optional(text()),
+            shards=optional(path()),
             shard_size=integer(least=1),
             shard_precision=choice(["float32", "float16"]),
             deduplicate=flag(),

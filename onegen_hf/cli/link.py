@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..bundled.checkpoints import DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, optional, source, text
+from ..checks import checked_fields, choice, flag, integer, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 from .page_file import write_page
 from .rules import threshold
 from .standard_input import lines_of_standard_input, whole_standard_input
@@ -65,7 +65,7 @@ class LinkArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             top_k=integer(least=1),
             nil_threshold=optional(threshold()),
             boundaries=choice(["word", "character"]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from .linking_arguments import LinkingArguments
 
 if TYPE_CHECKING:
     from ..evaluation import LinkingReport
+    from ..index import PassageIndex
 
 IN_DOMAIN, OUT_OF_DOMAIN = "in-domain", "out-of-domain"
 _SUFFIXES = (".gz", ".jsonl", ".json", ".tsv", ".txt", ".benchmark")
@@ -110,6 +112,8 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
         raise ValueError(
             f"fit_threshold writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
         )
+    if options.html is not None and linking.mode == "detection":
+        raise ValueError("html shows entities, and mode='detection' links none: leave one of them out")
     from ..evaluation import evaluate_entity_linking
     from ..evaluation.runs.run_directory import RunDirectory
     from ..linking.threshold import write_threshold
@@ -127,9 +131,10 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
         **({"mode": "detection"} if linking.mode == "detection" and options.index is None else {}),
     )
     assert options.top_k is not None
+    rows = {data_set.name: data_set.rows(options.split, model.onegen_config, options.limit) for data_set in data_sets}
     report = evaluate_entity_linking(
         linker,
-        {data_set.name: data_set.rows(options.split, model.onegen_config, options.limit) for data_set in data_sets},
+        rows,
         directory.path,
         mode=linking.mode,
         groups={data_set.name: data_set.group for data_set in data_sets if data_set.group is not None},
@@ -145,4 +150,29 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
     )
     if linking.fit_threshold:
         write_threshold(name, report.scoring["threshold"])
+    if options.html is not None:
+        _write_page(options, linking, report, rows, linker.index)
     return report
+
+
+def _write_page(
+    options: EvaluateArguments,
+    linking: LinkingArguments,
+    report: LinkingReport,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    catalogue: PassageIndex,
+) -> None:
+    """Write the page that `--html` asks for, from what the evaluation left in its directory."""
+    from ..evaluation.display import linking_page
+    from ..evaluation.linking.documents import read_linking_documents
+    from ..evaluation.linking.evaluate import PREDICTIONS_FILE
+    from .page_file import write_page
+
+    names = [(entity.id, entity.title) for entity in catalogue]
+    documents = {name: read_linking_documents(of_name, names, linking.coreferences) for name, of_name in rows.items()}
+    predictions = {}
+    for name in rows:
+        text = (Path(options.output_dir) / PREDICTIONS_FILE.format(name)).read_text(encoding="utf-8")
+        predictions[name] = [json.loads(line)["mentions"] for line in text.splitlines()]
+    assert options.html is not None
+    write_page(options.html, linking_page(report, documents, predictions, catalogue.get))

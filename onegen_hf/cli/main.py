@@ -18,6 +18,7 @@ COMMANDS = {
     "search": ("onegen_hf.cli.search", "find the passages of an index that fit a text"),
     "link": ("onegen_hf.cli.link", "mark entity mentions in texts and link them to a catalogue"),
     "serve": ("onegen_hf.cli.serve", "answer the requests of many clients over HTTP, as OpenAI's API does"),
+    "mcp": ("onegen_hf.cli.mcp", "offer search, answers and entity links as tools to other programs (MCP)"),
     "index": ("onegen_hf.cli.index", "embed a corpus and save it as a searchable index"),
     "build": ("onegen_hf.cli.build", "build a dataset for training and evaluation from public files or your own"),
     "train": ("onegen_hf.cli.train", "train a model to generate and retrieve"),

@@ -12,6 +12,9 @@ from ..checks import checked_fields, choice, flag, integer, number, optional, so
 from ..presets import PRESET_CHOICES
 from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, threshold
 
+INDEX = optional(source("build one with `onegen-hf index`, or leave it out for the model's own"))
+"""Rule of an option that names an index."""
+
 
 @dataclass(kw_only=True)
 class ModelArguments:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..checks import checked_fields, flag, integer, number, optional, source, text
+from ..checks import checked_fields, flag, integer, number, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 from .rules import json_filter
 from .standard_input import lines_of_standard_input
+
+if TYPE_CHECKING:
+    from ..index.retrieved_passage import RetrievedPassage
 
 
 @dataclass(kw_only=True)
@@ -41,7 +44,7 @@ class SearchArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             top_k=integer(least=1),
             filter=optional(json_filter()),
             hybrid=number(least=0, most=1),
@@ -77,10 +80,11 @@ def main(arguments: Sequence[str]) -> None:
             print(format_passages(query, passages) + "\n", flush=True)
 
 
-def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """The passages for each text, best first, each with `id`, `title`, `text` and `score`."""
+def search(options: SearchArguments, texts: Sequence[str]) -> list[list[RetrievedPassage]]:
+    """The passages for each text, best first, as `index.search_text` gives them; texts are embedded in batches."""
     import torch
 
+    from ..index.retrieved_passage import RetrievedPassage
     from ..pipelines.checkpoint import open_index
     from ..sentence_transformer.module import OneGenModule
 
@@ -88,7 +92,7 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
     wanted = None if options.filter is None else json.loads(options.filter)
-    found: list[list[dict[str, Any]]] = []
+    results: list[list[RetrievedPassage]] = []
     for start in range(0, len(texts), options.batch_size):
         features = encoder.preprocess(texts[start : start + options.batch_size], task="query")
         with torch.inference_mode():
@@ -97,13 +101,12 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[dict[str
         scores, rows = index.search(
             embeddings, options.top_k, wanted, options.hybrid, texts[start : start + len(embeddings)]
         )  # both (texts, k)
-        found += [
-            [_passage(index, int(row), float(score)) for score, row in zip(of_text, places, strict=True) if row >= 0]
+        results += [
+            [
+                RetrievedPassage.of(index[int(row)], float(score))
+                for score, row in zip(of_text, places, strict=True)
+                if row >= 0
+            ]
             for of_text, places in zip(scores, rows, strict=True)
         ]
-    return found
-
-
-def _passage(index: Any, row: int, score: float) -> dict[str, Any]:
-    passage = index[row]
-    return {"id": passage.id, "title": passage.title, "text": passage.text, "score": score}
+    return results

@@ -10,7 +10,7 @@ from ..checks import checked_fields, choice, flag, integer, list_of, number, opt
 from ..importing.extras import require
 from ..serving.limits import ServingLimits
 from ..terminal.options import OptionParser
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 ENGINES = ("transformers", "vllm")
@@ -30,7 +30,8 @@ class ServeArguments(ModelArguments):
         default=None, metadata={"help": "What clients call the model; default: the last part of its name."}
     )
     linker: str | None = field(
-        default=None, metadata={"help": "Directory or Hub repository of a model that links entities, for /v1/link."}
+        default=None,
+        metadata={"help": "Directory or Hub repository of a model that links entities, for /v1/link; builtin: ours."},
     )
     linker_index: str | None = field(
         default=None, metadata={"help": "Directory or repository of its catalogue; default: the model's own."}
@@ -50,7 +51,7 @@ class ServeArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             engine=choice(ENGINES),
             served_name=optional(text()),
             linker=optional(source()),
@@ -126,7 +127,8 @@ def load_services(options: ServeArguments, limits: ServingLimits) -> Any:
         rag.model = quantize_for_cpu(rag.model)
     linker = None
     if options.linker is not None:
-        linker = pipeline("onegen-entity-linking", model=options.linker, index=options.linker_index, **shared)
+        named = None if options.linker == "builtin" else options.linker
+        linker = pipeline("onegen-entity-linking", model=named, index=options.linker_index, **shared)
     engine = TransformersServingEngine(rag, limits, name)
     embedder = Embedder(rag.model, rag.tokenizer)
     return Services(Scheduler(engine, limits, metrics), metrics, name, embedder, linker, _short(options.linker))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..terminal.characters import printable_in_terminal, printable_json, printable_line
-from .display import WIDTH, answer_or_reason, format_usage
+from .display import UNANSWERED, WIDTH, answer_or_reason, format_usage
 
 if TYPE_CHECKING:
     from ..generation.events import StreamEvent
@@ -46,7 +46,7 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
         elif event.type == "done":
             result = record["result"]
             text.end_line()
-            answer = printable_in_terminal(answer_or_reason({**result, "answer": written}, "(none was written)"))
+            answer = printable_in_terminal(answer_or_reason({**result, "answer": written}, UNANSWERED))
             print(f"Answer    {answer}".replace("\n", f"\n{_INDENT}"), flush=True)
             text.line(format_usage(record["usage"]))
             if record["stop_reason"] != "eos":

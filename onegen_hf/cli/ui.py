@@ -10,7 +10,7 @@ from typing import Any
 from ..checks import checked_fields, flag, integer, optional, source, text
 from ..importing.extras import require
 from ..terminal.options import OptionParser
-from .model_arguments import ModelArguments
+from .model_arguments import INDEX, ModelArguments
 
 TEXTS = (
     "James Cameron directed Titanic and Avatar. He was born in Kapuskasing.",
@@ -36,7 +36,7 @@ class UiArguments(ModelArguments):
         super().__post_init__()
         checked_fields(
             self,
-            index=optional(source()),
+            index=INDEX,
             linker=optional(source()),
             host=text(),
             port=integer(least=0, most=65535),

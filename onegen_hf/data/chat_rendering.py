@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from .chat_template import PLAIN_CHAT_TEMPLATE, apply_chat_template
+from .earlier_retrievals import EarlierRetrieval
 from .messages import Message, Turn, check_chat, check_message
 from .text_tokenizer import Span, TextTokenizer
 
@@ -19,6 +20,7 @@ __all__ = [
     "Message",
     "Segment",
     "render",
+    "render_chat",
     "render_messages",
     "render_prompt",
     "render_question",
@@ -38,11 +40,14 @@ class Segment:
         assistant (`bool`): Whether it is the model's own text, and not something around it.
         spans (`tuple[tuple[int, int], ...]`, *optional*): Which parts of `text` are text of messages and not the
             template's: those that [`TextTokenizer.mixed_ids`] reads without control tokens.
+        retrievals (`tuple[EarlierRetrieval, ...]`, *optional*): What was retrieved in a turn of the assistant, if it
+            does not stand in `text`.
     """
 
     text: str
     assistant: bool
     spans: tuple[Span, ...] = field(default=(), compare=False)
+    retrievals: tuple[EarlierRetrieval, ...] = ()
 
 
 def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[Segment]:
@@ -73,9 +78,9 @@ def render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, conf
     return _render(turns, tokenizer, config)
 
 
-def render_question(
+def render_chat(
     question: str | Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig
-) -> Segment:
+) -> list[Segment]:
     """
     Everything in front of the assistant's answer, exactly as in training.
 
@@ -85,6 +90,9 @@ def render_question(
         tokenizer (`PreTrainedTokenizerBase`)
         config (`OneGenConfig`)
 
+    Returns:
+        `list[Segment]`: One, or around the turns with `retrievals` and these in turn.
+
     Raises:
         `TypeError` or `ValueError`: If there is no question, a message is malformed, or the template refuses it.
     """
@@ -93,14 +101,19 @@ def render_question(
         check_message(messages[0])
     else:
         messages = check_chat(question)
-    turns = [Turn.of(message) for message in messages]
+    turns = [Turn.of_chat(message) for message in messages]
     asked = [turn.asked_with(config.prompt_template) if turn.role == "user" else turn for turn in turns]
     return _before_answer(asked, tokenizer, config)
 
 
+def render_question(question: str, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> Segment:
+    """[`render_chat`] for a question without a chat around it."""
+    return render_chat(question, tokenizer, config)[0]
+
+
 def render_messages(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> Segment:
     """Everything in front of the answer to messages that are whole prompts already, as those of a dataset are."""
-    return _before_answer([Turn.of(message) for message in check_chat(messages)], tokenizer, config)
+    return _before_answer([Turn.of(message) for message in check_chat(messages)], tokenizer, config)[0]
 
 
 def render_prompt(question: str, tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> str:
@@ -108,13 +121,12 @@ def render_prompt(question: str, tokenizer: PreTrainedTokenizerBase, config: One
     The text in front of the assistant's answer to `question`. To tokenize it, call
     [`~onegen_hf.data.prompts.prompt_ids`], which keeps the question from being read as control tokens.
     """
-    return _before_answer(
-        [Turn("user", ((question, True),)).asked_with(config.prompt_template)], tokenizer, config
-    ).text
+    asked = Turn("user", ((question, True),)).asked_with(config.prompt_template)
+    return _before_answer([asked], tokenizer, config)[0].text
 
 
-def _before_answer(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> Segment:
-    return _render([*turns, Turn("assistant", (("", True),), answer=True)], tokenizer, config)[0]
+def _before_answer(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, config: OneGenConfig) -> list[Segment]:
+    return _render([*turns, Turn("assistant", (("", True),), answer=True)], tokenizer, config)[:-2]
 
 
 Filled = tuple[str, tuple[Span, ...]]
@@ -148,7 +160,7 @@ def _render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, config: O
             filled = _changed_by_template(turns, arounds, filled, written, texts)
     segments = [Segment(filled[0][0], False, filled[0][1])]
     for answer, (text, spans) in zip(answers, filled[1:], strict=True):
-        segments += [Segment(answer.content, True), Segment(text, False, spans)]
+        segments += [Segment(answer.content, True, retrievals=answer.retrievals), Segment(text, False, spans)]
     return segments
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Any
 
 from ..checks import text as text_rule
+from .earlier_retrievals import FIELD as RETRIEVALS
+from .earlier_retrievals import EarlierRetrieval, earlier_retrievals
 
-Message = Mapping[str, str]
-"""`{"role": ..., "content": ...}`"""
+Message = Mapping[str, Any]
+"""`{"role": ..., "content": ...}`; an assistant's turn may also have `retrievals`, as results hold them."""
 _ROLE = re.compile(r"[A-Za-z][\w.-]*")
 
 
@@ -26,18 +28,27 @@ class Turn:
             opposed to the checkpoint's settings.
         answer (`bool`, *optional*, defaults to `False`): Whether it is a turn that the model writes.
         others (`Mapping[str, Any]`, *optional*): Further fields of the message.
+        retrievals (`tuple[EarlierRetrieval, ...]`, *optional*): What was retrieved in it.
     """
 
     role: str
     parts: tuple[tuple[str, bool], ...]
     answer: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
+    retrievals: tuple[EarlierRetrieval, ...] = ()
 
     @classmethod
     def of(cls, message: Message, answer: bool = False) -> Turn:
         """A message as it stands."""
         others = {name: value for name, value in message.items() if name not in ("role", "content")}
         return cls(message["role"], ((message["content"], True),), answer, others)
+
+    @classmethod
+    def of_chat(cls, message: Message) -> Turn:
+        """A message in front of an answer; one with retrievals is a turn that the model wrote."""
+        retrievals = earlier_retrievals(message)
+        turn = cls.of({name: value for name, value in message.items() if name != RETRIEVALS})
+        return replace(turn, answer=bool(retrievals), retrievals=retrievals)
 
     @property
     def content(self) -> str:
@@ -50,7 +61,7 @@ class Turn:
         for literal, name, _, _ in Formatter().parse(template):
             parts += [(literal, False)] if literal else []
             parts += [(self.content, True)] if name == "question" else []
-        return Turn(self.role, tuple(parts), self.answer, self.others)
+        return replace(self, parts=tuple(parts))
 
 
 def check_message(message: Any) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
-from .chat_rendering import Segment, render_messages, render_question
+from .chat_rendering import Segment, render_chat, render_messages, render_question
+from .earlier_retrievals import pieces
 from .messages import Message
+from .passages import PassageEncoder
 from .text_tokenizer import TextTokenizer
 
 
@@ -19,11 +21,15 @@ def prompt_ids(
     Token ids in front of the assistant's answer, exactly as in training. No text of the question becomes a control
     token; the ids of a question that names none are those of the rendered prompt, tokenized as a whole.
 
+    What was retrieved in earlier turns stays: an assistant's message with `retrievals`, as results hold them, is the
+    text of its turn with the query tokens and the passages at their places, as the model wrote and read it then.
+
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
         config ([`OneGenConfig`])
         question (`str` or `Sequence[Mapping]`): A question, or a chat (messages with `role` and `content`, such as a
-            system turn and several turns of user and assistant) that ends with a turn of the user.
+            system turn and several turns of user and assistant) that ends with a turn of the user. Messages of the
+            assistant may have `retrievals`.
 
     Raises:
         `TypeError` or `ValueError`: If there is no question, a message is malformed, or the chat template refuses the
@@ -38,7 +44,22 @@ def prompt_ids(
     """
     if isinstance(question, str) and not question.strip():
         raise ValueError(f"question={question!r} is empty: give some text")
-    return segment_ids(tokenizer, config, render_question(question, tokenizer, config))
+    ids: list[int] = []
+    for segment in render_chat(question, tokenizer, config):
+        read = _answered_ids if segment.assistant else segment_ids
+        ids += read(tokenizer, config, segment)
+    return ids
+
+
+def _answered_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, segment: Segment) -> list[int]:
+    """An earlier answer with what was retrieved in it, piece by piece as in decoding."""
+    passages = PassageEncoder(tokenizer, config)
+    ids: list[int] = []
+    for text, retrieval in pieces(segment.text, segment.retrievals):
+        ids += passages.text_ids(text)
+        if retrieval is not None:
+            ids += [passages.ids.query, *passages.insertion(retrieval.passages)]
+    return ids
 
 
 def query_ids(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ..configuration import OneGenConfig
 from ..generation import RowState
+from .results import is_withheld
 
 ResultT = TypeVar("ResultT", bound=Mapping[str, Any])
 
@@ -110,7 +111,7 @@ def why_withheld(result: Mapping[str, Any]) -> str | None:
     Args:
         result (`Mapping`): As `pipeline("onegen-rag")` returns it.
     """
-    score, threshold = result.get("retrieval_confidence"), result.get("answer_threshold")
-    if result["answer"] or score is None or threshold is None or score >= threshold:
+    if not is_withheld(result):
         return None
+    score, threshold = result["retrieval_confidence"], result["answer_threshold"]
     return f"The passages do not answer this: best score {score:.2f}, threshold {threshold:.2f}"

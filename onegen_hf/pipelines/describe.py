@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import accumulate
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +16,9 @@ from .citations import cite
 from .confidence import answer_confidence, retrieval_confidence, withhold
 from .critique import critique_of
 from .results import RagResult, RetrievalResult, UsageResult
+
+LEAST_SCORE = -1.0
+"""Of a passage: a cosine."""
 
 
 class RowDescriber:
@@ -38,6 +43,19 @@ class RowDescriber:
         """Ids that stand for no text: retrieval tokens, and the tokenizer's special tokens."""
         self._hidden = self.control_tokens - retrieval_tokens
 
+    def with_answer_threshold(self, threshold: float | None) -> RowDescriber:
+        """The same with another threshold; with `None` this one."""
+        if threshold is None:
+            return self
+        other = copy.copy(self)
+        other.answer_threshold = threshold
+        return other
+
+    @property
+    def may_withhold(self) -> bool:
+        """Whether the threshold is above the least score, so that some answer may be withheld."""
+        return self.answer_threshold is not None and self.answer_threshold > LEAST_SCORE
+
     def describe(self, row: RowState, question: str = "") -> RagResult:
         """
         The result of a row.
@@ -47,6 +65,8 @@ class RowDescriber:
             question (`str`, *optional*): The query of a retrieval before which the model wrote nothing.
         """
         answer = extract_answer(self._written(row), self.config)
+        contents = [self.plain_text(row.ids[start:stop]) for start, stop in row.written_spans()]
+        positions = list(accumulate(map(len, contents)))
         inserted = [self.inserted_texts(row, hop) for hop in range(len(row.retrievals))]
         retrieval = retrieval_confidence(hop.hits[0].score if hop.hits else None for hop in row.retrievals)
         probability = answer_confidence(row, self.text, self.config, self.ids.query) if answer else None
@@ -58,10 +78,14 @@ class RowDescriber:
             answer_confidence=probability,
             answer_threshold=None,
             citations=cite(answer, row.retrievals, inserted),
+            content="".join(contents),
             text=self.text(row.ids[row.usage.prompt_tokens :]),
             retrievals=[
                 RetrievalResult(
-                    hop=hop.hop, query=self.query(row, hop.hop, question), passages=self.passages(row, place)
+                    hop=hop.hop,
+                    query=self.query(row, hop.hop, question),
+                    position=positions[place],
+                    passages=self.passages(row, place),
                 )
                 for place, hop in enumerate(row.retrievals)
             ],

@@ -96,8 +96,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     Call arguments:
         inputs (`str`, a chat, a mapping with the key `"question"`, a list of these, or a dataset with the column
             `"question"` or `"messages"`): A chat is a list of messages with `"role"` and `"content"`, such as a system
-            turn and several turns of user and assistant, that ends with the user's. A mapping may have a `"filter"` of
-            its own.
+            turn and several turns of user and assistant, that ends with the user's. What was retrieved in earlier
+            turns stays if these are the messages of results ([`RagResult.as_message`]). A mapping may have a
+            `"filter"` of its own.
         k (`int`, *optional*, defaults to 1): Passages per hop.
         max_hops (`int`, *optional*, defaults to 5): Retrievals per answer.
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"` lets the model decide when to retrieve,
@@ -126,8 +127,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     Returns of a call: [`RagResult`] (a list of them for several questions; for each question a list of them with
     `num_return_sequences` above 1), a `dict` whose items are attributes as well: `answer`, `answered`,
     `confidence`, `retrieval_confidence`, `answer_confidence`, `answer_threshold`, `citations` (`hop`, `passage_id`,
-    `start`, `end`), `text` (all that was generated, with the inserted paragraphs), `retrievals`
-    (per hop: `hop`, `query`, `passages` with `id`, `title`, `text`, `score` and, if it has any, `meta`), `usage`,
+    `start`, `end`), `content` (all that the model wrote), `text` (the same with the inserted paragraphs), `retrievals`
+    (per hop: `hop`, `query`, `position` in `content`, `passages` with `id`, `title`, `text`, `score` and, if it has
+    any, `meta`), `usage`,
     `stop_reason` (`"eos"`, `"max_new_tokens"`, `"context_full"`, `"stopping_criteria"`) and `retrieval_stopped`
     (`"max_hops"`, `"context_full"`, `"never"` or `None`).
     """

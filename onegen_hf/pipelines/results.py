@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..data.attribute_dict import AttributeDict
 from ..index.retrieved_passage import RetrievedPassage
 from .critique import CandidateResult, SegmentResult
@@ -15,11 +18,13 @@ class RetrievalResult(AttributeDict):
         hop (`int`): 0 for the first.
         query (`str`): What the model asked for: the line that it wrote before the query token, or the question where
             it wrote nothing.
+        position (`int`): Characters of the result's `content` in front of the query token.
         passages (`list[RetrievedPassage]`): Best first.
     """
 
     hop: int
     query: str
+    position: int
     passages: list[RetrievedPassage]
 
 
@@ -70,6 +75,7 @@ class RagResult(AttributeDict):
         answer_threshold (`float`, *optional*): An answer whose `retrieval_confidence` is lower is withheld: `answer`
             is empty, and `text` holds what was written. `None` if there is no threshold.
         citations (`list[Citation]`): The retrieved passages in which the answer stands, latest hop first.
+        content (`str`): All that the model wrote, without the inserted paragraphs and the retrieval tokens.
         text (`str`): All that was generated, with the inserted paragraphs and the retrieval tokens.
         retrievals (`list[RetrievalResult]`): One per hop.
         usage (`UsageResult`)
@@ -90,6 +96,7 @@ class RagResult(AttributeDict):
     answer_confidence: float | None
     answer_threshold: float | None
     citations: list[Citation]
+    content: str
     text: str
     retrievals: list[RetrievalResult]
     usage: UsageResult
@@ -99,3 +106,31 @@ class RagResult(AttributeDict):
     segments: list[SegmentResult]
     candidates: list[CandidateResult]
     answer_scores: dict[str, float]
+
+    def as_message(self) -> dict[str, Any]:
+        """
+        The assistant's turn, for a chat that goes on. What was retrieved in it stays: the next prompt holds the
+        passages where they were inserted. Nothing of an answer that was withheld stays.
+
+        Example:
+
+        ```python
+        >>> chat = [{"role": "user", "content": "Who directed Titanic?"}]
+        >>> chat += [rag(chat).as_message(), {"role": "user", "content": "Where was he born?"}]
+        >>> rag(chat)
+        ```
+        """
+        if is_withheld(self):
+            return {"role": "assistant", "content": ""}
+        return {"role": "assistant", "content": self.content, "retrievals": self.retrievals}
+
+
+def is_withheld(result: Mapping[str, Any]) -> bool:
+    """
+    Whether a threshold is the reason for which a result has no answer.
+
+    Args:
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it.
+    """
+    score, threshold = result.get("retrieval_confidence"), result.get("answer_threshold")
+    return not result["answer"] and score is not None and threshold is not None and score < threshold

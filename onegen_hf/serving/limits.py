@@ -36,6 +36,14 @@ class ServingLimits:
         default=120.0, metadata={"help": "Seconds for a request, waiting included; it may ask for fewer."}
     )
 
+    remembered_turns: int = field(
+        default=1024,
+        metadata={
+            "help": "Answers whose passages are remembered for the next turn of a chat, for clients that send back "
+            "only text; 0 remembers none."
+        },
+    )
+
     def __post_init__(self) -> None:
         checked_fields(
             self,
@@ -46,6 +54,7 @@ class ServingLimits:
             max_client_requests=integer(least=1),
             max_new_tokens=integer(least=1),
             max_seconds=number(above=0),
+            remembered_turns=integer(least=0),
         )
 
     @property

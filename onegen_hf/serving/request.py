@@ -40,6 +40,8 @@ class GenerationRequest:
         retrieval (`str`, *optional*, defaults to `"adaptive"`): `"adaptive"`, `"always"` or `"never"`.
         threshold (`float`, *optional*): With `"adaptive"`; see [`AdaptiveRetrieval`].
         filter (`Mapping`, *optional*): Which passages may be found; see [`PassageFilter`].
+        answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
+            lower score; by default the checkpoint's. -1, the least cosine, withholds nothing.
         timeout (`float`, *optional*): Seconds after which the answer is of no use any more.
         client (`str`, *optional*): Whose turn it is; clients take turns.
 
@@ -58,6 +60,7 @@ class GenerationRequest:
     retrieval: str = "adaptive"
     threshold: float | None = None
     filter: Mapping[str, Any] | PassageFilter | None = None
+    answer_threshold: float | None = None
     timeout: float | None = None
     client: str = ""
 
@@ -74,6 +77,7 @@ class GenerationRequest:
             retrieval=choice(sorted(POLICIES)),
             threshold=optional(number(least=0, most=1)),
             filter=optional(filter_rule),
+            answer_threshold=optional(number()),
             timeout=optional(number(above=0)),
             client=text(empty=True),
         )

@@ -112,7 +112,8 @@ class Scheduler:
         self._check_room(request.client, 0)  # before any text is tokenized
         job = self.engine.prepare(request)
         seconds = min(request.timeout or math.inf, self.limits.max_seconds)
-        events = RowEvents(self.engine.describer, job.row, job.question)
+        describer = self.engine.describer.with_answer_threshold(request.answer_threshold)
+        events = RowEvents(describer, job.row, job.question)
         ticket = Ticket(job, deliver, events, time.monotonic() + seconds)
         with self._changed:
             self._check_room(request.client, ticket.prompt_tokens)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from html import escape, unescape
+from html import escape
+from itertools import accumulate
 from typing import Any
 
+from ..pipelines.results import RagResult
 from ..terminal.characters import printable
 from .trace import Trace
 
 Messages = list[dict[str, Any]]
 
 
-def conversation(shown: Messages) -> Messages:
-    """What the model reads of a conversation: the messages, without the passages shown between them."""
-    turns = [turn for turn in shown if not (turn.get("metadata") or {}).get("title")]
-    return [{"role": turn["role"], "content": _text(turn["content"])} for turn in turns]
+def heard(trace: Trace) -> dict[str, Any]:
+    """An answer as the model reads it in the next turn: what was retrieved stays, also if it was interrupted."""
+    result = None if trace.done is None else trace.done.result
+    if isinstance(result, RagResult):
+        return result.as_message()
+    ends = accumulate(map(len, trace.pieces))
+    retrievals = [
+        {"query": hop.query, "position": end, "passages": hop.passages}
+        for hop, end in zip(trace.hops, ends, strict=False)
+        if hop.passages is not None
+    ]
+    return {"role": "assistant", "content": "".join(trace.pieces), "retrievals": retrievals}
 
 
 def asked(message: str) -> dict[str, Any]:
-    """A message of the user."""
+    """A message of the user, as the page shows it."""
     return {"role": "user", "content": _shown(message)}
 
 
@@ -46,10 +56,3 @@ def turn(trace: Trace) -> Messages:
 def _shown(text: str) -> str:
     """Text as HTML that shows it: Gradio's chat renders HTML even where Markdown is turned off."""
     return escape(printable(text), quote=False)
-
-
-def _text(content: Any) -> str:
-    """What [`_shown`] was given. Gradio may hand a message back in parts."""
-    if not isinstance(content, str):
-        content = "".join(part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text")
-    return unescape(content)

@@ -40,6 +40,17 @@ def test_a_source_is_there_or_may_be_on_the_hub(tmp_path: Path) -> None:
             source()("x", value)
 
 
+def test_what_lies_in_repositories_of_an_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = source("build one")
+    for value in ("organisation/name", "milvus://host:1/collection", str(tmp_path)):
+        assert rule("x", value) is value
+    with pytest.raises(FileNotFoundError, match="x='name': no such directory here, and .* owner/name: build one"):
+        rule("x", "name")
+    (tmp_path / "name").mkdir()
+    assert rule("x", "name") == "name"
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     check_folder("x", tmp_path / "new")

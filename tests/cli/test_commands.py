@@ -194,3 +194,5 @@ def test_a_result_for_people() -> None:
     assert lines[6].endswith("generation was stopped: context_full")
     assert lines[7].endswith("no further retrieval: max_hops")
     assert max(map(len, lines)) <= 110
+    unanswered = format_result("Why?", {**result, "answer": ""}).splitlines()
+    assert unanswered[3] == "Answer    (none was written)"

@@ -12,9 +12,10 @@ import pytest
 from support.sample_corpus import DOCUMENTS, make_repository
 from support.tiny_models import tiny_model
 
-from onegen_hf import PassageIndex
+from onegen_hf import OneGenForCausalLM, PassageIndex
 from onegen_hf.cli.completion import bash_script, fish_script, zsh_script
 from onegen_hf.cli.main import COMMANDS, main
+from onegen_hf.modeling.tokenizers import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,22 @@ def test_search(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(command)
     shown = capsys.readouterr().out
     assert shown.count("Search    ") == 2 and results[0]["passages"][0]["title"] in shown
+
+
+def test_search_gives_what_an_index_gives(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    model = OneGenForCausalLM.from_pretrained(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
+    passages = [{"id": "a", "title": "Fern Bay", "text": "Fern Bay is a town.", "meta": {"year": 1954}}, "Tin Boat."]
+    index = PassageIndex.build(model, tokenizer, passages, show_progress=False)
+    index.save(tmp_path)
+    command = ["search", "Where is Fern Bay?", "--model", str(checkpoint), "--index", str(tmp_path)]
+    main([*command, "--json"])
+    (result,) = map(json.loads, capsys.readouterr().out.splitlines())
+    expected = index.search_text("Where is Fern Bay?", 5)
+    assert [{**passage, "score": 0} for passage in result["passages"]] == [{**p, "score": 0} for p in expected]
+    assert [p["score"] for p in result["passages"]] == pytest.approx([p.score for p in expected], abs=1e-5)
+    main(command)
+    assert '          {"year": 1954}\n' in capsys.readouterr().out
 
 
 def test_completion_names_everything() -> None:

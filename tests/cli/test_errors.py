@@ -68,6 +68,10 @@ def test_help_is_light(arguments: list[str]) -> None:
         (["ask", "--config", "no-such-file.yaml"], "no-such-file.yaml: No such file or directory"),
         (["ask", "Who?", "--model", "/no/such/model"], "model='/no/such/model': no such directory, and not"),
         (["link", "a", "--index", "./no-such-index"], "index='./no-such-index': no such directory, and not"),
+        (
+            ["ask", "Who?", "--index", "missing"],
+            "index='missing': no such directory here.* build one with `onegen",
+        ),
         (["as"], "unknown command 'as': choose one of demo, ask, .*; did you mean ask"),
     ],
 )
@@ -76,6 +80,14 @@ def test_faulty_arguments_are_answered_before_torch_is_imported(arguments: list[
     assert report["code"] == 2 and "torch" not in report["heavy"]
     assert shown.count("\n") == 1
     assert re.search(message, shown)
+
+
+@pytest.mark.parametrize("command", [["index", "--passages", "a"], ["evaluate", "--dataset", "a"]])
+def test_a_null_character_in_the_name_of_a_folder(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It can come out of a configuration file."""
+    with pytest.raises(SystemExit):
+        main([*command, "--output-dir", "b\0c"])
+    assert "output_dir='b\\x00c' holds a null character" in capsys.readouterr().err
 
 
 class Stranger(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,22 @@ def test_a_table_of_data_sets(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert report["groups"] == {"towns": "in-domain", "people": "out-of-domain"}
     assert report["dataset"] == "towns, people" and str(tmp_path) not in json.dumps(report)
     assert len((tmp_path / "out" / "people.predictions.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_page_with_every_failure(model: Path, tmp_path: Path) -> None:
+    main(options(model, tmp_path, "--mode", "given", "--nil-threshold", "-1", "--html", str(tmp_path / "page.html")))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    failures, mentions = re.search(r"(\d+) of (\d+) mentions", page).groups()  # type: ignore[union-attr]
+    assert page.count('<article class="case') == int(failures) and int(mentions) >= int(failures)
+    results = json.loads((tmp_path / "out" / "report.json").read_text())["results"]
+    right = [results[name]["all"]["metrics"]["disambiguation_accuracy"]["value"] for name in ("towns", "people")]
+    assert (int(failures) == 0) == (right == [1.0, 1.0])
+    assert "Gold entity" in page and "Data set" in page and "towns" in page and "<script" not in page
+
+
+def test_a_page_needs_entities(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mode='detection' links none"):
+        main(options(model, tmp_path, "--mode", "detection", "--html", str(tmp_path / "page.html")))
 
 
 def test_a_fitted_threshold_goes_into_the_checkpoint(model: Path, tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ def test_the_last_event_holds_what_a_call_returns(rag: Any, asks: Any, question:
     assert re.fullmatch(r"(t+qp)*t*ad", letters(events))
     assert letters(events).count("t") == expected.usage.generated_tokens
     found = [event for event in events if event.type == "passages"]
-    assert [{"hop": e.hop, "query": e.query, "passages": e.passages} for e in found] == expected.retrievals
+    assert [(e.hop, e.query, e.passages) for e in found] == [(r.hop, r.query, r.passages) for r in expected.retrievals]
+    written = ["".join(e.text for e in events if e.type == "token" and e.hop <= hop) for hop in range(len(found))]
+    assert [retrieval.position for retrieval in expected.retrievals] == [len(text) for text in written]
+    assert expected.content == "".join(event.text for event in events if event.type == "token")
     assert sum(event.inserted_tokens for event in found) == expected.usage.retrieved_tokens
     queries = [event for event in events if event.type == "query"]
     assert [(event.hop, event.text) for event in queries] == [(event.hop, event.query) for event in found]

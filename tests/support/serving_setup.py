@@ -104,12 +104,11 @@ CONFIDENCES = ("confidence", "retrieval_confidence", "answer_confidence")
 
 
 def assert_same_result(result: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Two results with all the same, but for the last digits of the scores, and probabilities that only one knows."""
+    """Two results with all the same, but for the last digits of scores and probabilities."""
     assert _without_scores(result) == _without_scores(expected)
     assert _scores(result) == pytest.approx(_scores(expected), abs=1e-4)
     for name in CONFIDENCES:
-        if result.get(name) is not None:
-            assert result[name] == pytest.approx(expected[name], abs=1e-4)
+        assert result[name] == (None if expected[name] is None else pytest.approx(expected[name], abs=1e-4))
 
 
 def _passages(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

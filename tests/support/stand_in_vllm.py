@@ -21,6 +21,7 @@ class SamplingParams:
     max_tokens: int
     temperature: float
     top_p: float
+    logprobs: int | None
     seed: int | None
     stop_token_ids: list[int]
     ignore_eos: bool
@@ -45,9 +46,15 @@ class RequestOutputKind(Enum):
 
 
 @dataclass
+class Logprob:
+    logprob: float
+
+
+@dataclass
 class Output:
     token_ids: list[int]
     finish_reason: str | None
+    logprobs: list[dict[int, Logprob]]
 
 
 @dataclass
@@ -111,6 +118,7 @@ class StandIn:
             self.fed += len(ids) - read
             read = len(ids)
             logits = forward.logits[0, -1].float()
+            raw = logits.log_softmax(-1)
             if output[-1] == settings["query"] if output else settings["ask"]:
                 state = forward.retrieval_embeddings[0, 0].numpy()
                 StateFiles(settings["directory"]).put(settings["key"], state)
@@ -125,6 +133,6 @@ class StandIn:
             ids.append(token)
             stopped = token in params.stop_token_ids
             ended = "stop" if stopped else "length" if len(output) == params.max_tokens else None
-            yield Outputs([Output([token], ended)])
+            yield Outputs([Output([token], ended, [{token: Logprob(float(raw[token]))}])])
             if ended:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import LogitsProcessorList, pipeline
 from onegen_hf import PassageIndex
 from onegen_hf.generation.events import AnswerEvent, DoneEvent, PassagesEvent, QueryEvent, TokenEvent
 from onegen_hf.ui import own_passages
-from onegen_hf.ui.chat_messages import asked, conversation, turn
+from onegen_hf.ui.chat_messages import asked, heard, turn
 from onegen_hf.ui.cost import Cost, cost_of
 from onegen_hf.ui.index_pages import PER_PAGE, page_of
 from onegen_hf.ui.linked_text import linked_html
@@ -102,29 +103,37 @@ def test_a_trace_in_the_middle_of_things() -> None:
     assert trace.cost() == Cost(14, 20, 20)  # 5 of the prompt and 1 up to the query
 
 
-def test_a_chat_shows_retrievals_and_reads_only_messages() -> None:
+def test_a_chat_shows_retrievals_and_reads_them_in_the_next_turn() -> None:
     trace = Trace()
     for event in events("*bold* <b>"):
         trace.add(event)
     shown = [{"role": "user", "content": "Where?"}, *turn(trace), {"role": "user", "content": "And then?"}]
     assert shown[1]["metadata"]["title"].startswith("Retrieved") and "*bold*" in shown[1]["content"]
-    read = conversation(shown)
-    assert read == [
-        {"role": "user", "content": "Where?"},
-        {"role": "assistant", "content": "Fern Bay"},
-        {"role": "user", "content": "And then?"},
-    ]
-    parts = [{"role": "user", "content": [{"type": "text", "text": "Where?"}], "metadata": None}]
-    assert conversation(parts) == [{"role": "user", "content": "Where?"}]
+    assert shown[2] == {"role": "assistant", "content": "Fern Bay"}
+    # An answer that was interrupted keeps what was retrieved.
+    (hop,) = heard(trace)["retrievals"]
+    assert heard(trace)["content"] == "*bold* <b>" * 2 and hop["position"] == 10 and len(hop["passages"]) == 1
+    trace.hops[0].passages = None
+    assert heard(trace)["retrievals"] == []
 
 
-def test_what_the_model_reads_of_an_answer_is_what_it_wrote() -> None:
-    """Not what is escaped for the page."""
+def test_the_next_turn_reads_what_the_last_one_retrieved(rag: Any, llama: Setup) -> None:
+    trace = Trace()
+    asks = LogitsProcessorList([llama.script(hops=2)])
+    for event in rag.stream(PROMPTS[0], max_new_tokens=24, logits_processor=asks):
+        trace.add(event)
+        # At every moment something that a chat can go on from.
+        assert rag.preprocess([{"role": "user", "content": "Who?"}, heard(trace), {"role": "user", "content": "Why?"}])
+    assert trace.done is not None and heard(trace) == trace.done.result.as_message()  # type: ignore[attr-defined]
+    assert len(heard(trace)["retrievals"]) == 2
+
+
+def test_a_chat_shows_text_as_it_is_and_no_markup() -> None:
     for text in ("C*-algebra (1954).", "<b> & &lt; &amp", HOSTILE.replace("\x1b", "")):
         trace = Trace(pieces=["x"], answer=AnswerEvent(text, True))
-        assert conversation(turn(trace))[0]["content"] == text
-        assert conversation([asked(text)])[0]["content"] == text
-        assert "<" not in turn(trace)[0]["content"]
+        for message in (turn(trace)[0], asked(text)):
+            assert unescape(message["content"]) == text and "<" not in message["content"]
+        assert heard(trace)["content"] == "x"
 
 
 def test_pasted_text() -> None:

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends, Request
 from ...generation.events import PassagesEvent
 from ..request import GenerationRequest
 from .answering import Answering
-from .completions import usage_of
 from .errors import ApiError
 from .schemas import EmbeddingBody, LinkBody, RetrieveBody
 from .services import Services, services_of
+from .shapes import usage_of
 
 router = APIRouter()
 
@@ -48,8 +48,10 @@ async def retrieve(
 ) -> dict[str, Any]:
     """The passages for a question. The model writes what it asks for first, and nothing more."""
     services.require_model(body.model)
-    question = body.question if isinstance(body.question, str) else [turn.plain() for turn in body.question]
     client = http_request.scope["state"]["client"]
+    question: Any = body.question
+    if not isinstance(question, str):
+        question = services.turns.recall(client, [turn.plain() for turn in question])
     with counted(services, "/v1/retrieve"):
         try:
             request = GenerationRequest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..request import MOST_HOPS, MOST_PASSAGES, GenerationRequest
 from .errors import ApiError
@@ -37,18 +37,55 @@ class TextPart(BaseModel):
     text: str
 
 
+class RetrievedText(BaseModel):
+    """A passage in an earlier turn."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str = ""
+    title: str = ""
+    text: str
+
+
+class RetrievalOfTurn(BaseModel):
+    """A retrieval in an earlier turn."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    query: str = ""
+    position: Annotated[int, Field(ge=0)] | None = None
+    passages: Annotated[list[RetrievedText], Field(max_length=MOST_PASSAGES)]
+
+
 class ChatMessage(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="ignore")  # clients send the assistant's turns back as they came
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = Field(description="May be null in a turn of the assistant.")
+    retrievals: Annotated[list[RetrievalOfTurn], Field(max_length=MOST_HOPS)] | None = Field(
+        None,
+        description="What was retrieved in a turn of the assistant, as it came with that turn; by default what the "
+        "server remembers of it.",
+    )
 
-    def plain(self) -> dict[str, str]:
-        """As the chat template takes it."""
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": content}
+    @model_validator(mode="after")
+    def _has_content(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"the content of a message of the role {self.role!r} must be text")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As the chat template takes it, with `retrievals` if it came with them."""
+        content = self.content or ""
+        message: dict[str, Any] = {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": content if isinstance(content, str) else "".join(part.text for part in content),
+        }
+        if self.retrievals is not None:
+            message["retrievals"] = [retrieval.model_dump() for retrieval in self.retrievals]
+        return message
 
 
 class StreamOptions(BaseModel):
@@ -86,6 +123,11 @@ class GenerationBody(BaseModel):
     filter: dict[str, Any] | None = Field(
         None, description='Which passages may be found, by their meta: {"lang": "en", "year": {"$gte": 2000}}.'
     )
+    answer_threshold: float | None = Field(
+        None,
+        description="Withhold an answer if the best passage of one of its retrievals scores less; by default the "
+        "model's own threshold, if it has one. -1 withholds nothing.",
+    )
     timeout: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds after which the answer is not needed any more."
     )
@@ -116,6 +158,7 @@ class GenerationBody(BaseModel):
             retrieval=self.retrieval,
             threshold=self.threshold,
             filter=self.filter,
+            answer_threshold=self.answer_threshold,
             timeout=self.timeout,
             client=client,
         )

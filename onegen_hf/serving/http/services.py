@@ -14,6 +14,7 @@ from fastapi import Request
 from ..embedding import Embedder
 from ..metrics import ServingMetrics
 from ..refusals import Overloaded
+from ..remembered_turns import RememberedTurns
 from ..scheduler import Scheduler
 from .errors import ApiError
 
@@ -34,6 +35,7 @@ class Services:
         embedder ([`Embedder`], *optional*)
         linker ([`OneGenEntityLinkingPipeline`], *optional*)
         linker_name (`str`, *optional*)
+        turns ([`RememberedTurns`]): Of as many turns as the limits of the scheduler say.
         created (`int`): Of the models, in seconds since the epoch.
     """
 
@@ -43,9 +45,13 @@ class Services:
     embedder: Embedder | None = None
     linker: Any = None
     linker_name: str | None = None
+    turns: RememberedTurns = field(init=False, repr=False)
     created: int = field(default_factory=lambda: int(time.time()))
     _executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     _calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.turns = RememberedTurns(self.scheduler.limits.remembered_turns)
 
     def require_model(self, name: str | None, linking: bool = False) -> None:
         """

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..chat_messages import Messages, asked, conversation, turn
+from ..chat_messages import Messages, asked, heard, turn
 from ..streams import MODEL, traces
 
 
@@ -18,11 +18,12 @@ def chat_tab(rag: Any, questions: Sequence[str] = ()) -> None:
         questions (`Sequence[str]`, *optional*): Examples.
     """
 
-    def reply(message: str, shown: Messages) -> Iterator[tuple[str, Messages]]:
-        shown = [*shown, asked(message)]
-        for trace in traces(rag, conversation(shown)):
-            yield "", [*shown, *turn(trace)]
+    def reply(message: str, shown: Messages, chat: Messages) -> Iterator[tuple[str, Messages, Messages]]:
+        shown, chat = [*shown, asked(message)], [*chat, {"role": "user", "content": message}]
+        for trace in traces(rag, chat):
+            yield "", [*shown, *turn(trace)], [*chat, heard(trace)]
 
+    turns = gr.State([])  # what the model reads; the page shows answers, and retrievals in their own messages
     chat = gr.Chatbot(label="Conversation", height=480, elem_id="chat", buttons=["copy"], render_markdown=False)
     message = gr.Textbox(label="Message", placeholder="Who directed Titanic?", elem_id="chat-message")
     with gr.Row():
@@ -32,7 +33,12 @@ def chat_tab(rag: Any, questions: Sequence[str] = ()) -> None:
     if questions:
         gr.Examples([[text] for text in questions], message, label="Messages to try")
     running = gr.on(
-        [send.click, message.submit], reply, [message, chat], [message, chat], show_progress="hidden", **MODEL
+        [send.click, message.submit],
+        reply,
+        [message, chat, turns],
+        [message, chat, turns],
+        show_progress="hidden",
+        **MODEL,
     )
     stop.click(None, cancels=running)
-    clear.click(lambda: ("", []), None, [message, chat], cancels=running)
+    clear.click(lambda: ("", [], []), None, [message, chat, turns], cancels=running)

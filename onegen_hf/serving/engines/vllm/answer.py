@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,7 @@ class VllmAnswer:
                 await self._stream.close()
                 self._stream = PlainStream(self.around.engine, self.name)
                 return
-            for token in output.token_ids:
+            for place, token in enumerate(output.token_ids):
                 self._count_forward(unread)
                 unread = 1
                 if token == self.around.stop_token and self._asked():
@@ -127,7 +128,7 @@ class VllmAnswer:
                     self._write(self.decoder.query_token)
                     self._unsent = [self.decoder.query_token]
                     return
-                self._write(token)
+                self._write(token, _log_probability(output, place))
                 if self.row.stop_reason is not None:
                     return
             if output.finish_reason is not None:
@@ -176,6 +177,7 @@ class VllmAnswer:
             max_tokens=max(1, left if room is None else min(left, room)),
             temperature=request.temperature,
             top_p=request.top_p if request.temperature > 0 else 1.0,
+            logprobs=0,  # of the token that was written alone, by the logits before any processor
             seed=None if request.seed is None else request.seed + len(self.row.ids),
             stop_token_ids=sorted(stops),
             ignore_eos=True,
@@ -184,10 +186,12 @@ class VllmAnswer:
             extra_args={"onegen": settings},
         )
 
-    def _write(self, token: int) -> None:
+    def _write(self, token: int, log_probability: float | None = None) -> None:
         def update(row: RowState) -> None:
-            row.write(token)
+            row.write(token, log_probability)
             row.pending = []
+            known = token == self.decoder.query_token and log_probability is not None
+            row.query_probability = math.exp(log_probability) if known else None  # type: ignore[arg-type]
 
         self._apply(update)
         reason = None
@@ -216,7 +220,9 @@ class VllmAnswer:
         before = row.retrieval_stopped
         tokens = decoder.policy.fit(row, tokens, self._room, decoder.paragraph_close)
         stopped = row.retrieval_stopped
-        retrieval = Retrieval(len(row.retrievals), len(row.ids) - 1, hits, len(tokens), embedding)
+        retrieval = Retrieval(
+            len(row.retrievals), len(row.ids) - 1, hits, len(tokens), embedding, row.query_probability
+        )
 
         def update(other: RowState) -> None:
             other.retrievals.append(retrieval)
@@ -236,3 +242,9 @@ class VllmAnswer:
             row.usage.forward_calls += 1
 
         self._apply(update)
+
+
+def _log_probability(output: Any, place: int) -> float | None:
+    """Of one of the tokens in a piece of vLLM's output."""
+    entry = output.logprobs[place].get(output.token_ids[place]) if output.logprobs else None
+    return None if entry is None else float(entry.logprob)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import threading
 from functools import lru_cache
@@ -190,6 +191,9 @@ class VllmServingEngine:
     async def _open(
         self, checkpoint: str, dtype: str, stall_seconds: float, engine_args: dict[str, Any]
     ) -> Surroundings:
+        # The second model runner, which vLLM takes by default where Triton is installed, has logits processors of
+        # another interface (`add_request` per slot, `apply` with the batch's layout), and refuses ours.
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
