@@ -47,6 +47,7 @@ _RULES: dict[str, Rule] = {
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
+    "opening_bias": optional(number()),
     "answer_threshold": optional(number()),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
 }
@@ -103,6 +104,9 @@ class OneGenConfig:
         link_threshold (`float`, *optional*):
             Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
             set by [`~onegen_hf.linking.threshold.fit_threshold`].
+        opening_bias (`float`, *optional*):
+            Entity linking: added to the logit of every token that opens a mention, so that more are found (or fewer).
+            Fitted on a development set by [`~onegen_hf.evaluation.linking.opening_bias.fit_opening_bias`].
         answer_threshold (`float`, *optional*):
             Answers: one is withheld if the best passage of one of its hops has a lower score. Fitted on a development
             set by [`~onegen_hf.evaluation.calibrate_answers`].
@@ -129,6 +133,7 @@ class OneGenConfig:
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
+    opening_bias: float | None = None
     answer_threshold: float | None = None
     matryoshka_dims: list[int] | None = None
 

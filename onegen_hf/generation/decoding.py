@@ -78,6 +78,16 @@ class DecodingTask(ABC, Generic[Row]):
             `list[int]`: Places in `rows` of the rows that choose their next token now.
         """
 
+    def adjusted(self, rows: Sequence[Row], logits: Tensor) -> Tensor:
+        """
+        The scores that tokens are chosen by; by default the model's.
+
+        Args:
+            rows (`Sequence[RowState]`)
+            logits (`Tensor` of shape `(rows, vocab)`, float32): May be modified.
+        """
+        return logits
+
     @abstractmethod
     def banned(self, rows: Sequence[Row], logits: Tensor) -> Sequence[Sequence[int]] | Tensor:
         """
@@ -169,6 +179,7 @@ class Decoding(Generic[Row]):
         return rejected
 
     def _choose(self, rows: list[Row], logits: Tensor) -> None:
+        logits = self.task.adjusted(rows, logits)
         tokens, log_probabilities, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
         for row, chosen, log_probability, row_scores in zip(rows, tokens, log_probabilities, scores, strict=True):
             token = self.task.settle(row, chosen)

@@ -100,6 +100,13 @@ class CopyRule:
         # If only a mention-opening path remains, follow it even when may_open is False.
         return list(tokens) or self.allowed_tokens()
 
+    def opening_tokens(self) -> list[int]:
+        """The legal next tokens that lead to a mention and nowhere else; none on the way to one or inside of one."""
+        if self._inside is not None or None not in self._paths:
+            return []
+        copied = self._paths[None][self._written]
+        return [token for token in self.allowed_tokens() if token != copied]
+
     def advance(self, token: int) -> None:
         """
         Append a legal token.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from ..checks import checked, choice, flag, instance, integer, list_of, text
+from ..checks import checked, choice, flag, instance, integer, list_of, number, text
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenSampler
 from ..generation.decoding import Decoding, DecodingTask
@@ -44,6 +44,8 @@ class LinkingDecoder:
         max_mention_length (`int`, *optional*, defaults to 128): In code points.
         decoding (`str`, *optional*, defaults to `"constrained"`): `"free"` is the paper's method: the model may write
             anything, see [`RewriteRule`].
+        opening_bias (`float`, *optional*, defaults to 0.0): Added to the logit of every token that opens a mention:
+            positive values find more mentions. For constrained decoding.
         feed_forced_together (`bool`, *optional*, defaults to `True`): `False` feeds forced tokens one by one, with the
             same result, to measure how much feeding them together saves.
 
@@ -64,6 +66,7 @@ class LinkingDecoder:
         boundaries=choice(BOUNDARIES),
         max_mention_length=integer(least=1),
         decoding=choice(DECODINGS),
+        opening_bias=number(),
         feed_forced_together=flag(),
     )
     def __init__(
@@ -73,14 +76,20 @@ class LinkingDecoder:
         boundaries: str = "word",
         max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
         decoding: str = "constrained",
+        opening_bias: float = 0.0,
         feed_forced_together: bool = True,
     ) -> None:
+        if opening_bias and decoding != "constrained":
+            raise ValueError(
+                f"opening_bias={opening_bias} is for constrained decoding: leave it out, or decoding={decoding!r}"
+            )
         self.markup = markup
         self.tokenizer = markup.tokenizer
         self.texts = list(texts)
         self.boundaries = boundaries
         self.max_mention_length = max_mention_length
         self.decoding = decoding
+        self.opening_bias = opening_bias
         self.feed_forced_together = feed_forced_together
 
     @torch.no_grad()
@@ -114,7 +123,7 @@ class LinkingDecoder:
         if beams > 1:
             search_beams(
                 model, self.markup, rows, input_ids, logits_processor, stopping_criteria, generation_config,
-                **model_kwargs,
+                opening_bias=self.opening_bias, **model_kwargs,
             )  # fmt: skip
         else:
             sampler = TokenSampler(
@@ -141,6 +150,7 @@ class _Linking(DecodingTask[LinkingRow]):
     def __init__(self, decoder: LinkingDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
         super().__init__(model, max_new_tokens, end_tokens)
         self.feed_forced_together = decoder.feed_forced_together
+        self.opening_bias = decoder.opening_bias
 
     def admit(self, row: LinkingRow) -> None:
         self._write_forced(row)
@@ -153,6 +163,13 @@ class _Linking(DecodingTask[LinkingRow]):
             row.query_states += states
             row.query_positions = []
         return [place for place, row in enumerate(rows) if self._has_choice(row)]
+
+    def adjusted(self, rows: Sequence[LinkingRow], logits: Tensor) -> Tensor:
+        if self.opening_bias:
+            for place, row in enumerate(rows):
+                if isinstance(row.rule, CopyRule) and (opening := row.rule.opening_tokens()):
+                    logits[place, opening] += self.opening_bias
+        return logits
 
     def banned(self, rows: Sequence[LinkingRow], logits: Tensor) -> Tensor:
         banned = torch.zeros(

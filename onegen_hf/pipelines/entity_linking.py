@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 from transformers.pipelines.base import ChunkPipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from data_builders.entity_linking.converter import INSTRUCTION
+from data_builders.entity_linking.kinds import INSTRUCTION, check_kinds, instruction_for
 
-from ..checks import Rule, check, choice, flag, instance, integer, number, text
+from ..checks import Rule, check, choice, flag, instance, integer, number, shown, text
 from ..data.attribute_dict import AttributeDict, with_attributes
 from ..data.padding import pad_ids
 from ..generation import Usage
@@ -43,12 +43,21 @@ TOKENS_PER_TOKEN = 5
 MINIMAL_WINDOW = 16
 
 
+def _kinds(name: str, value: Any) -> tuple[str, ...]:
+    """The rule for kinds of mentions."""
+    if not isinstance(value, (str, list, tuple, set, frozenset)) or not all(isinstance(one, str) for one in value):
+        raise TypeError(f"{name}={shown(value)} must be kinds of mentions, such as 'names' or ['persons', 'places']")
+    return check_kinds(value)
+
+
 _RULES: dict[str, Rule] = {
     "top_k": integer(least=1),
     "threshold": number(infinite=True),
     "prior_weight": number(least=0),
     "boundaries": choice(BOUNDARIES),
     "decoding": choice(DECODINGS),
+    "opening_bias": number(),
+    "kinds": _kinds,
     "mode": choice(MODES),
     "instruction": text(empty=True),
     "max_window_tokens": integer(least=MINIMAL_WINDOW),
@@ -103,6 +112,12 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             candidate's score, which is its cosine plus the weighted prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
             those inside of words.
+        kinds (`str` or `list[str]`, *optional*): What counts as a mention, for a checkpoint that was trained with
+            instructions that say so, as the bundled one was: some of `"persons"`, `"places"`, `"organizations"`,
+            `"others"` (these four are `"names"`), `"demonyms"`, `"nouns"`, `"coreferences"` and `"dates"`, or `"all"`.
+            Takes the place of `instruction`; by default the checkpoint's, which asks the bundled one for `"names"`.
+        opening_bias (`float`, *optional*): Added to the logit of every token that opens a mention: positive values
+            find more. By default the checkpoint's `onegen.opening_bias`, without which there is none.
         instruction (`str`, *optional*): Stands before the text, as in training; by default the checkpoint's
             (`onegen.instruction`), or that of the builder `entity-linking`.
         max_window_tokens (`int`, *optional*, defaults to 512): A longer text is linked in windows. Where the model's
@@ -176,6 +191,14 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
                 f"prior_weight={options['prior_weight']} needs the pipeline to be made with `aliases=...`: pass them "
                 "to it, or leave prior_weight out"
             )
+        if options.get("kinds") is not None:
+            if options.get("instruction") is not None:
+                raise ValueError(
+                    f"kinds={options['kinds']} and instruction={options['instruction']!r:.60} both say what to mark: "
+                    "leave out one of both"
+                )
+            options["instruction"] = instruction_for(options["kinds"])
+        options.pop("kinds", None)
         forward = {name: value for name, value in options.items() if name not in _WINDOWS | _SEARCH}
         return _among(options, _WINDOWS), forward, _among(options, _SEARCH)
 
@@ -223,13 +246,21 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         return min(wanted, room)
 
     def _forward(
-        self, model_inputs: Any, boundaries: str = "word", decoding: str = "constrained", **generate_kwargs: Any
+        self,
+        model_inputs: Any,
+        boundaries: str = "word",
+        decoding: str = "constrained",
+        opening_bias: float | None = None,
+        **generate_kwargs: Any,
     ) -> dict[str, Any]:
+        if opening_bias is None:
+            opening_bias = (self.model.onegen_config.opening_bias or 0.0) if decoding == "constrained" else 0.0
+        marking = {"boundaries": boundaries, "decoding": decoding, "opening_bias": opening_bias}
         windows = model_inputs["window"]
         batch = windows if isinstance(windows, list) else [windows]
         unmarked = [window for window in batch if window.spans is None]
         marked = [window for window in batch if window.spans is not None]
-        found = iter(self._find(unmarked, boundaries, decoding, generate_kwargs) if unmarked else [])
+        found = iter(self._find(unmarked, marking, generate_kwargs) if unmarked else [])
         given = iter(embed_given(self.model, self.markup, marked, self._pad_token_id) if marked else [])
         mentions = [next(found if window.spans is None else given) for window in batch]
         return {
@@ -238,7 +269,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         }
 
     def _find(
-        self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
+        self, batch: list[WindowInput], marking: dict[str, Any], generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
         """Write the texts down again and mark their mentions."""
         input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
@@ -246,9 +277,9 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),
-            custom_generate=LinkingDecoder(self.markup, texts, boundaries, decoding=decoding),
+            custom_generate=LinkingDecoder(self.markup, texts, **marking),
             **self._prepare_generate_kwargs(
-                {"max_new_tokens": self._max_new_tokens(texts, decoding), **generate_kwargs},
+                {"max_new_tokens": self._max_new_tokens(texts, marking["decoding"]), **generate_kwargs},
                 pad_token_id=self._pad_token_id,
                 return_dict_in_generate=True,
             ),
