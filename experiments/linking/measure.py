@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--biases", type=float, nargs="+", default=[0.0, -1.0, 1.0, 2.0])
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--draft-tokens", type=int, default=0, help="Read ahead, shared by the texts of a batch.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--limit", type=int, help="Texts of each file.")
@@ -84,6 +85,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         given = evaluate_entity_linking(linker, {**development, **test}, folder / "given", mode="given", **shared)
         tell("given", summary(given))
+        shared["call_options"] = {"draft_tokens": arguments.draft_tokens}
         fitted = fit_opening_bias(linker, development, folder, arguments.biases, **shared)
         for bias, report in fitted.reports.items():
             tell(f"whole texts, bias {bias:g}, threshold {report.scoring['threshold']:.3f}", summary(report))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,16 @@ from torch import Tensor
 from ..modeling.positions import context_length
 from .choice import TokenSampler
 from .memory import StepOutput
-from .prompt_lookup import Drafter
 from .state import Hit, RowState
 
 Row = TypeVar("Row", bound=RowState)
+
+
+class Drafts(Protocol):
+    """Guesses the next tokens of a row, as [`Drafter`] does."""
+
+    def draft(self, row: Any, rows: int, room: int) -> list[int]:
+        """At most `room` tokens for a row that shares the drafts of a forward with others, `rows` in all."""
 
 
 class DecodingTask(ABC, Generic[Row]):
@@ -124,7 +130,7 @@ class Decoding(Generic[Row]):
     Args:
         task ([`DecodingTask`])
         sampler ([`TokenSampler`])
-        drafter ([`Drafter`], *optional*): Guesses tokens that are forwarded together with the pending ones.
+        drafter ([`Drafts`], *optional*): Guesses tokens that are forwarded together with the pending ones.
         streamer (`BaseStreamer`, *optional*): Receives every token as it is written or inserted.
     """
 
@@ -132,7 +138,7 @@ class Decoding(Generic[Row]):
         self,
         task: DecodingTask[Row],
         sampler: TokenSampler,
-        drafter: Drafter | None = None,
+        drafter: Drafts | None = None,
         streamer: Any = None,
     ) -> None:
         self.task = task

@@ -18,6 +18,7 @@ from ..generation.memory import StepOutput
 from ..generation.state import as_sequences
 from .beams import search_beams
 from .boundaries import BOUNDARIES
+from .copy_drafts import CopyDrafter
 from .copying import DEFAULT_MAX_MENTION_LENGTH, CopyRule
 from .markup import MentionMarkup
 from .rewriting import RewriteRule
@@ -46,6 +47,9 @@ class LinkingDecoder:
             anything, see [`RewriteRule`].
         opening_bias (`float`, *optional*, defaults to 0.0): Added to the logit of every token that opens a mention:
             positive values find more mentions. For constrained decoding.
+        draft_tokens (`int`, *optional*, defaults to 0): Tokens of the text that are read ahead per forward, as if no
+            mention opened among them, and shared by the rows; see [`CopyDrafter`]. The result is the same in fewer
+            forwards. Rejected ones count as forwarded, and as `rejected_tokens`. For greedy decoding.
         feed_forced_together (`bool`, *optional*, defaults to `True`): `False` feeds forced tokens one by one, with the
             same result, to measure how much feeding them together saves.
 
@@ -67,6 +71,7 @@ class LinkingDecoder:
         max_mention_length=integer(least=1),
         decoding=choice(DECODINGS),
         opening_bias=number(),
+        draft_tokens=integer(least=0),
         feed_forced_together=flag(),
     )
     def __init__(
@@ -77,6 +82,7 @@ class LinkingDecoder:
         max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
         decoding: str = "constrained",
         opening_bias: float = 0.0,
+        draft_tokens: int = 0,
         feed_forced_together: bool = True,
     ) -> None:
         if opening_bias and decoding != "constrained":
@@ -90,6 +96,7 @@ class LinkingDecoder:
         self.max_mention_length = max_mention_length
         self.decoding = decoding
         self.opening_bias = opening_bias
+        self.draft_tokens = draft_tokens
         self.feed_forced_together = feed_forced_together
 
     @torch.no_grad()
@@ -130,7 +137,9 @@ class LinkingDecoder:
                 logits_processor, stopping_criteria, bool(generation_config.do_sample), pad_token_id, width
             )
             task = _Linking(self, model, generation_config.max_length - width, end_tokens)
-            DecodingLoop(model).run(Decoding(task, sampler), rows)
+            # A draw for every token would take other random numbers than one for every choice.
+            drafter = CopyDrafter(self.draft_tokens) if self.draft_tokens and not sampler.do_sample else None
+            DecodingLoop(model).run(Decoding(task, sampler, drafter), rows)
         for row in rows:
             row.finish()
         sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)

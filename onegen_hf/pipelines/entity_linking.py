@@ -41,6 +41,8 @@ TOKENS_PER_CHARACTER = 8
 TOKENS_PER_TOKEN = 5
 """More are not waited for when a text is written freely: every token may be a mention, which brings 4."""
 MINIMAL_WINDOW = 16
+WINDOWS_TOGETHER = 8
+"""Windows of one text that are decoded at a time by default: their forwards share the reading of the weights."""
 
 
 def _kinds(name: str, value: Any) -> tuple[str, ...]:
@@ -57,6 +59,7 @@ _RULES: dict[str, Rule] = {
     "boundaries": choice(BOUNDARIES),
     "decoding": choice(DECODINGS),
     "opening_bias": number(),
+    "draft_tokens": integer(least=0),
     "kinds": _kinds,
     "mode": choice(MODES),
     "instruction": text(empty=True),
@@ -118,6 +121,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             Takes the place of `instruction`; by default the checkpoint's, which asks the bundled one for `"names"`.
         opening_bias (`float`, *optional*): Added to the logit of every token that opens a mention: positive values
             find more. By default the checkpoint's `onegen.opening_bias`, without which there is none.
+        draft_tokens (`int`, *optional*): Tokens of the text that are read ahead per forward: the same mentions in
+            fewer forwards. By default the checkpoint's `onegen.draft_tokens`, without which there are none.
         instruction (`str`, *optional*): Stands before the text, as in training; by default the checkpoint's
             (`onegen.instruction`), or that of the builder `entity-linking`.
         max_window_tokens (`int`, *optional*, defaults to 512): A longer text is linked in windows. Where the model's
@@ -125,7 +130,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         window_overlap (`int`, *optional*, defaults to 64): Tokens that neighbouring windows share; at most half of
             them are.
         return_dict (`bool`, *optional*, defaults to `False`): Return a `dict` per text, see below.
-        batch_size (`int`, *optional*, defaults to 1): Windows, of one text or of several, decoded at a time.
+        batch_size (`int`, *optional*): Windows, of one text or of several, decoded at a time. By default those of one
+            text, up to 8; of a list or a dataset of texts, one at a time.
         generation arguments: `num_beams`, `do_sample`, `temperature`, `logits_processor`, ...
 
     Returns of a call: `list[dict]` per text, in its order (that of `spans` if they are given): `mention`, `start`,
@@ -165,6 +171,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self.check_call_arguments(kwargs)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple, Dataset)) and not len(inputs):
             return []
+        if isinstance(inputs, (str, Mapping)) and self._batch_size is None:
+            kwargs.setdefault("batch_size", WINDOWS_TOGETHER)
         names = inputs.column_names if isinstance(inputs, (Dataset, IterableDataset)) else None
         if names is not None and "text" not in names:
             raise ValueError(
@@ -251,11 +259,18 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         boundaries: str = "word",
         decoding: str = "constrained",
         opening_bias: float | None = None,
+        draft_tokens: int | None = None,
         **generate_kwargs: Any,
     ) -> dict[str, Any]:
+        settings = self.model.onegen_config
         if opening_bias is None:
-            opening_bias = (self.model.onegen_config.opening_bias or 0.0) if decoding == "constrained" else 0.0
-        marking = {"boundaries": boundaries, "decoding": decoding, "opening_bias": opening_bias}
+            opening_bias = (settings.opening_bias or 0.0) if decoding == "constrained" else 0.0
+        marking = {
+            "boundaries": boundaries,
+            "decoding": decoding,
+            "opening_bias": opening_bias,
+            "draft_tokens": (settings.draft_tokens or 0) if draft_tokens is None else draft_tokens,
+        }
         windows = model_inputs["window"]
         batch = windows if isinstance(windows, list) else [windows]
         unmarked = [window for window in batch if window.spans is None]
