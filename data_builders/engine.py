@@ -99,7 +99,7 @@ class Engine:
                 except _FAULTS as error:
                     policy.handle(self._fault(error, located))
         report.dropped = policy.skipped
-        if self._corpus and not len(self.store):
+        if self._corpus and report.rows == report.dropped.total():
             raise ValueError(f"{_names(self._corpus)}: no usable passage; dropped by reason: {dict(policy.skipped)}.")
         for split in self._files:
             # What is wrong with a row is reported, or counted, when it is converted.

@@ -18,6 +18,10 @@ CONVERTERS = {
         "data_builders.entity_linking.converter:EntityLinkingConverter",
         "ELEVANT's benchmarks, AIDA-CoNLL",
     ),
+    "linked-titles": (
+        "data_builders.linked_titles.converter:LinkedTitlesConverter",
+        "examples of entity linking from passages that name each other's titles",
+    ),
     "entity-names": (
         "data_builders.entity_names.converter:EntityNamesConverter",
         "first examples of entity linking, made up around the names of a catalogue",

@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 DEFAULT_QUERY_TOKEN = "[RQ]"
+UNLABELLED_OPEN, UNLABELLED_CLOSE = "<unlabelled>", "</unlabelled>"
+"""In an assistant's turn: text that the model reads and has no loss on, since it may not be what it should write."""
 
 
 def split_reference(reference: str, document_ids: Container[str]) -> tuple[str, int | None]:

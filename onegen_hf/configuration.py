@@ -47,6 +47,8 @@ _RULES: dict[str, Rule] = {
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
+    "opening_bias": optional(number()),
+    "draft_tokens": optional(integer(least=0)),
     "answer_threshold": optional(number()),
     "retrieval_threshold": optional(number(least=0, most=1)),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
@@ -104,6 +106,12 @@ class OneGenConfig:
         link_threshold (`float`, *optional*):
             Entity linking: a mention that the model finds is NIL if its best score is lower. Fitted on a development
             set by [`~onegen_hf.linking.threshold.fit_threshold`].
+        opening_bias (`float`, *optional*):
+            Entity linking: added to the logit of every token that opens a mention, so that more are found (or fewer).
+            Fitted on a development set by [`~onegen_hf.evaluation.linking.opening_bias.fit_opening_bias`].
+        draft_tokens (`int`, *optional*):
+            Entity linking: tokens of the text that are read ahead per forward, see [`LinkingDecoder`]. They pay off
+            where the model opens mentions for good reasons, as a trained one does.
         answer_threshold (`float`, *optional*):
             Answers: one is withheld if the best passage of one of its hops has a lower score. Fitted on a development
             set by [`~onegen_hf.evaluation.calibrate_answers`].
@@ -133,6 +141,8 @@ class OneGenConfig:
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None
+    opening_bias: float | None = None
+    draft_tokens: int | None = None
     answer_threshold: float | None = None
     retrieval_threshold: float | None = None
     matryoshka_dims: list[int] | None = None

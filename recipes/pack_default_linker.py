@@ -2,7 +2,7 @@
 Turns a trained adapter into the entity linker that comes with the package, with the entities of the fact corpus.
 
 ```
-python recipes/pack_default_linker.py outputs/entity_linking_3 --documents data/facts
+python recipes/pack_default_linker.py outputs/linked_titles --documents data/facts
 python -m experiments.entity_linking --model onegen_hf/default_linker --index catalogue ...
 python recipes/pack_default_linker.py --measured experiments/results/entity_linking.json   # writes the model card
 ```

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data_builders.errors import RecordError
+from data_builders.schema import UNLABELLED_CLOSE, UNLABELLED_OPEN
 
 MENTION_OPEN, MENTION_CLOSE = "<MENTION>", "</MENTION>"
 DEFAULT_LINK_TOKEN, DEFAULT_CONTINUE_TOKEN, DOCUMENT_TOKEN = "[LK]", "[CON]", "[SE]"
@@ -16,6 +17,7 @@ def annotate(
     spans: Sequence[tuple[int, int]],
     query_token: str = DEFAULT_LINK_TOKEN,
     continue_token: str = DEFAULT_CONTINUE_TOKEN,
+    unlabelled: Sequence[tuple[int, int]] = (),
 ) -> str:
     """
     Mark mentions (OneGen, arXiv 2409.05152, section 3).
@@ -25,6 +27,8 @@ def annotate(
         spans (`Sequence[tuple[int, int]]`): Start and end of every mention, in order and without overlaps.
         query_token (`str`, *optional*, defaults to `"[LK]"`): Stands after each mention.
         continue_token (`str`, *optional*, defaults to `"[CON]"`): Stands after the query token.
+        unlabelled (`Sequence[tuple[int, int]]`, *optional*): Spans between mentions, in order, that may or may not be
+            mentions. They get `<unlabelled>` tags, inside of which no token has a loss.
 
     Returns:
         `str`: The text with `<MENTION>...</MENTION>[LK][CON]` for every mention.
@@ -40,14 +44,16 @@ def annotate(
     ```
     """
     marks = (MENTION_OPEN, MENTION_CLOSE, query_token, continue_token)
-    for mark in (*marks, DOCUMENT_TOKEN, *_PARAGRAPH_TAGS):
+    for mark in (*marks, DOCUMENT_TOKEN, *_PARAGRAPH_TAGS, UNLABELLED_OPEN, UNLABELLED_CLOSE):
         if mark in text:
             raise RecordError("reserved_text", f"the text contains {mark!r}, a mark of the format; remove it there.")
+    tags = {span: (MENTION_OPEN, MENTION_CLOSE + query_token + continue_token) for span in spans}
+    tags |= dict.fromkeys(unlabelled, (UNLABELLED_OPEN, UNLABELLED_CLOSE))
     pieces, position = [], 0
-    for start, end in spans:
+    for (start, end), (before, after) in sorted(tags.items()):
         if not position <= start <= end <= len(text):
             raise RecordError("overlapping_spans", f"the span [{start}, {end}] overlaps another or leaves the text.")
-        pieces += [text[position:start], MENTION_OPEN, text[start:end], MENTION_CLOSE, query_token, continue_token]
+        pieces += [text[position:start], before, text[start:end], after]
         position = end
     return "".join([*pieces, text[position:]])
 
@@ -66,5 +72,6 @@ def remove_annotation(
     Returns:
         `str`: The text.
     """
-    annotated = annotated.replace(MENTION_CLOSE + query_token + continue_token, "")
-    return annotated.replace(MENTION_OPEN, "")
+    for mark in (MENTION_CLOSE + query_token + continue_token, MENTION_OPEN, UNLABELLED_OPEN, UNLABELLED_CLOSE):
+        annotated = annotated.replace(mark, "")
+    return annotated

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -14,13 +15,14 @@ from data_builders.documents import Document, DocumentStore
 from data_builders.entity_linking.aida import is_aida, read_aida
 from data_builders.entity_linking.annotation import DEFAULT_CONTINUE_TOKEN, DEFAULT_LINK_TOKEN, annotate
 from data_builders.entity_linking.catalogue import EntityNames, entity_document
+from data_builders.entity_linking.kinds import INSTRUCTION as INSTRUCTION
+from data_builders.entity_linking.kinds import check_kinds, instruction_for, kinds_of
 from data_builders.entity_linking.labels import Label, entity_name, read_labels, unlinkable_reason
 from data_builders.entity_linking.selection import is_coreference, select_mentions
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.records import Located, read_records
 from data_builders.schema import validate_example
 
-INSTRUCTION = "Mark every mention of an entity in the following text and link it to the entity."
 _UNLINKABLE = ("leave_out", "empty")
 
 
@@ -47,6 +49,9 @@ class EntityLinkingConverter(Converter):
             The token after the query token; the paper's published models have `[_CONTINUE_]`.
         instruction (`str`, *optional*):
             Stands before the text in the user's message, with an empty line between. Empty: the text alone.
+        kinds (`str`, *optional*):
+            Annotate labels of these kinds only, and say so in the instruction: some of [`KINDS`], separated by commas,
+            such as `"names"` or `"persons,places"`. By default all labels, and the instruction names no kind.
         unlinkable (`str`, *optional*, defaults to `"leave_out"`):
             What becomes of mentions of entities without a document (NIL, dates, quantities, ids that are not in the
             catalogue): `"leave_out"`, or `"empty"` to mark them with an empty list of positives, so that they train
@@ -70,6 +75,7 @@ class EntityLinkingConverter(Converter):
     query_token: str = DEFAULT_LINK_TOKEN
     continue_token: str = DEFAULT_CONTINUE_TOKEN
     instruction: str = INSTRUCTION
+    kinds: str | None = None
     unlinkable: str = "leave_out"
     keep_coreferences: bool = False
     crop: bool = False
@@ -89,6 +95,11 @@ class EntityLinkingConverter(Converter):
             raise ValueError(f"`unlinkable` must be one of {_UNLINKABLE}, got {self.unlinkable!r}.")
         if self.num_negatives < 0:
             raise ValueError(f"`num_negatives` must not be negative, got {self.num_negatives}.")
+        if self.kinds is not None:
+            chosen = check_kinds(self.kinds)
+            self.keep_coreferences |= "coreferences" in chosen
+            if self.instruction == INSTRUCTION:
+                self.instruction = instruction_for(chosen)
 
     def rows(self, path: str | PathLike[str], policy: ErrorPolicy) -> Iterator[Located]:
         """Stream the articles of one file, a row each."""
@@ -144,10 +155,12 @@ class EntityLinkingConverter(Converter):
             resolve=lambda label: self._resolve(label, store),
             keep_coreferences=self.keep_coreferences,
             keep_unlinkable=self.unlinkable == "empty",
+            asked_for=None if self.kinds is None else partial(self._asked_for, whole),
         )
         labels = [label._replace(start=label.start - offset, end=label.end - offset) for label in labels]
         spans = [(mention.label.start - offset, mention.label.end - offset) for mention in mentions]
-        content = annotate(text, spans, self.query_token, self.continue_token)
+        unlabelled = _uncertain_spans(labels, left_out, text, spans)
+        content = annotate(text, spans, self.query_token, self.continue_token, unlabelled)
         linked = {mention.label.number: mention.document_id for mention in mentions}
         prompt = f"{self.instruction}\n\n{text}" if self.instruction else text
         record_id = record.get("id")
@@ -168,6 +181,13 @@ class EntityLinkingConverter(Converter):
         except ValueError as error:
             raise RecordError("invalid_example", str(error)) from error
         return example
+
+    def _asked_for(self, text: str, label: Label) -> bool | None:
+        """Whether a label is of a kind to annotate; `None` if it may be."""
+        kinds, asked = kinds_of(label, text), set(check_kinds(self.kinds or "all"))
+        if unlinkable_reason(label) is None or kinds <= asked or not kinds & asked:
+            return bool(kinds & asked)
+        return None
 
     def _is_other_split(self, record: Mapping[str, Any]) -> bool:
         return self.split is not None and record.get("split") != self.split
@@ -217,6 +237,20 @@ def _text(record: Mapping[str, Any]) -> str:
         reason = "missing_field" if text is None else "malformed_field"
         raise RecordError(reason, f"the field `text` must be text, got {text!r:.40}.")
     return text
+
+
+def _uncertain_spans(
+    labels: list[Label], left_out: Mapping[int, str], text: str, spans: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Where labels stand that may be of a kind to annotate, with the space before, in which a mention would open."""
+    uncertain: list[tuple[int, int]] = []
+    for label in sorted(labels, key=lambda label: (label.start, -label.end)):
+        start = label.start - (text[label.start - 1 : label.start] == " ")
+        if left_out.get(label.number) == "uncertain_kind" and all(
+            end <= start or label.end <= begin for begin, end in (*spans, *uncertain)
+        ):
+            uncertain.append((start, label.end))
+    return uncertain
 
 
 def _evaluation_span(record: Mapping[str, Any], length: int) -> tuple[int, int]:

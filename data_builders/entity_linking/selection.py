@@ -37,6 +37,7 @@ def select_mentions(
     resolve: Callable[[Label], str | None],
     keep_coreferences: bool = False,
     keep_unlinkable: bool = False,
+    asked_for: Callable[[Label], bool | None] | None = None,
 ) -> Selection:
     """
     Choose the labels to annotate. Every label is a mention or left out for exactly one reason, the first that holds:
@@ -47,6 +48,8 @@ def select_mentions(
     | `out_of_range` | begins before the text or ends after it |
     | `outside_evaluation_span` | not wholly inside the part that the source says is labelled |
     | `coreference` | flagged as one, or a pronoun (unless kept) |
+    | `other_kind` | of a kind that is not asked for |
+    | `uncertain_kind` | perhaps of such a kind |
     | `nil`, `no_mapping`, `datetime`, `quantity` | names no entity of a knowledge base (unless kept) |
     | `not_in_catalogue` | its entity has no document (unless kept) |
     | `duplicate` | same span and entity as an earlier label |
@@ -66,6 +69,8 @@ def select_mentions(
         resolve (`Callable[[Label], str | None]`): The document of a label's entity.
         keep_coreferences (`bool`, *optional*, defaults to `False`): Annotate coreferences.
         keep_unlinkable (`bool`, *optional*, defaults to `False`): Annotate mentions without a document, unlinked.
+        asked_for (`Callable[[Label], bool | None]`, *optional*): Whether a label is of a kind to annotate; `None` if
+            that cannot be said. By default all are.
 
     Returns:
         `Selection`: Mentions and reasons; together they are all labels.
@@ -78,6 +83,8 @@ def select_mentions(
         reason = _misplaced(label, text, evaluation_span)
         if reason is None and not keep_coreferences and is_coreference(label, text):
             reason = "coreference"
+        if reason is None and asked_for is not None:
+            reason = {True: None, False: "other_kind", None: "uncertain_kind"}[asked_for(label)]
         if reason is None:
             unlinkable = unlinkable_reason(label)
             if unlinkable is None:

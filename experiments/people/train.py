@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,22 +89,24 @@ def train_stage(
     documents: DocumentStore,
     arguments: Namespace,
     journal: Journal,
+    stages: Mapping[str, Mapping[str, Any]] = STAGES,
 ) -> None:
     """
     Train one stage for `seconds`. A chunk that does not fit the memory is halved, and the rest of the time is used.
 
     Args:
-        name (`str`): A key of [`STAGES`]; its examples are `NAME.parquet`.
+        name (`str`): A key of `stages`; its examples are `NAME.parquet`.
         seconds (`float`)
         model (`PeftModel`)
         tokenizer (`PreTrainedTokenizerBase`)
         documents (`DocumentStore`)
         arguments (`Namespace`): Of the command.
         journal ([`Journal`])
+        stages (`Mapping[str, Mapping[str, Any]]`, *optional*, defaults to [`STAGES`]): Training arguments.
     """
     examples = Dataset.from_parquet(str(arguments.data / f"{name}.parquet"), cache_dir=str(arguments.out / "cache"))
     assert isinstance(examples, Dataset)
-    settings = dict(STAGES[name])
+    settings = dict(stages[name])
     settings["per_device_train_batch_size"] = max(settings["per_device_train_batch_size"] // arguments.shrink, 2)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_builders.entity_linking.kinds import KIND_CHOICES
+
 from ..bundled.checkpoints import DEFAULT_LINKER
-from ..checks import checked_fields, choice, flag, integer, optional, text
+from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .model_arguments import INDEX, ModelArguments
@@ -55,6 +57,17 @@ class LinkArguments(ModelArguments):
             "choices": ["constrained", "free"],
         },
     )
+    kinds: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "What counts as a mention: names (or of these persons, places, organizations, others), demonyms, "
+            "nouns, coreferences, dates, or all; default: what the checkpoint's instruction asks for."
+        },
+    )
+    opening_bias: float | None = field(
+        default=None,
+        metadata={"help": "Added to the logit of opening a mention, to find more; default: the checkpoint's."},
+    )
     num_beams: int = field(default=1, metadata={"help": "Beams of the search."})
     html: str | None = field(default=None, metadata={"help": "Also write an HTML page with the texts and candidates."})
     whole: bool = field(default=False, metadata={"help": "Read standard input as one text, not one text per line."})
@@ -71,6 +84,8 @@ class LinkArguments(ModelArguments):
             boundaries=choice(["word", "character"]),
             mode=choice(["linking", "detection"]),
             decoding=choice(["constrained", "free"]),
+            kinds=list_of(choice(KIND_CHOICES), empty=True),
+            opening_bias=optional(number()),
             num_beams=integer(least=1),
             html=optional(text()),
             whole=flag(),
@@ -107,6 +122,8 @@ class LinkArguments(ModelArguments):
             "threshold": self.nil_threshold,
             "boundaries": self.boundaries,
             "decoding": self.decoding,
+            "kinds": self.kinds or None,
+            "opening_bias": self.opening_bias,
             "num_beams": self.num_beams,
             "batch_size": self.batch_size,
         }

@@ -105,16 +105,17 @@ def parse_data_sets(texts: Sequence[str], in_domain: Sequence[str] = ()) -> list
 
 
 def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> LinkingReport:
-    """Evaluate entity linking; a fitted threshold is written into the checkpoint."""
+    """Evaluate entity linking; what is fitted is written into the checkpoint."""
     data_sets = parse_data_sets(options.dataset, linking.in_domain)
     name = options.checkpoint()
-    if linking.fit_threshold and (is_builtin(name) or not (Path(name) / "config.json").is_file()):
+    fitted = [option for option in ("fit_threshold", "fit_opening_bias") if getattr(linking, option)]
+    if fitted and (is_builtin(name) or not (Path(name) / "config.json").is_file()):
         raise ValueError(
-            f"fit_threshold writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
+            f"{fitted[0]} writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
         )
     if options.html is not None and linking.mode == "detection":
         raise ValueError("html shows entities, and mode='detection' links none: leave one of them out")
-    from ..evaluation import evaluate_entity_linking
+    from ..evaluation import evaluate_entity_linking, fit_opening_bias
     from ..evaluation.runs.run_directory import RunDirectory
     from ..linking.threshold import write_threshold
     from ..pipelines import OneGenEntityLinkingPipeline
@@ -132,6 +133,23 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
     )
     assert options.top_k is not None
     rows = {data_set.name: data_set.rows(options.split, model.onegen_config, options.limit) for data_set in data_sets}
+    call_options: dict[str, Any] = {"decoding": linking.decoding, "boundaries": linking.boundaries}
+    if linking.kinds:
+        call_options["kinds"] = linking.kinds
+    threshold = linking.nil_threshold
+    if linking.fit_opening_bias:
+        bias = fit_opening_bias(
+            linker,
+            rows,
+            call_options=call_options,
+            top_k=options.top_k,
+            coreferences=linking.coreferences,
+            batch_size=options.batch_size,
+        )
+        bias.write(name)
+        model.onegen_config.opening_bias, threshold = bias.bias, bias.threshold
+    elif linking.opening_bias is not None:
+        call_options["opening_bias"] = linking.opening_bias
     report = evaluate_entity_linking(
         linker,
         rows,
@@ -139,13 +157,13 @@ def evaluate_linking(options: EvaluateArguments, linking: LinkingArguments) -> L
         mode=linking.mode,
         groups={data_set.name: data_set.group for data_set in data_sets if data_set.group is not None},
         top_k=options.top_k,
-        threshold=linking.nil_threshold,
+        threshold=threshold,
         prior_weight=linking.prior_weight,
         fit_threshold=linking.fit_threshold,
         fit_prior_weight=linking.fit_prior_weight,
         coreferences=linking.coreferences,
         batch_size=options.batch_size,
-        call_options={"decoding": linking.decoding, "boundaries": linking.boundaries},
+        call_options=call_options,
         level=options.confidence_level,
     )
     if linking.fit_threshold:

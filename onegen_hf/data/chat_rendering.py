@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
+from data_builders.schema import UNLABELLED_CLOSE, UNLABELLED_OPEN
+
 from ..configuration import OneGenConfig
 from .chat_template import PLAIN_CHAT_TEMPLATE, apply_chat_template
 from .earlier_retrievals import EarlierRetrieval
@@ -242,14 +244,14 @@ class _Marks:
 
 def split_assistant(content: str, config: OneGenConfig) -> list[tuple[str, str]]:
     """
-    Cut an assistant's content at retrieval tokens and paragraphs.
+    Cut an assistant's content at retrieval tokens, paragraphs and unlabelled spans.
 
     Returns:
-        `list[tuple[str, str]]`: (kind, text) in order; kind is `"text"`, `"query"`, `"continuation"` or
-        `"paragraph"` (whose text stands without its tags). No text is lost.
+        `list[tuple[str, str]]`: (kind, text) in order; kind is `"text"`, `"query"`, `"continuation"`, `"paragraph"` or
+        `"unlabelled"` (the text of the last two stands without its tags). No text is lost.
 
     Raises:
-        `ValueError`: If a paragraph is opened and not closed, or the other way round.
+        `ValueError`: If a paragraph or an unlabelled span is opened and not closed, or the other way round.
     """
     tokens = config.tokens
     kinds = {tokens.query: "query"}
@@ -257,19 +259,28 @@ def split_assistant(content: str, config: OneGenConfig) -> list[tuple[str, str]]
         kinds[tokens.continuation] = "continuation"
     tags = [tag for tag in (tokens.paragraph_open, tokens.paragraph_close) if tag is not None]
     paragraph = "(.*?)".join(map(re.escape, tags)) if tags else "(?!)()"
-    pattern = re.compile(f"{paragraph}|({'|'.join(map(re.escape, kinds))})", flags=re.DOTALL)
+    unlabelled = "(.*?)".join((UNLABELLED_OPEN, UNLABELLED_CLOSE))
+    pattern = re.compile(f"{paragraph}|({'|'.join(map(re.escape, kinds))})|{unlabelled}", flags=re.DOTALL)
+    pairs = [pair for pair in (tags, [UNLABELLED_OPEN, UNLABELLED_CLOSE]) if pair]
     pieces: list[tuple[str, str]] = []
     start = 0
 
     def add_text(text: str) -> None:
-        if any(tag in text for tag in tags):
-            raise ValueError(f"messages: unbalanced {' and '.join(tags)} near {text[-60:]!r}")
+        for pair in pairs:
+            if any(tag in text for tag in pair):
+                raise ValueError(f"messages: unbalanced {' and '.join(pair)} near {text[-60:]!r}")
         if text:
             pieces.append(("text", text))
 
     for match in pattern.finditer(content):
         add_text(content[start : match.start()])
-        pieces.append(("paragraph", match[1]) if match[2] is None else (kinds[match[2]], match[2]))
+        paragraph_text, token, unlabelled_text = match.groups()
+        if token is not None:
+            pieces.append((kinds[token], token))
+        elif unlabelled_text is not None:
+            pieces.append(("unlabelled", unlabelled_text))
+        else:
+            pieces.append(("paragraph", paragraph_text))
         start = match.end()
     add_text(content[start:])
     return pieces

@@ -77,6 +77,7 @@ class RoleEncoder:
     | query token | RET | yes: the model must emit it |
     | continuation token | GEN | no: it is forced |
     | `<paragraph>` ... `</paragraph>` | CTX | no: it is inserted |
+    | `<unlabelled>` ... `</unlabelled>` (the tags are not tokens) | CTX | no: it may be wrong |
     | end of turn | GEN | yes |
 
     Segments are tokenized one by one, as generation later feeds them, so training and inference see the same ids. Only
@@ -140,6 +141,8 @@ class RoleEncoder:
                 paragraph, truncated = self.passages.paragraph(text)
                 encoded.append(paragraph, Role.CTX, labelled=False)
                 self.report.truncated_paragraphs += truncated
+            elif kind == "unlabelled":
+                encoded.append(self.texts.generated_ids(text), Role.CTX, labelled=False)
             else:
                 encoded.append(self.texts.generated_ids(text), Role.GEN, labelled=True)
 

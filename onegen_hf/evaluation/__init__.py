@@ -5,6 +5,7 @@ from .calibrate import AnswerCalibration, calibrate_answers
 from .gold_decoder import GoldPassageDecoder
 from .linking.documents import load_linking_rows
 from .linking.evaluate import evaluate_entity_linking
+from .linking.opening_bias import OpeningBias, fit_opening_bias
 from .linking.report import LinkingReport
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
@@ -21,6 +22,7 @@ __all__ = [
     "GoldPassageDecoder",
     "GroupResult",
     "LinkingReport",
+    "OpeningBias",
     "RetrievalCalibration",
     "RetrievalFrequency",
     "RunResult",
@@ -31,6 +33,7 @@ __all__ = [
     "evaluate_rag",
     "evaluate_retrieval",
     "fit_answer_threshold",
+    "fit_opening_bias",
     "fit_retrieval_threshold",
     "format_report",
     "load_linking_rows",

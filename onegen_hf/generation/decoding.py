@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,16 @@ from torch import Tensor
 from ..modeling.positions import context_length
 from .choice import TokenSampler
 from .memory import StepOutput
-from .prompt_lookup import Drafter
 from .state import Hit, RowState
 
 Row = TypeVar("Row", bound=RowState)
+
+
+class Drafts(Protocol):
+    """Guesses the next tokens of a row, as [`Drafter`] does."""
+
+    def draft(self, row: Any, rows: int, room: int) -> list[int]:
+        """At most `room` tokens for a row that shares the drafts of a forward with others, `rows` in all."""
 
 
 class DecodingTask(ABC, Generic[Row]):
@@ -82,6 +88,16 @@ class DecodingTask(ABC, Generic[Row]):
             `list[int]`: Places in `rows` of the rows that choose their next token now.
         """
 
+    def adjusted(self, rows: Sequence[Row], logits: Tensor) -> Tensor:
+        """
+        The scores that tokens are chosen by; by default the model's.
+
+        Args:
+            rows (`Sequence[RowState]`)
+            logits (`Tensor` of shape `(rows, vocab)`, float32): May be modified.
+        """
+        return logits
+
     @abstractmethod
     def banned(self, rows: Sequence[Row], logits: Tensor) -> Sequence[Sequence[int]] | Tensor:
         """
@@ -118,7 +134,7 @@ class Decoding(Generic[Row]):
     Args:
         task ([`DecodingTask`])
         sampler ([`TokenSampler`])
-        drafter ([`Drafter`], *optional*): Guesses tokens that are forwarded together with the pending ones.
+        drafter ([`Drafts`], *optional*): Guesses tokens that are forwarded together with the pending ones.
         streamer (`BaseStreamer`, *optional*): Receives every token as it is written or inserted.
     """
 
@@ -126,7 +142,7 @@ class Decoding(Generic[Row]):
         self,
         task: DecodingTask[Row],
         sampler: TokenSampler,
-        drafter: Drafter | None = None,
+        drafter: Drafts | None = None,
         streamer: Any = None,
     ) -> None:
         self.task = task
@@ -173,6 +189,7 @@ class Decoding(Generic[Row]):
         return rejected
 
     def _choose(self, rows: list[Row], logits: Tensor) -> None:
+        logits = self.task.adjusted(rows, logits)
         tokens, log_probabilities, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
         for row, chosen, log_probability, row_scores in zip(rows, tokens, log_probabilities, scores, strict=True):
             token = self.task.settle(row, chosen)

@@ -25,6 +25,7 @@ def search_beams(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    opening_bias: float = 0.0,
     **model_kwargs: Any,
 ) -> None:
     """
@@ -39,6 +40,7 @@ def search_beams(
         rows (`Sequence[LinkingRow]`): Rows before their first token.
         input_ids (`Tensor` of shape `(rows * beams, width)`), and the following: As `generate` gives them to a
             decoding method.
+        opening_bias (`float`, *optional*, defaults to 0.0): See [`CopyProcessor`].
 
     Raises:
         `ValueError`: For sampling, or more than one returned sequence.
@@ -54,7 +56,7 @@ def search_beams(
         )
     width, context = input_ids.shape[1], context_length(model)
     copied = [row.rule for row in rows if isinstance(row.rule, CopyRule)]
-    rule = CopyProcessor(copied, width, context) if copied else LinkContinuationProcessor(markup)
+    rule = CopyProcessor(copied, width, context, opening_bias) if copied else LinkContinuationProcessor(markup)
     settings = copy.copy(generation_config)
     # The output must include beam indices, and each forward must be one step of all beams.
     settings.return_dict_in_generate, settings.prefill_chunk_size = True, None

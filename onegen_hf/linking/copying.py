@@ -100,6 +100,19 @@ class CopyRule:
         # If only a mention-opening path remains, follow it even when may_open is False.
         return list(tokens) or self.allowed_tokens()
 
+    def opening_tokens(self) -> list[int]:
+        """The legal next tokens that lead to a mention and nowhere else; none on the way to one or inside of one."""
+        if self._inside is not None or None not in self._paths:
+            return []
+        copied = self._paths[None][self._written]
+        return [token for token in self.allowed_tokens() if token != copied]
+
+    def copied_next(self, count: int) -> list[int]:
+        """The next tokens, at most `count`, if no mention opens; none on the way to a mention or inside of one."""
+        if self.done or self._forced or self._inside is not None or None not in self._paths:
+            return []
+        return self._rest[self._written : self._written + count]
+
     def advance(self, token: int) -> None:
         """
         Append a legal token.

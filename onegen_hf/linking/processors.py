@@ -60,6 +60,7 @@ class CopyProcessor(LogitsProcessor):
         prompt_length (`int`): Columns of the padded prompts.
         context (`int`, *optional*): Maximum number of columns. No mention is opened that would leave no room for the
             rest of the text.
+        opening_bias (`float`, *optional*, defaults to 0.0): Added to the score of every token that opens a mention.
 
     Raises:
         `ValueError`: If the number of rows does not fit the texts, or a row is not a copy of its text.
@@ -75,12 +76,19 @@ class CopyProcessor(LogitsProcessor):
     ```
     """
 
-    def __init__(self, rules: Sequence[CopyRule], prompt_length: int, context: int | None = None) -> None:
+    def __init__(
+        self,
+        rules: Sequence[CopyRule],
+        prompt_length: int,
+        context: int | None = None,
+        opening_bias: float = 0.0,
+    ) -> None:
         if not rules:
             raise ValueError("rules is empty: give one `CopyRule` for each text")
         self.rules = [rule.fork() for rule in rules]
         self.prompt_length = prompt_length
         self.context = context
+        self.opening_bias = opening_bias
         # Rules of the previous step, by text number and what was written.
         self._known: dict[tuple[int, tuple[int, ...]], CopyRule] = {}
 
@@ -97,9 +105,13 @@ class CopyProcessor(LogitsProcessor):
         room = None if self.context is None else self.context - input_ids.shape[1]
         illegal = torch.ones_like(scores, dtype=torch.bool)
         known = {}
+        if self.opening_bias:
+            scores = scores.clone()
         for row, (number, written) in enumerate(self._written(input_ids)):
             rule = known[number, written] = self._rule(number, written)
             illegal[row, rule.allowed_tokens(rule.leaves_room(room)) or [rule.end_token]] = False
+            if self.opening_bias and not rule.done:
+                scores[row, rule.opening_tokens()] += self.opening_bias
         self._known = known
         return scores.masked_fill(illegal, -torch.inf).log_softmax(dim=-1)
 

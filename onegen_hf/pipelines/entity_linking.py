@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 from transformers.pipelines.base import ChunkPipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from data_builders.entity_linking.converter import INSTRUCTION
+from data_builders.entity_linking.kinds import INSTRUCTION, check_kinds, instruction_for
 
-from ..checks import Rule, check, choice, flag, instance, integer, number, text
+from ..checks import Rule, check, choice, flag, instance, integer, number, shown, text
 from ..data.attribute_dict import AttributeDict, with_attributes
 from ..data.padding import pad_ids
 from ..generation import Usage
@@ -41,6 +41,15 @@ TOKENS_PER_CHARACTER = 8
 TOKENS_PER_TOKEN = 5
 """More are not waited for when a text is written freely: every token may be a mention, which brings 4."""
 MINIMAL_WINDOW = 16
+WINDOWS_TOGETHER = 8
+"""Windows of one text that are decoded at a time by default: their forwards share the reading of the weights."""
+
+
+def _kinds(name: str, value: Any) -> tuple[str, ...]:
+    """The rule for kinds of mentions."""
+    if not isinstance(value, (str, list, tuple, set, frozenset)) or not all(isinstance(one, str) for one in value):
+        raise TypeError(f"{name}={shown(value)} must be kinds of mentions, such as 'names' or ['persons', 'places']")
+    return check_kinds(value)
 
 
 _RULES: dict[str, Rule] = {
@@ -49,6 +58,9 @@ _RULES: dict[str, Rule] = {
     "prior_weight": number(least=0),
     "boundaries": choice(BOUNDARIES),
     "decoding": choice(DECODINGS),
+    "opening_bias": number(),
+    "draft_tokens": integer(least=0),
+    "kinds": _kinds,
     "mode": choice(MODES),
     "instruction": text(empty=True),
     "max_window_tokens": integer(least=MINIMAL_WINDOW),
@@ -103,6 +115,14 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
             candidate's score, which is its cosine plus the weighted prior. Needs `aliases`.
         boundaries (`str`, *optional*, defaults to `"word"`): Where mentions may begin and end; `"character"` reaches
             those inside of words.
+        kinds (`str` or `list[str]`, *optional*): What counts as a mention, for a checkpoint that was trained with
+            instructions that say so, as the bundled one was: some of `"persons"`, `"places"`, `"organizations"`,
+            `"others"` (these four are `"names"`), `"demonyms"`, `"nouns"`, `"coreferences"` and `"dates"`, or `"all"`.
+            Takes the place of `instruction`; by default the checkpoint's, which asks the bundled one for `"names"`.
+        opening_bias (`float`, *optional*): Added to the logit of every token that opens a mention: positive values
+            find more. By default the checkpoint's `onegen.opening_bias`, without which there is none.
+        draft_tokens (`int`, *optional*): Tokens of the text that are read ahead per forward: the same mentions in
+            fewer forwards. By default the checkpoint's `onegen.draft_tokens`, without which there are none.
         instruction (`str`, *optional*): Stands before the text, as in training; by default the checkpoint's
             (`onegen.instruction`), or that of the builder `entity-linking`.
         max_window_tokens (`int`, *optional*, defaults to 512): A longer text is linked in windows. Where the model's
@@ -110,7 +130,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         window_overlap (`int`, *optional*, defaults to 64): Tokens that neighbouring windows share; at most half of
             them are.
         return_dict (`bool`, *optional*, defaults to `False`): Return a `dict` per text, see below.
-        batch_size (`int`, *optional*, defaults to 1): Windows, of one text or of several, decoded at a time.
+        batch_size (`int`, *optional*): Windows, of one text or of several, decoded at a time. By default those of one
+            text, up to 8; of a list or a dataset of texts, one at a time.
         generation arguments: `num_beams`, `do_sample`, `temperature`, `logits_processor`, ...
 
     Returns of a call: `list[dict]` per text, in its order (that of `spans` if they are given): `mention`, `start`,
@@ -150,6 +171,8 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         self.check_call_arguments(kwargs)  # `batch_size` and `num_workers` do not reach _sanitize_parameters
         if isinstance(inputs, (list, tuple, Dataset)) and not len(inputs):
             return []
+        if isinstance(inputs, (str, Mapping)) and self._batch_size is None:
+            kwargs.setdefault("batch_size", WINDOWS_TOGETHER)
         names = inputs.column_names if isinstance(inputs, (Dataset, IterableDataset)) else None
         if names is not None and "text" not in names:
             raise ValueError(
@@ -176,6 +199,14 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
                 f"prior_weight={options['prior_weight']} needs the pipeline to be made with `aliases=...`: pass them "
                 "to it, or leave prior_weight out"
             )
+        if options.get("kinds") is not None:
+            if options.get("instruction") is not None:
+                raise ValueError(
+                    f"kinds={options['kinds']} and instruction={options['instruction']!r:.60} both say what to mark: "
+                    "leave out one of both"
+                )
+            options["instruction"] = instruction_for(options["kinds"])
+        options.pop("kinds", None)
         forward = {name: value for name, value in options.items() if name not in _WINDOWS | _SEARCH}
         return _among(options, _WINDOWS), forward, _among(options, _SEARCH)
 
@@ -223,13 +254,28 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         return min(wanted, room)
 
     def _forward(
-        self, model_inputs: Any, boundaries: str = "word", decoding: str = "constrained", **generate_kwargs: Any
+        self,
+        model_inputs: Any,
+        boundaries: str = "word",
+        decoding: str = "constrained",
+        opening_bias: float | None = None,
+        draft_tokens: int | None = None,
+        **generate_kwargs: Any,
     ) -> dict[str, Any]:
+        settings = self.model.onegen_config
+        if opening_bias is None:
+            opening_bias = (settings.opening_bias or 0.0) if decoding == "constrained" else 0.0
+        marking = {
+            "boundaries": boundaries,
+            "decoding": decoding,
+            "opening_bias": opening_bias,
+            "draft_tokens": (settings.draft_tokens or 0) if draft_tokens is None else draft_tokens,
+        }
         windows = model_inputs["window"]
         batch = windows if isinstance(windows, list) else [windows]
         unmarked = [window for window in batch if window.spans is None]
         marked = [window for window in batch if window.spans is not None]
-        found = iter(self._find(unmarked, boundaries, decoding, generate_kwargs) if unmarked else [])
+        found = iter(self._find(unmarked, marking, generate_kwargs) if unmarked else [])
         given = iter(embed_given(self.model, self.markup, marked, self._pad_token_id) if marked else [])
         mentions = [next(found if window.spans is None else given) for window in batch]
         return {
@@ -238,7 +284,7 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         }
 
     def _find(
-        self, batch: list[WindowInput], boundaries: str, decoding: str, generate_kwargs: dict[str, Any]
+        self, batch: list[WindowInput], marking: dict[str, Any], generate_kwargs: dict[str, Any]
     ) -> list[WindowMentions]:
         """Write the texts down again and mark their mentions."""
         input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
@@ -246,9 +292,9 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),
-            custom_generate=LinkingDecoder(self.markup, texts, boundaries, decoding=decoding),
+            custom_generate=LinkingDecoder(self.markup, texts, **marking),
             **self._prepare_generate_kwargs(
-                {"max_new_tokens": self._max_new_tokens(texts, decoding), **generate_kwargs},
+                {"max_new_tokens": self._max_new_tokens(texts, marking["decoding"]), **generate_kwargs},
                 pad_token_id=self._pad_token_id,
                 return_dict_in_generate=True,
             ),

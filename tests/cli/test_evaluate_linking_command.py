@@ -11,6 +11,7 @@ from support.linking_benchmark import PEOPLE, TOWNS, checkpoint, write_rows
 
 from onegen_hf.cli.evaluate import main
 from onegen_hf.cli.linking_evaluation import DataSet, parse_data_sets
+from onegen_hf.evaluation.linking.opening_bias import BIASES
 from onegen_hf.linking.aliases import AliasTable
 
 
@@ -68,6 +69,28 @@ def test_a_fitted_threshold_goes_into_the_checkpoint(model: Path, tmp_path: Path
     again = json.loads((tmp_path / "out" / "report.json").read_text())
     assert again["scoring"] == {"threshold": written, "prior_weight": 0.0, "fitted": []}
     assert again["results"] == report["results"]
+
+
+def test_a_fitted_bias_goes_into_the_checkpoint_with_its_threshold(model: Path, tmp_path: Path) -> None:
+    main(options(model, tmp_path, "--fit-opening-bias", "--kinds", "persons", "places"))
+    written = json.loads((model / "config.json").read_text())["onegen"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert written["opening_bias"] in BIASES
+    assert report["scoring"]["threshold"] == written["link_threshold"]
+    assert report["settings"]["call"]["kinds"] == ["persons", "places"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--fit-opening-bias", "--mode", "given"], "fit_opening_bias is for mode='full'"),
+        (["--fit-opening-bias", "--opening-bias", "1"], "leave out one of both"),
+        (["--kinds", "verbs"], "kinds"),
+    ],
+)
+def test_options_of_marking_that_do_not_fit(model: Path, tmp_path: Path, more: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        main(options(model, tmp_path, *more))
 
 
 def test_priors_and_free_rewriting(model: Path, tmp_path: Path) -> None:

@@ -57,6 +57,28 @@ def test_one_retrieval(tokenizer: Any) -> None:
     check(RoleEncoder(tokenizer, OneGenConfig()).encode(conversation(answer)), tokenizer, expected)
 
 
+def test_unlabelled_text_is_read_without_a_loss(tokenizer: Any) -> None:
+    answer = "Born in<unlabelled> Fern Bay</unlabelled>, she left.[RQ]<unlabelled> x</unlabelled> y"
+    expected = [
+        ("<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n", "CTX", "no"),
+        ("Born in", "GEN", "yes"),
+        (" Fern Bay", "CTX", "no"),
+        (", she left.", "GEN", "yes"),
+        ("[RQ]", "RET", "yes"),
+        (" x", "CTX", "no"),
+        (" y", "GEN", "yes"),
+        ("<|im_end|>", "GEN", "yes"),
+        ("\n", "CTX", "no"),
+    ]
+    check(RoleEncoder(tokenizer, OneGenConfig()).encode(conversation(answer)), tokenizer, expected)
+
+
+@pytest.mark.parametrize("answer", ["a <unlabelled>b", "a </unlabelled>b", "</unlabelled>a<unlabelled>"])
+def test_an_unlabelled_span_needs_both_tags(tokenizer: Any, answer: str) -> None:
+    with pytest.raises(ValueError, match="unbalanced <unlabelled> and </unlabelled>"):
+        RoleEncoder(tokenizer, OneGenConfig()).encode(conversation(answer))
+
+
 def test_the_token_after_a_retrieval_token_is_never_predicted(tokenizer: Any) -> None:
     # Text, another query token and the end of the turn follow a query token here.
     expected = [

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from support.linking_benchmark import PEOPLE, TOWNS, row, tiny_linker
 
+from onegen_hf import OneGenConfig
 from onegen_hf.cards.evaluation import report_entries
-from onegen_hf.evaluation import LinkingReport, evaluate_entity_linking, format_report
+from onegen_hf.evaluation import LinkingReport, evaluate_entity_linking, fit_opening_bias, format_report
 from onegen_hf.evaluation.linking.evaluate import layers_of
 from onegen_hf.evaluation.runs import runner as runner_module
 from onegen_hf.linking.aliases import AliasTable
@@ -119,6 +120,43 @@ def test_a_fitted_threshold_is_the_best() -> None:
     fitted = values(report, "towns")["micro_f1"]
     tried = [values(evaluate(threshold=n / 20, datasets={"towns": TOWNS}), "towns")["micro_f1"] for n in range(21)]
     assert fitted == max(tried) == pytest.approx(2 * 2 / (2 + 4))
+
+
+class BiasedLinker(ScriptedLinker):
+    """Opens no mention with a negative bias, and with a large one a wrong one for each right one."""
+
+    def __call__(self, inputs: Sequence[Any], *args: Any, **options: Any) -> Any:
+        results = super().__call__(inputs, *args, **options)
+        for one, result in zip(inputs, results, strict=True):
+            if options["opening_bias"] < 0:
+                result["mentions"] = []
+            elif options["opening_bias"] > 1:
+                best = [{"entity_id": "Q1", "name": "q1", "score": 0.95}]
+                wrong = {"mention": one["text"][:2], "start": 0, "end": 2, **best[0], "candidates": best}
+                result["mentions"] = [wrong, *result["mentions"]]
+        return results
+
+
+def test_the_fitted_bias_is_the_best_with_its_threshold(tmp_path: Path) -> None:
+    datasets = {"towns": TOWNS, "people": PEOPLE}
+    fitted = fit_opening_bias(BiasedLinker(SCRIPT), datasets, tmp_path / "runs", biases=(2, 0, 1), show_progress=False)
+    assert fitted.bias == 0.0 and list(fitted.micro_f1) == [2.0, 0.0, 1.0]
+    assert fitted.micro_f1[0.0] == fitted.micro_f1[1.0] > fitted.micro_f1[2.0]
+    assert fitted.threshold == fitted.reports[0.0].scoring["threshold"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"opening_bias_{n}" for n in range(3)]
+    fitted.write(tiny_checkpoint(tmp_path))
+    written = json.loads((tmp_path / "checkpoint" / "config.json").read_text())["onegen"]
+    assert (written["opening_bias"], written["link_threshold"]) == (0.0, fitted.threshold)
+    with pytest.raises(ValueError, match="biases is empty"):
+        fit_opening_bias(BiasedLinker(SCRIPT), datasets, biases=())
+
+
+def tiny_checkpoint(folder: Path) -> Path:
+    """A directory with nothing but the settings of a checkpoint."""
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text(json.dumps({"onegen": OneGenConfig().to_dict()}))
+    return checkpoint
 
 
 def test_given_mentions_are_linked_in_layers_without_overlaps() -> None:

@@ -207,6 +207,41 @@ def test_forced_tokens_together_and_one_by_one(setups: Any, architecture: str, m
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ["llama_tied", "gemma2", "qwen3_moe"])
+@pytest.mark.parametrize("options", [{}, {"opening_bias": -3.0}, {"opening_bias": -1e4}, {"mentions": 3}], ids=str)
+@pytest.mark.parametrize("draft_tokens", [1, 5, 64])
+def test_drafts_change_nothing_but_the_forwards(
+    setups: Any, architecture: str, options: dict[str, Any], draft_tokens: int
+) -> None:
+    setup = setups(architecture)
+    plain = setup.generate(TEXTS, **options).rows
+    drafted = setup.generate(TEXTS, draft_tokens=draft_tokens, **options).rows
+    for one, other in zip(plain, drafted, strict=True):
+        assert (one.ids, one.spans, one.stop_reason) == (other.ids, other.spans, other.stop_reason)
+        assert other.usage.forwarded_tokens - other.usage.rejected_tokens == one.usage.forwarded_tokens
+        assert other.usage.forward_calls <= one.usage.forward_calls
+        for a, b in zip(one.embeddings, other.embeddings, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_drafts_copy_a_text_without_mentions_in_a_few_forwards(setup: LinkingSetup) -> None:
+    (row,) = setup.generate([TEXTS[0]], draft_tokens=64, opening_bias=-1e4).rows
+    assert row.spans == [] and row.usage.forward_calls <= 2 and row.usage.rejected_tokens == 0
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_the_bias_decides_how_many_mentions_are_opened(setup: LinkingSetup, beams: int) -> None:
+    counts = [
+        len(setup.generate([TEXTS[0]], opening_bias=bias, num_beams=beams).rows[0].spans) for bias in (-1e4, 0.0, 1e4)
+    ]
+    assert counts[0] == 0 and counts[0] <= counts[1] <= counts[2] and counts[2] > 1
+
+
+def test_a_bias_needs_constrained_decoding(setup: LinkingSetup) -> None:
+    with pytest.raises(ValueError, match="opening_bias=1.0 is for constrained decoding"):
+        LinkingDecoder(setup.markup, TEXTS, decoding="free", opening_bias=1.0)
+
+
 @pytest.mark.parametrize("memory", [PackedMemory, SequentialMemory])
 @torch.no_grad()
 def test_states_at_further_positions(setup: LinkingSetup, memory: Any) -> None:

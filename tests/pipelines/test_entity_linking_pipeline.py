@@ -14,6 +14,7 @@ from datasets import Dataset
 from support.linking_setup import ENTITIES, MarkMentions, linking_setup
 from transformers import pipeline
 
+from data_builders.entity_linking.kinds import instruction_for
 from onegen_hf import PassageIndex
 from onegen_hf.pipelines import OneGenEntityLinkingPipeline
 
@@ -244,3 +245,49 @@ def test_detection_needs_no_index(link: OneGenEntityLinkingPipeline) -> None:
 def test_a_text_that_is_cut_off_is_no_secret(link: OneGenEntityLinkingPipeline) -> None:
     with pytest.warns(UserWarning, match="not written to its end"):
         link(TEXTS[0], max_new_tokens=3)
+
+
+def test_kinds_are_said_in_the_instruction(link: OneGenEntityLinkingPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    instructions: list[str] = []
+    prompt = link.markup.prompt
+    monkeypatch.setattr(link.markup, "prompt", lambda text, said: (instructions.append(said), prompt(text, said))[1])
+    link(TEXTS[0], kinds=["places", "persons"])
+    assert {said for said in instructions if said} == {instruction_for("persons,places")}
+    with pytest.raises(ValueError, match="both say what to mark"):
+        link(TEXTS[0], kinds="names", instruction="Mark all.")
+    with pytest.raises(ValueError, match="must be one or more of persons"):
+        link(TEXTS[0], kinds="verbs")
+    with pytest.raises(TypeError, match="kinds=3 must be kinds of mentions"):
+        link(TEXTS[0], kinds=3)
+
+
+def test_bias_and_drafts_of_the_checkpoint(link: OneGenEntityLinkingPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, many = (link(TEXTS[0], return_dict=True, opening_bias=bias) for bias in (0.0, 1e4))
+    assert len(many.mentions) > len(plain.mentions)
+    monkeypatch.setattr(link.model.onegen_config, "opening_bias", 1e4)
+    monkeypatch.setattr(link.model.onegen_config, "draft_tokens", 8)
+    drafted = link(TEXTS[0], return_dict=True)
+    assert without_scores([drafted.mentions]) == without_scores([many.mentions])
+    assert drafted.usage.rejected_tokens > 0
+    # What was given goes before what the checkpoint says; written freely there is no bias.
+    assert without_scores([link(TEXTS[0], opening_bias=0.0)]) == without_scores([plain.mentions])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        link(TEXTS[0], decoding="free", max_new_tokens=5)
+
+
+def test_the_windows_of_a_text_are_decoded_together(link: OneGenEntityLinkingPipeline) -> None:
+    text = "Ada met Ben Oak in Fern Bay. " * 8
+    together = link(text, return_dict=True, max_window_tokens=30)
+    singly = link(text, return_dict=True, max_window_tokens=30, batch_size=1)
+    assert without_scores([together.mentions]) == without_scores([singly.mentions])
+    assert together.usage == singly.usage
+    forwards: list[Any] = []
+    forward = link._forward
+    link._forward = lambda inputs, **options: (forwards.append(inputs["window"]), forward(inputs, **options))[1]
+    try:
+        link(text, max_window_tokens=30)
+    finally:
+        del link._forward
+    sizes = [len(windows) for windows in forwards]
+    assert sum(sizes) > 1 and len(sizes) == -(-sum(sizes) // 8)

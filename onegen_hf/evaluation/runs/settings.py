@@ -19,7 +19,7 @@ _LIBRARIES = ("onegen-hf", "torch", "transformers")
 _SAMPLED_PASSAGES = 1024
 _VERSION = "transformers_version"
 # The index is identified by itself, and these thresholds are applied to results, not part of what made them.
-_UNRELATED = ("default_index", "link_threshold", "answer_threshold")
+_UNRELATED = ("default_index", "link_threshold", "draft_tokens", "answer_threshold")
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
