@@ -43,7 +43,7 @@ class IndexArguments(ModelArguments):
         metadata={"help": "Of the numbers that are kept.", "choices": PRECISIONS},
     )
     batch_size: int | None = field(
-        default=None, metadata={"help": "Passages per batch; default: 32, and with --shards no limit on a GPU."}
+        default=None, metadata={"help": "Passages per batch; default: 32, on a GPU as many as it has room for."}
     )
     max_tokens_per_passage: int | None = field(
         default=None,

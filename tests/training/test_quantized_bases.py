@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.sample_corpus import build_tokenizer, make_repository
 from support.tiny_models import tiny_backbone
-from support.training_setup import trainer_for, weights
+from support.training_setup import assert_same_weights, dataset, trainer_for, weights
 from trl import ModelConfig
 
 from onegen_hf import OneGenForCausalLM
@@ -60,6 +60,26 @@ def test_an_adapter_on_a_quantised_base(kind: str, base: str, tmp_path: Path) ->
     merged.save_pretrained(tmp_path / "merged")
     again = OneGenForCausalLM.from_pretrained(tmp_path / "merged").eval()
     assert torch.equal(again(ids).logits, merged(ids).logits)
+
+
+def test_resuming_and_evaluating(base: str, tmp_path: Path) -> None:
+    """A run that is resumed on a base that is quantised again ends where the whole run ends."""
+    options = ModelConfig(
+        base, use_peft=True, lora_r=4, lora_dropout=0.0, lora_target_modules=["q_proj"], load_in_4bit=True
+    )
+    settings: dict[str, Any] = dict(
+        max_steps=3, optim="adamw_torch", learning_rate=0.01, save_strategy="steps", save_steps=1,
+        eval_dataset=dataset(),
+    )  # fmt: skip
+    found = []
+    for checkpoint in (None, str(tmp_path / "run" / "checkpoint-2")):
+        model, tokenizer, adapter = load_for_training(options, FormatArguments())
+        trainer = trainer_for(tokenizer, tmp_path / "run", model=model, peft_config=adapter, **settings)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trained = {name: value for name, value in weights(trainer.model).items() if "lora" in name}
+        found.append((trained, trainer.evaluate()["eval_mrr"]))
+    assert_same_weights(found[1][0], found[0][0], atol=1e-5)
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-3)
 
 
 def test_by_the_command_line(base: str, tmp_path: Path) -> None:
