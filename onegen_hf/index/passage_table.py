@@ -66,6 +66,8 @@ def write_passages(
         path, SCHEMA, compression="zstd", write_statistics=["id"], write_page_checksum=True
     ) as writer:
         remaining = iter(counts)
+        if isinstance(passages, Sequence):  # one by someone else may not know where to stop by itself
+            passages = map(passages.__getitem__, range(len(passages)))
         for group in _groups(passages, rows_per_group):
             columns = {
                 "id": [p.id for p in group],

@@ -179,6 +179,30 @@ def test_killed_workers_are_replaced(model: Any, tokenizer: Any, tmp_path: Path,
 
 
 @pytest.mark.slow
+def test_two_workers_take_half_the_time(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    """Where the model is what takes the time, and each worker has an accelerator of its own."""
+    embed = model.embed
+
+    def on_an_accelerator(*args: Any) -> Any:
+        time.sleep(0.4)
+        return embed(*args)
+
+    model.embed = on_an_accelerator
+    seconds = []
+    for workers in (1, 2):
+        start = time.monotonic()
+        running = [
+            start_worker(tmp_path / "log", model, tokenizer, make_corpus(40 * SHARD), tmp_path / str(workers), SHARD)
+            for _ in range(workers)
+        ]
+        for worker in running:
+            worker.join(60)
+            assert worker.exitcode == 0
+        seconds.append(time.monotonic() - start)
+    assert seconds[0] > 1.7 * seconds[1], seconds
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_many_killed_workers(model: Any, tokenizer: Any, tmp_path: Path, seed: int) -> None:
     corpus = make_corpus(2000)
