@@ -21,6 +21,9 @@ from .location import StoreLocation
 
 _COLUMNS = "id, part, title, text, sentences, meta"
 _TYPES = {"float32": "vector", "float16": "halfvec", "binary": "vector"}
+_BYTES = {"float32": 4, "float16": 2, "binary": 4}
+_MOST_IN_A_ROW = 7000
+"""Bytes of a vector that a page of 8 KiB has room for, beside what else a row holds."""
 _IDLE = 4
 """Connections that are kept open."""
 OVERSAMPLING, LEAST_CANDIDATES = 8, 128
@@ -96,6 +99,9 @@ class PostgresStore(PassageStore):
                     f"embedding {_TYPES[precision]}({size}) NOT NULL{bits})"
                 )
             )
+            if size * _BYTES[precision] <= _MOST_IN_A_ROW:
+                # Else it goes to a table of its own, compressed, and a search spends most of its time on getting it.
+                connection.execute(self._statement("ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN"))
             connection.execute(self._statement("CREATE INDEX ON {table} (id)"))
             self._comment(connection, properties)
 
