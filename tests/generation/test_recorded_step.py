@@ -63,7 +63,9 @@ def test_a_step_is_recorded_again_when_storage_moves(setup_for: Any, recorded: l
     assert len({id(step) for step in seen if step is not None}) >= 2 and len(recorded) > 6
 
 
-def test_where_nothing_is_recorded(setup_for: Any) -> None:
+def test_where_nothing_is_recorded(setup_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded_step.RECORD_AFTER is None  # only where it is asked for
+    monkeypatch.setattr(recorded_step, "RECORD_AFTER", 2)
     model = setup_for("llama_tied").model
     assert not may_be_recorded(model)  # a CPU
     memory = PackedMemory(model, [0])
@@ -73,6 +75,7 @@ def test_where_nothing_is_recorded(setup_for: Any) -> None:
 @needs_gpu
 @pytest.mark.parametrize("architecture", ["llama_tied", "mistral", "gemma2"])
 def test_graphs_on_a_gpu(architecture: str, setup_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_step, "RECORD_AFTER", 2)
     model = copy.deepcopy(setup_for(architecture).model).to("cuda").eval()
     memory, other = PackedMemory(model, [0, 1]), PackedMemory(model, [0, 1])
     other.recorder = lambda *_: None  # type: ignore[assignment]
