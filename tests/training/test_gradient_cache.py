@@ -213,8 +213,6 @@ def test_what_cannot_be_cut_into_chunks_is_refused(base_tokenizer: Any, tmp_path
         make(base_tokenizer, tmp_path, "bpr", architecture="mixtral", contrastive_chunk_size=2)
     with pytest.raises(ValueError, match="contrastive_chunk_size=0 must be .*at least 1"):
         make(base_tokenizer, tmp_path, "bpr", contrastive_chunk_size=0)
-    with pytest.raises(ValueError, match="cannot be combined with DeepSpeed or FSDP"):
-        make(base_tokenizer, tmp_path, "bpr", contrastive_chunk_size=2, fsdp="full_shard")
 
 
 # Examples in order, and settings; each process takes half of a batch of four. e3 and e6 retrieve nothing.
