@@ -38,11 +38,11 @@ class NoIndex:
         raise AssertionError("nothing is to be retrieved here")
 
 
-def without_graphs(work: Callable[[], Any]) -> Callable[[], Any]:
-    """The same work, in which no step is recorded."""
+def recording(after: int | None, work: Callable[[], Any]) -> Callable[[], Any]:
+    """The same work, in which steps are recorded after so many of one shape; with `None` none is."""
 
     def run() -> Any:
-        before, recorded_step.RECORD_AFTER = recorded_step.RECORD_AFTER, None
+        before, recorded_step.RECORD_AFTER = recorded_step.RECORD_AFTER, after
         try:
             return work()
         finally:
@@ -75,13 +75,13 @@ def decoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> It
 
         kinds: dict[str, Callable[[], Any]] = {
             "generate": partial(write, "generate", suppress_tokens=[query]),
-            "one_pass": partial(write, "one_pass", custom_generate=decoder),
+            "one_pass": recording(2, partial(write, "one_pass", custom_generate=decoder)),
         }
         if rows in (4, 32):
             kinds["static"] = partial(
                 write, "static", suppress_tokens=[query], cache_implementation="static", disable_compile=True
             )
-            kinds["one_pass_eager"] = without_graphs(partial(write, "one_pass_eager", custom_generate=decoder))
+            kinds["one_pass_eager"] = recording(None, partial(write, "one_pass_eager", custom_generate=decoder))
         seconds = in_turns(kinds, REPEATS, device, budget)
         same = (written["generate"] == written["one_pass"]).all(dim=1).sum()
         yield (
