@@ -190,6 +190,8 @@ def main() -> None:
         options.clients, options.seconds, options.batch_size, options.pipeline_seconds = 4, 5.0, 2, 2.0
     keys = [f"client-{number}" for number in range(options.clients)]
     tiny = options.tiny or options.quick
+    if tiny and options.engine == "vllm":
+        parser.error("--engine vllm measures the bundled model: leave out --tiny and --quick")
     load = Load(options.batch_size, options.dtype)
     with tempfile.TemporaryDirectory() as directory:
         if tiny:
