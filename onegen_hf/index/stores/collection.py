@@ -210,7 +210,8 @@ class StoredCollection(PassageCollection):
 
 class StoredPassages(Sequence[Passage]):
     """
-    The passages of a store in the order of a scan: access by position reads all before it.
+    The passages of a store in the order of a scan. Access by position reads what stands before, once for positions
+    that ascend.
 
     Args:
         store ([`PassageStore`])
@@ -218,6 +219,8 @@ class StoredPassages(Sequence[Passage]):
 
     def __init__(self, store: PassageStore) -> None:
         self._store = store
+        self._rest: Iterator[Passage] = iter(())
+        self._next: int | None = None  # position of the first of the rest
 
     def __len__(self) -> int:
         return self._store.count(passages=True)
@@ -226,6 +229,11 @@ class StoredPassages(Sequence[Passage]):
         return (row.passage for row in self._store.scan())
 
     def __getitem__(self, place: Any) -> Any:
-        for passage in islice(iter(self), int(place), None) if place >= 0 else ():
+        if self._next is None or place < self._next:
+            self._rest, self._next = iter(self), 0
+        skipped = int(place) - self._next
+        self._next = int(place) + 1
+        for passage in islice(self._rest, skipped, None) if place >= 0 else ():
             return passage
+        self._next = None
         raise IndexError(f"passage {place} of {len(self)}")

@@ -268,7 +268,10 @@ def test_a_row_has_a_number_of_its_own(url: str) -> None:
     assert all(again.passage(int(row)).id.startswith("p") for row in rows[0])
     assert isinstance(collection.store, PassageStore)
     assert [passage.id for passage in collection.passages] and collection.passages[3].id.startswith("p")
-    with pytest.raises(IndexError):
-        collection.passages[50]
+    in_order, by_place = list(collection.passages), collection.passages
+    assert [by_place[place] for place in (0, 7, 8, 49, 3, 3)] == [in_order[place] for place in (0, 7, 8, 49, 3, 3)]
+    for beyond in (50, -1):
+        with pytest.raises(IndexError):
+            collection.passages[beyond]
     with pytest.raises(TypeError, match="rows are numbers"):
         collection.passage("p1")  # type: ignore[arg-type]
