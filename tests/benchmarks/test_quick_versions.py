@@ -17,6 +17,7 @@ OPTIONS: dict[str, list[str]] = {
     "decoding": [],
     "drafts": [],
     "index_memory": [],
+    "linking_catalogue": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
     "threads": ["--dtype", "float32"],
