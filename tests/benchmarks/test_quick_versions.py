@@ -19,6 +19,7 @@ OPTIONS: dict[str, list[str]] = {
     "index_memory": [],
     "on_gpu": ["--parts", "training", "decoding", "encoding"],
     "large_corpora": [],
+    "linking_catalogue": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
     "threads": ["--dtype", "float32"],
