@@ -22,6 +22,7 @@ OPTIONS: dict[str, list[str]] = {
     "linking_catalogue": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
+    "stores": [],
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
