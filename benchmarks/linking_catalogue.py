@@ -120,12 +120,12 @@ def main() -> None:
         "search": {},
     }
     for factory in options.factories:
-        built, seconds = timed(lambda factory=factory: build_faiss(vectors, factory))
+        built, seconds = timed(partial(build_faiss, vectors, factory))
         fingerprint = ModelFingerprint({}, np.zeros((4, options.dimension), np.float32))
         index = PassageIndex(names, FaissBackend.of(built, factory), np.ones(options.entities, np.int64), fingerprint)
         if factory.startswith("IVF"):
             index.set_search_parameters(nprobe=options.nprobe)
-        priors, seconds_for_priors = timed(lambda index=index: EntityPriors(table, index))
+        priors, seconds_for_priors = timed(partial(EntityPriors, table, index))
         link = partial(link_mentions, index, text)
         calls = {
             "one_mention": (partial(link, spans[:1], queries[:1]), 1),

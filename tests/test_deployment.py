@@ -42,7 +42,7 @@ def test_the_dockerfile_starts_the_server() -> None:
     taken = {path.removeprefix("!") for path in (ROOT / ".dockerignore").read_text().split() if path[0] == "!"}
     copied = [word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]]
     assert set(copied) == taken and all((ROOT / path).exists() for path in copied)
-    assert "USER onegen" in (DEPLOY / "Dockerfile").read_text()
+    assert "USER 10001" in (DEPLOY / "Dockerfile").read_text()
 
 
 def test_the_wheel_can_be_built_of_what_the_image_copies() -> None:

@@ -27,7 +27,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
 from data_builders.entity_linking.kinds import instruction_for
-from experiments.people.train import Journal, train_stage
+from experiments.people.train import Journal, save_records, train_stage
 from onegen_hf.data.documents import DocumentStore
 from onegen_hf.modeling.adapters import save_adapter
 from onegen_hf.modeling.auto import load_adapter
@@ -129,11 +129,12 @@ def main() -> None:
         ("learning_rate", arguments.learning_rate),
     ):
         stage[name] = stage[name] if value is None else value
-    train_stage(
+    trainer = train_stage(
         "linking", arguments.seconds, model, tokenizer, documents, arguments, journal, stages={"linking": stage}
     )
     folder = arguments.out / "linker"
     save_adapter(model, tokenizer, folder, dtype=torch.bfloat16)
+    save_records(trainer, folder)
     parts = split_file(folder / ADAPTER, int(arguments.part_megabytes * 2**20))
     shutil.rmtree(arguments.out / "cache", ignore_errors=True)
     shutil.rmtree(arguments.out / "trainer", ignore_errors=True)

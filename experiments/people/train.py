@@ -90,7 +90,7 @@ def train_stage(
     arguments: Namespace,
     journal: Journal,
     stages: Mapping[str, Mapping[str, Any]] = STAGES,
-) -> None:
+) -> OneGenTrainer | None:
     """
     Train one stage for `seconds`. A chunk that does not fit the memory is halved, and the rest of the time is used.
 
@@ -112,8 +112,7 @@ def train_stage(
     while (left := end - time.monotonic()) > 0:
         budget = TimeBudget(left, report=lambda logs: journal(name, **logs))
         try:
-            _run(settings, budget, model, tokenizer, documents, examples, arguments)
-            return
+            return _run(settings, budget, model, tokenizer, documents, examples, arguments)
         except torch.OutOfMemoryError:
             pass  # what the exception refers to is freed below, and not before
         chunk_size = settings["contrastive_chunk_size"] or settings["per_device_train_batch_size"]
@@ -121,6 +120,7 @@ def train_stage(
         journal("out of memory", chunk=settings["contrastive_chunk_size"])
         gc.collect()
         torch.cuda.empty_cache()
+    return None
 
 
 def _run(
@@ -131,7 +131,7 @@ def _run(
     documents: DocumentStore,
     examples: Dataset,
     arguments: Namespace,
-) -> None:
+) -> OneGenTrainer:
     args = OneGenTrainingArguments(
         str(arguments.out / "trainer"),
         **settings,
@@ -164,6 +164,19 @@ def _run(
         optimizers=(optimizer, schedule),
     )  # fmt: skip
     trainer.train()
+    return trainer
+
+
+def save_records(trainer: OneGenTrainer | None, folder: Path) -> None:
+    """Write the arguments and the log of a training beside its adapter, where the checkpoint's card reads them."""
+    if trainer is None:
+        return
+    arguments = json.loads(trainer.args.to_json_string())
+    arguments.pop("output_dir")  # what a machine calls the folder says nothing to others
+    (folder / "training_args.json").write_text(
+        json.dumps(arguments, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    trainer.state.save_to_json(str(folder / "trainer_state.json"))
 
 
 def measure(folder: Path, tokenizer: Any, arguments: Namespace, journal: Journal) -> dict[str, Any]:
@@ -247,8 +260,10 @@ def main() -> None:
         if seconds <= 0:
             continue
         last = name
-        train_stage(name, seconds, model, tokenizer, documents, arguments, journal)
+        trainer = train_stage(name, seconds, model, tokenizer, documents, arguments, journal)
         save_adapter(model, tokenizer, arguments.out / name, dtype=torch.bfloat16)
+        save_records(trainer, arguments.out / name)
+        del trainer  # and with it the state of the optimizer
         journal("saved", stage=name)
     memory = 0 if arguments.cpu else torch.cuda.max_memory_allocated() / 2**30
     journal("trained", peak_gib=round(memory, 1))

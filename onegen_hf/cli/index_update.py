@@ -25,7 +25,7 @@ def update_index(options: IndexArguments) -> Any:
 
     documents = load_documents(options.passages, options.split)
     from ..index import PassageIndex
-    from ..index.encode import BATCH_SIZE, as_document_store
+    from ..index.encode import as_document_store
     from ..index.update import missing_ids
     from ..index.versions import publish_version
 
@@ -38,7 +38,7 @@ def update_index(options: IndexArguments) -> Any:
             options.load_model(),
             options.load_tokenizer(),
             store,
-            batch_size=options.batch_size or BATCH_SIZE,
+            batch_size=options.batch_size,
             max_tokens_per_passage=options.max_tokens_per_passage,
         )
         if missing and options.remove_missing:

@@ -19,8 +19,10 @@ OPTIONS: dict[str, list[str]] = {
     "index_memory": [],
     "on_gpu": ["--parts", "training", "decoding", "encoding"],
     "large_corpora": [],
+    "linking_catalogue": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
+    "stores": [],
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }

@@ -125,8 +125,8 @@ def test_readers_while_it_is_switched(indexes: list[PassageIndex], tmp_path: Pat
         file.touch()
         reader.start()
     for number in range(1, 12):
-        before = [file.stat().st_size for file in loads]
         publish(indexes[number % 2], directory)
+        before = [file.stat().st_size for file in loads]
         # The one before is kept, so a reader may be one switch behind, and no more.
         while any(file.stat().st_size == size for file, size in zip(loads, before, strict=True)):
             assert all(reader.is_alive() for reader in readers)

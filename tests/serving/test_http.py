@@ -171,6 +171,17 @@ def test_retrieve(server: Running, rag: Any) -> None:
     until(lambda: not server.services.scheduler.running)  # nothing is generated after the passages
 
 
+def test_a_filter_reaches_the_search_and_a_wrong_one_is_refused(server: Running) -> None:
+    assert (
+        server.ask("/v1/retrieve", {"question": QUESTIONS[0], "filter": {"lang": "nowhere"}}).json()["passages"] == []
+    )
+    found = server.ask("/v1/retrieve", {"question": QUESTIONS[0], "filter": {"lang": {"$ne": "nowhere"}}}).json()
+    assert found["passages"]
+    for path, body in (("/v1/retrieve", {"question": QUESTIONS[0]}), ("/v1/chat/completions", CHAT)):
+        refused = server.ask(path, {**body, "filter": {"year": {"$gte": None}}})
+        assert refused.status_code == 400 and "filter['year']['$gte']=None" in refused.json()["error"]["message"]
+
+
 def test_link(server: Running, linker: Any) -> None:
     text = "Ada Moll lives in Fern Bay."
     given = server.ask("/v1/link", {"text": text, "spans": [[18, 26]], "top_k": 2}).json()

@@ -24,7 +24,7 @@ KNOWN: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("trainer_
 OVERRIDDEN = sorted(
     name for name, member in vars(OneGenTrainer).items() if inspect.isfunction(member) and hasattr(Trainer, name)
 )
-CALLERS = ["save_model", "_save_checkpoint", "_maybe_log_save_evaluate", "_get_num_items_in_batch"]
+CALLERS = ["_save_checkpoint", "_maybe_log_save_evaluate", "_get_num_items_in_batch"]
 """Not overridden, but what they do before and after our methods is relied on."""
 
 

@@ -212,7 +212,8 @@ class MilvusStore(PassageStore):
         try:
             yield
         except (MilvusException, grpc.RpcError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            told = error.details() if isinstance(error, grpc.Call) else str(error)
+            reason = (str(told).strip() or type(error).__name__).splitlines()[0]
             raise StoreError(
                 f"{self.location}: Milvus refuses or does not answer ({reason}): see that the server runs, and that "
                 "user and password are right"
