@@ -140,7 +140,8 @@ class QdrantStore(PassageStore):
                 metadata={_PROPERTY: json.dumps(properties)},
             )
             if self.location.folder is None:
-                for name, kind in (("id", "keyword"), ("part", "integer")):
+                kinds: dict[str, Any] = {"id": "keyword", "part": "integer"}
+                for name, kind in kinds.items():
                     self._client.create_payload_index(self.location.name, name, field_schema=kind, wait=True)
 
     def drop(self) -> None:
@@ -183,11 +184,13 @@ class QdrantStore(PassageStore):
                 search_params=None if self._local is not None else models.SearchParams(quantization=rescoring),
                 with_payload=True,
             ).points
-        return [(float(point.score), StoredRow.of(point.payload)) for point in points]
+        return [(float(point.score), StoredRow.of(point.payload or {})) for point in points]
 
     def fetch(self, keys: Sequence[int]) -> list[StoredRow]:
         with self._talking():
-            return [StoredRow.of(record.payload) for record in self._client.retrieve(self.location.name, list(keys))]
+            return [
+                StoredRow.of(record.payload or {}) for record in self._client.retrieve(self.location.name, list(keys))
+            ]
 
     def scan(self) -> Iterator[StoredRow]:
         offset: Any = None
@@ -196,7 +199,7 @@ class QdrantStore(PassageStore):
                 records, offset = self._client.scroll(
                     self.location.name, scroll_filter=self._first(), limit=_PAGE, offset=offset
                 )
-            yield from (StoredRow.of(record.payload) for record in records)
+            yield from (StoredRow.of(record.payload or {}) for record in records)
             if offset is None:
                 return
 
