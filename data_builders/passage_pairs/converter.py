@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from data_builders.columns import as_text, find_value, required_value, sentences_of
 from data_builders.converter import Converter
-from data_builders.documents import Document, DocumentStore
+from data_builders.documents import Document, DocumentStore, clean_sentences
 from data_builders.errors import Dropped, ErrorPolicy, RecordError
 from data_builders.passage_pairs.queries import QUERIES
 from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, Located, read_records
@@ -133,9 +133,9 @@ def _document(record: Mapping[str, Any]) -> Document:
         sentences = sentences_of(record["sentences"])
     else:
         sentences = [span.text for span in split_sentences(required_value(record, "text", None))]
-    if not any(text.strip() for text in sentences):
+    clean = clean_sentences(sentences)
+    if not clean:
         raise RecordError("empty_passage", "the passage has no text; add it or drop the passage.")
-    clean = tuple(text.strip() for text in sentences if text.strip())
     name = "" if own_id is None else as_text(own_id, "id")
     return Document(name, "" if title is None else as_text(title, "title").strip(), clean)
 

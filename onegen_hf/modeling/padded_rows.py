@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .causal_mask import causal_mask
+
 FEW_GROUPS = 3
 """Up to this many calls, one for each group of rows of equal size, are cheaper than padding."""
 
@@ -93,16 +95,6 @@ class PaddedRows:
         """
         key = (window, additive)
         if key not in self._masks:
-            columns = torch.arange(self.visible, device=self.device)
-            # (rows, longest, 1)
-            positions = (self._table[2].unsqueeze(1) + self._steps).unsqueeze(2)
-            allowed = columns <= positions
-            if window is not None:
-                allowed &= columns > positions - window
-            allowed = allowed.unsqueeze(1)
-            if additive is not None:
-                allowed = torch.zeros(allowed.shape, dtype=additive, device=self.device).masked_fill(
-                    ~allowed, torch.finfo(additive).min
-                )
-            self._masks[key] = allowed
+            positions = self._table[2].unsqueeze(1) + self._steps
+            self._masks[key] = causal_mask(positions, self.visible, window, additive)
         return self._masks[key]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .causal_mask import causal_mask
 from .padded_rows import FEW_GROUPS, PaddedRows
 from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
 
@@ -77,20 +78,9 @@ class RowGroup:
         sees_all = self.size == 1 and len(set(self.starts)) == 1
         if additive is None and within_window and (sees_all or not any(self.starts)):
             return None
-        columns = torch.arange(self.visible, device=device)
         # (rows, size): the position of each new token
-        positions = torch.tensor(self.starts, device=device).unsqueeze(1) + columns[: self.size]
-        # (rows, size, visible)
-        allowed = columns <= positions.unsqueeze(2)
-        if not within_window:
-            assert window is not None
-            allowed &= columns > positions.unsqueeze(2) - window
-        allowed = allowed.unsqueeze(1)
-        if additive is None:
-            return allowed
-        return torch.zeros(allowed.shape, dtype=additive, device=device).masked_fill(
-            ~allowed, torch.finfo(additive).min
-        )
+        positions = torch.tensor(self.starts, device=device).unsqueeze(1) + torch.arange(self.size, device=device)
+        return causal_mask(positions, self.visible, None if within_window else window, additive)
 
 
 def groups_of(slots: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[RowGroup]:

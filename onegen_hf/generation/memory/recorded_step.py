@@ -17,6 +17,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from ...modeling.causal_mask import causal_mask
 from ...modeling.row_attention import RowGroup, RowsMask
 from .cache import RaggedCache
 
@@ -61,16 +62,7 @@ class RecordedGroup(RowGroup):
 
     def _mask(self, window: int | None, additive: torch.dtype | None, device: torch.device) -> Tensor:
         assert self.positions is not None
-        columns = torch.arange(self.capacity, device=device)
-        positions = self.positions.to(device).unsqueeze(1)
-        allowed = columns <= positions  # (rows, capacity)
-        if window is not None:
-            allowed &= columns > positions - window
-        allowed = allowed[:, None, None]
-        if additive is None:
-            return allowed
-        zeros = torch.zeros(allowed.shape, dtype=additive, device=device)
-        return zeros.masked_fill(~allowed, torch.finfo(additive).min)
+        return causal_mask(self.positions.to(device).unsqueeze(1), self.capacity, window, additive)
 
 
 class RecordedStep:
