@@ -52,6 +52,7 @@ _RULES: dict[str, Rule] = {
     "answer_threshold": optional(number()),
     "retrieval_threshold": optional(number(least=0, most=1)),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
+    "projection_dim": optional(integer(least=1)),
 }
 """By name, what each setting of [`OneGenConfig`] must be."""
 
@@ -121,6 +122,9 @@ class OneGenConfig:
         matryoshka_dims (`list[int]`, *optional*):
             Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
             with `matryoshka_dims`; an index over another prefix loses accuracy.
+        projection_dim (`int`, *optional*):
+            Size of an embedding, to which a linear map of `retrieval_projection/model.safetensors` takes the hidden
+            state at a retrieval token. `None`: the hidden state itself is the embedding.
     """
 
     tokens: RetrievalTokens = field(default_factory=RetrievalTokens.multi_hop)
@@ -146,6 +150,7 @@ class OneGenConfig:
     answer_threshold: float | None = None
     retrieval_threshold: float | None = None
     matryoshka_dims: list[int] | None = None
+    projection_dim: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.tokens, Mapping):

@@ -27,6 +27,7 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
     stream = stream_documents(options.passages, options.split)  # before the model is loaded, which takes longer
     from ..index.shards import encode_shards
     from ..index.shards.merge import check_storage, merge_together
+    from ..modeling.projection import embedding_size
 
     settings: dict[str, Any] = {
         "shard_size": options.shard_size,
@@ -53,7 +54,7 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
     else:
         options.device = device_of_process(options.device)
         model = options.load_model()
-        hidden = int(model.config.get_text_config().hidden_size)
+        hidden = embedding_size(model)
         check_storage(hidden, options.factory, options.backend, options.dimensions, options.precision)
         encode_shards(model, options.load_tokenizer(), stream, shards, **settings)
     return merge_together(

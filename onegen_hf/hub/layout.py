@@ -27,6 +27,7 @@ POINTER_FILE, VERSIONS = "current.json", "versions"
 SHIM_MODULE = "modeling_onegen"
 TRAINING_RUN_FILE = "training_run.json"
 CURVES_FILE = "training_curves.svg"
+PROJECTION_FILE = "retrieval_projection/model.safetensors"
 _SHARD = "-".join(("model", "[0-9]" * 5, "of", "[0-9]" * 5))
 # Exact names, and the pattern of shards, so that no pickle (*.bin, *.pt) and no private file is pushed with them.
 MODEL_FILES = (
@@ -35,6 +36,8 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     # PEFT
     "adapter_config.json", "adapter_model.safetensors",
+    # of embeddings
+    PROJECTION_FILE,
     # tokenizers
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "additional_chat_templates/*.jinja", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from ..checks import shown
 from ..data.documents import DocumentStore
 from ..data.passages import Passage
+from ..modeling.projection import embedding_size
 from ..similarity import as_numbers, unit_vectors
 from .encode import EncodedCorpus, encode_passages
 from .fingerprint import SAME_MODEL_COSINE
@@ -66,7 +67,7 @@ def embeddings_per_passage(store: Sequence[Passage], granularity: str) -> np.nda
 
 
 def _checked_vectors(embeddings: torch.Tensor | np.ndarray, count: int, num_passages: int, model: Any) -> np.ndarray:
-    hidden = int(model.config.get_text_config().hidden_size)
+    hidden = embedding_size(model)
     vectors = as_numbers(embeddings, f"(n_embeddings, {hidden})")  # (count, hidden)
     if vectors.ndim != 2:
         raise ValueError(f"embeddings has shape {tuple(vectors.shape)}, expected (n_embeddings, {hidden})")

@@ -19,6 +19,7 @@ from ..data.splitting import pieces_of
 from ..filters import PassageFilter, filter_rule
 from ..hub.commit import check_repo_id
 from ..modeling.embed import check_encoder
+from ..modeling.projection import embedding_size
 from .backends import MISSING, VectorBackend, backend_options, make_backend
 from .backends.prefix import warn_of_untrained_prefixes
 from .collection import Hybrid, PassageCollection
@@ -183,7 +184,7 @@ class PassageIndex:
         if max_tokens_per_passage is not None:
             store = split_store(store, model, tokenizer, max_tokens_per_passage, show_progress)
         count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
-        hidden = int(model.config.get_text_config().hidden_size)
+        hidden = embedding_size(model)
         vectors.check(hidden, count)
         if dimensions is not None:
             warn_of_untrained_prefixes(dimensions, model.onegen_config.matryoshka_dims, hidden)

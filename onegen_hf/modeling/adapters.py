@@ -24,6 +24,7 @@ from ..hub.origin import Origin
 from .backbones import load_backbone
 from .loading_options import RESTORE_HINT, broken_config_explained, broken_weights_explained, model_source
 from .mergeable import merging_errors
+from .projection import load_projection, projection_weight, write_projection
 from .tokenizers import HUB_OPTIONS, load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ def save_adapter(
         card.unlink(missing_ok=True)  # PEFT's is a form that nobody has filled in
     tokenizer.save_pretrained(str(path))
     base = model.get_base_model()
+    weight = projection_weight(base, state_dict)
+    write_projection(weight if weight is None or dtype is None else weight.to(dtype), path)
     config = copy.copy(base.config)
     # Loading merges the adapter into the base as it is published, not as it was quantised for the training.
     config.__dict__.pop("quantization_config", None)
@@ -155,8 +158,11 @@ def open_adapter(
         kwargs["revision"] = adapter.revision
     backbone, _ = load_backbone(name, tokenizer=False, **kwargs)
     base = model_class.from_backbone(backbone, load_tokenizer(path), onegen_config=settings)
+    load_projection(base, path)
     with broken_weights_explained(path, kwargs):
         model = PeftModel.from_pretrained(base, str(path), is_trainable=is_trainable)
+    if base.retrieval_projection is not None:
+        base.retrieval_projection.requires_grad_(is_trainable)  # PEFT freezes all but the adapter
     if not merge:
         return model
     merged = model.merge_and_unload()

@@ -43,6 +43,7 @@ from .loading_options import (
     model_source,
 )
 from .mixin import OneGenMixin
+from .projection import load_projection, saved_apart, set_projection, write_projection
 from .publish import push_model
 from .remote_code import without_shim, write_shim
 from .token_rows import initialize_token_rows
@@ -173,6 +174,7 @@ class OneGenForCausalLM(OneGenMixin):
             with final_for_pipeline(kwargs), broken_weights_explained(name, kwargs):
                 loaded = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
             known = hub_id(str(name))
+            load_projection(_model_of(loaded), name, kwargs)
             _model_of(loaded).origin = Origin.of(known, _commit(known, kwargs), kwargs) if known else None
         elif is_adapter(name, **kwargs):
             loaded = open_adapter(OneGenForCausalLM, name, **kwargs)
@@ -190,6 +192,7 @@ class OneGenForCausalLM(OneGenMixin):
 
     def set_onegen_config(self, settings: OneGenConfig) -> Any:
         """Use `settings` from now on and write them into `self.config`; returns the model."""
+        set_projection(self, settings.projection_dim)
         self.onegen_config = settings
         settings.attach_to(self.config)
         return self
@@ -260,9 +263,11 @@ class OneGenForCausalLM(OneGenMixin):
         repo_id = kwargs.pop("repo_id", None)
         upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         _register_conversions(type(self))  # FSDP2 renames the class of a model that is trained
-        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        with saved_apart(self, kwargs) as projection:
+            super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if not kwargs.get("is_main_process", True):
             return
+        write_projection(projection, save_directory)
         self.describe_as_backbone(Path(save_directory), remote_code)
         if push_to_hub:
             upload |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}

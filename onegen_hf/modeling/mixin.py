@@ -31,6 +31,7 @@ from .backbone_check import padding_is_harmless
 from .devices import input_device
 from .outputs import CACHE, OneGenOutput
 from .packing import LastStates, packed_rows, packs_rows
+from .projection import MODULE, embedding_size, set_projection
 from .row_attention import install_row_attention
 
 PADDING_WASTE = 0.15
@@ -74,6 +75,9 @@ class OneGenMixin:
         """Prepare an initialised backbone: read its `onegen` section and listen to its decoder."""
         self.onegen_config = OneGenConfig.of(self.config) or OneGenConfig()
         decoder_of(self).register_forward_hook(_keep_last_hidden_state)
+        self.register_module(MODULE, None)  # type: ignore[attr-defined]
+        if not self.get_input_embeddings().weight.is_meta:  # type: ignore[attr-defined]
+            set_projection(self, self.onegen_config.projection_dim)
         if getattr(self, "_supports_attention_backend", False):
             # Other decoders compare the name of the implementation with those that they know.
             install_row_attention(self.modules())  # type: ignore[attr-defined]
@@ -135,7 +139,7 @@ class OneGenMixin:
         """
         loss: ContrastiveLoss = CONTRASTIVE_LOSSES[name](**{"scale": self.onegen_config.scale, **options})
         dims = self.onegen_config.matryoshka_dims if matryoshka_dims is None else matryoshka_dims
-        dims = check_dims(dims or [], self.config.get_text_config().hidden_size) or None
+        dims = check_dims(dims or [], embedding_size(self)) or None
         if dims != self.onegen_config.matryoshka_dims:
             self.onegen_config = replace(self.onegen_config, matryoshka_dims=dims)
             self.onegen_config.attach_to(self.config)
@@ -235,15 +239,15 @@ class OneGenMixin:
         if retrieval_positions is not None:
             if not isinstance(retrieval_positions, Tensor):
                 retrieval_positions = pad_positions(retrieval_positions).to(states.hidden.device)
-            found["retrieval_embeddings"] = states.at(retrieval_positions)
+            found["retrieval_embeddings"] = self._projected(states.at(retrieval_positions))
         if passage_input_ids is not None:
             assert passage_retrieval_positions is not None
             if passage_rows is None:
                 # This process has no passages, but takes part in the exchange with those that have, and its backward.
-                found["passage_embeddings"] = states.hidden[0, :0]
+                found["passage_embeddings"] = self._projected(states.hidden[0, :0])
             else:
                 if states.batches == 2:
-                    embedded = states.at(passage_retrieval_positions, batch=1)
+                    embedded = self._projected(states.at(passage_retrieval_positions, batch=1))
                 else:
                     embedded = self.embed(*passage_rows, passage_retrieval_positions, router_losses)
                 found["passage_embeddings"] = embedded[passage_retrieval_positions >= 0]
@@ -271,7 +275,8 @@ class OneGenMixin:
         router_losses: list[Tensor] | None = None,
     ) -> Tensor:
         """
-        Hidden states at retrieval positions, without the language-model head.
+        Embeddings at retrieval positions, without the language-model head: hidden states, projected where the model
+        has a projection.
 
         Args:
             input_ids (`Tensor` of shape `(n_rows, length)`): Right-padded. Run without padding where [`packs_rows`]
@@ -281,7 +286,7 @@ class OneGenMixin:
             router_losses (`list[Tensor]`, *optional*): Receives the router's loss of each group.
 
         Returns:
-            `Tensor` of shape `(n_rows, m, hidden)`, the model's dtype, not normalised; zeros at padding.
+            `Tensor` of shape `(n_rows, m, dim)`, the model's dtype, not normalised; zeros at padding.
         """
         instance(Tensor)("input_ids", input_ids)
         if attention_mask is None:
@@ -308,7 +313,7 @@ class OneGenMixin:
             )
             if router_losses is not None and getattr(output, "aux_loss", None) is not None:
                 router_losses.append(output.aux_loss)
-            parts.append(states.at(retrieval_positions[start:stop]))
+            parts.append(self._projected(states.at(retrieval_positions[start:stop])))
         return torch.cat(parts)
 
     def _decode(self, passages: tuple[Tensor, Tensor] | None = None, **inputs: Any) -> tuple[Any, LastStates]:
@@ -335,6 +340,10 @@ class OneGenMixin:
             return output, LastStates(_capture.hidden, rows)
         finally:
             _capture.wanted, _capture.hidden = False, None
+
+    def _projected(self, states: Tensor) -> Tensor:
+        projection = getattr(self, MODULE)
+        return states if projection is None else projection(states)
 
     @property
     def _may_share_a_forward(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..configuration import CONFIG_KEY
+
 logger = logging.getLogger(__name__)
 
 WINDOW = 5
@@ -59,6 +61,7 @@ def tiny_settings(config: Any) -> dict[str, Any]:
         settings["max_window_layers"] = min(settings["max_window_layers"], 1)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         settings[name] = None
+    settings.pop(CONFIG_KEY, None)  # a projection would be larger than the twin
     for name in ("quantization_config", "architectures", "auto_map", "dtype", "torch_dtype"):
         settings.pop(name, None)
     return settings

@@ -16,6 +16,7 @@ from ..data.prompts import query_ids
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import check_encoder
 from ..modeling.positions import context_length
+from ..modeling.projection import embedding_size
 from ..modeling.tokenizers import load_tokenizer
 from ..similarity import normalize
 
@@ -98,7 +99,7 @@ class OneGenModule(InputModule):
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """
-        Add `sentence_embedding` of shape `(batch, hidden)`, float32, of unit length.
+        Add `sentence_embedding` of shape `(batch, dim)`, float32, of unit length.
 
         Args:
             features (`dict[str, Tensor]`): From [`~OneGenModule.preprocess`].
@@ -109,8 +110,8 @@ class OneGenModule(InputModule):
         return {**features, "sentence_embedding": normalize(hidden)}
 
     def get_embedding_dimension(self) -> int:
-        """Size of a hidden state."""
-        return int(self.model.config.get_text_config().hidden_size)
+        """Numbers in an embedding."""
+        return embedding_size(self.model)
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Save the model as a plain OneGen checkpoint, its tokenizer and these settings."""

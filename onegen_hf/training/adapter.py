@@ -16,7 +16,7 @@ def add_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, peft_config: Pef
     Put a PEFT adapter on a model.
 
     With LoRA, the rows of the retrieval tokens are trained beside it, in the embeddings and in an untied head, unless
-    the adapter trains those matrices anyway.
+    the adapter trains those matrices anyway. A projection of the embeddings is trained with any adapter.
 
     Args:
         model (`OneGenForCausalLM`)
@@ -30,6 +30,8 @@ def add_adapter(model: Any, tokenizer: PreTrainedTokenizerBase, peft_config: Pef
     if isinstance(peft_config, LoraConfig) and peft_config.trainable_token_indices is None:
         peft_config.trainable_token_indices = _token_rows(model, tokenizer, peft_config)
     wrapped = get_peft_model(model, peft_config)
+    if model.retrieval_projection is not None:
+        model.retrieval_projection.requires_grad_(True)  # PEFT freezes all but the adapter
     try:
         check_mergeable(wrapped)
     except ValueError:

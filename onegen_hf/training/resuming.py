@@ -11,11 +11,14 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from ..modeling.projection import load_projection
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +121,18 @@ def restore_renamed_weights(model: Any, directory: str) -> bool:
     saved = type(model).from_pretrained(directory, dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
     return True
+
+
+def restore_projection(model: Any, directory: str) -> None:
+    """
+    Load the projection of the embeddings, which lies beside the weights that `Trainer` reads.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): Changed in place.
+        directory (`str`): The checkpoint.
+    """
+    if not _is_sharded(Path(directory)):  # else it is among the sharded weights
+        load_projection(model.get_base_model() if isinstance(model, PeftModel) else model, directory)
 
 
 def _names_of_weights(directory: Path) -> set[str]:

@@ -125,6 +125,10 @@ class FormatArguments:
     max_embedded_tokens: int | None = field(
         default=None, metadata={"help": "Maximum number of tokens of an embedded passage."}
     )
+    projection_dim: int | None = field(
+        default=None,
+        metadata={"help": "Size of an embedding, projected from the hidden state; default: the hidden state itself."},
+    )
 
     def __post_init__(self) -> None:
         checked_fields(self, preset=optional(choice(PRESET_CHOICES)))

@@ -25,6 +25,9 @@ from transformers.integrations import deepspeed as deepspeed_integration
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
+from ..hub.layout import PROJECTION_FILE
+from ..modeling.projection import MODULE
+
 
 def asks_for_sharding(args: TrainingArguments) -> bool:
     """Whether FSDP or DeepSpeed is asked for, by an argument or by the configuration of `accelerate launch`."""
@@ -140,6 +143,9 @@ def load_sharded_adapter(model: Any, directory: str) -> bool:
     if not isinstance(model, PeftModel) or not file.is_file():
         return False
     saved = load_file(file)
+    projection = Path(directory) / PROJECTION_FILE
+    if projection.is_file():
+        saved[f"base_model.model.{MODULE}.weight"] = load_file(projection)["weight"]
     pairs = [
         (parameter, saved.get(_name_in_adapter(name, model.active_adapter)))
         for name, parameter in model.named_parameters()

@@ -41,7 +41,7 @@ from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
 from .lost_process import lost_process_explained
-from .resuming import restore_renamed_weights
+from .resuming import restore_projection, restore_renamed_weights
 from .sharding import (
     asks_for_sharding,
     check_sharding,
@@ -225,10 +225,12 @@ class OneGenTrainer(Trainer):
             return
         if not restore_renamed_weights(target, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        restore_projection(target, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         if not restore_renamed_weights(self.model, str(self.state.best_model_checkpoint)):
             super()._load_best_model()
+        restore_projection(self.model, str(self.state.best_model_checkpoint))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """
