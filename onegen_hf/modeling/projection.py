@@ -155,6 +155,40 @@ def write_projection(weight: Tensor | None, directory: str | os.PathLike[str]) -
         save_file({"weight": weight.cpu().contiguous()}, temporary)
 
 
+def read_projection(
+    name_or_path: str | os.PathLike[str], dim: int, hidden: int, options: Mapping[str, Any] | None = None
+) -> Tensor:
+    """
+    The weight of a saved projection, of shape `(dim, hidden)`.
+
+    Args:
+        name_or_path (`str` or path): The checkpoint.
+        dim (`int`): As its settings say.
+        hidden (`int`): Size of a hidden state.
+        options (`Mapping[str, Any]`, *optional*): Where to look on the Hub: `revision`, `cache_dir`, `token`, ...
+
+    Raises:
+        `OSError`: If the file is missing or damaged.
+        `ValueError`: If it is not that of this model.
+    """
+    places = {name: options[name] for name in _LOCATION_OPTIONS if options and options.get(name) is not None}
+    try:
+        weight = load_file(cached_file(os.fspath(name_or_path), PROJECTION_FILE, **places))["weight"]
+    except (EntryNotFoundError, OSError, KeyError, SafetensorError) as error:
+        raise OSError(
+            f"{name_or_path} has projection_dim={dim} in its settings, but no {PROJECTION_FILE} that can be read "
+            f"({error}): copy or download the checkpoint again"
+        ) from error
+    if weight.shape != (dim, hidden):
+        raise ValueError(
+            f"{PROJECTION_FILE} of {name_or_path} has the shape {tuple(weight.shape)}, but projection_dim={dim} and "
+            f"a hidden size of {hidden} need {(dim, hidden)}: copy or download the checkpoint again"
+        )
+    if not torch.isfinite(weight).all():
+        raise ValueError(f"{PROJECTION_FILE} of {name_or_path} holds NaN or infinite numbers: restore the checkpoint")
+    return weight
+
+
 def load_projection(
     model: Any, name_or_path: str | os.PathLike[str], options: Mapping[str, Any] | None = None
 ) -> None:
@@ -164,32 +198,15 @@ def load_projection(
     Args:
         model (`OneGenForCausalLM`): With the settings of the checkpoint.
         name_or_path (`str` or path): The checkpoint.
-        options (`Mapping[str, Any]`, *optional*): Where to look on the Hub: `revision`, `cache_dir`, `token`, ...
+        options (`Mapping[str, Any]`, *optional*): As for [`read_projection`].
 
     Raises:
-        `OSError`: If the file is missing or damaged.
-        `ValueError`: If it is not that of this model.
+        `OSError` or `ValueError`: As [`read_projection`].
     """
     dim = model.onegen_config.projection_dim
     if dim is None:
         return
-    places = {name: options[name] for name in _LOCATION_OPTIONS if (options or {}).get(name) is not None}
-    try:
-        path = cached_file(os.fspath(name_or_path), PROJECTION_FILE, **places)
-        weight = load_file(path)["weight"]
-    except (EntryNotFoundError, OSError, KeyError, SafetensorError) as error:
-        raise OSError(
-            f"{name_or_path} has projection_dim={dim} in its settings, but no {PROJECTION_FILE} that can be read "
-            f"({error}): copy or download the checkpoint again"
-        ) from error
-    hidden = int(model.config.get_text_config().hidden_size)
-    if weight.shape != (dim, hidden):
-        raise ValueError(
-            f"{PROJECTION_FILE} of {name_or_path} has the shape {tuple(weight.shape)}, but projection_dim={dim} and "
-            f"a hidden size of {hidden} need {(dim, hidden)}: copy or download the checkpoint again"
-        )
-    if not torch.isfinite(weight).all():
-        raise ValueError(f"{PROJECTION_FILE} of {name_or_path} holds NaN or infinite numbers: restore the checkpoint")
+    weight = read_projection(name_or_path, dim, int(model.config.get_text_config().hidden_size), options)
     set_projection(model, dim)
     target = model.retrieval_projection.weight
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support import stand_in_vllm
-from support.serving_setup import QUESTIONS, alone, assert_same_result
+from support.serving_setup import QUESTIONS, alone, assert_same_result, projected_pipeline
 from support.stand_in_vllm import StandIn
 from transformers import StopStringCriteria
 
@@ -83,6 +84,22 @@ def test_an_answer_is_that_of_the_pipeline(rag: Any, tmp_path: Path, monkeypatch
             assert result["usage"]["forwarded_tokens"] == expected["usage"]["forwarded_tokens"]
     assert engine.fed == sum(row.usage.forwarded_tokens for _, row in pairs)
     assert engine.open == 0 and not list(tmp_path.iterdir())
+
+
+def test_vllm_gives_states_and_the_projection_is_applied_here(
+    base_tokenizer: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    stand_in_vllm.install(monkeypatch)
+    rag = projected_pipeline(copy.deepcopy(base_tokenizer))
+    weight = rag.model.retrieval_projection.weight.detach()
+    place = around(rag, StandIn(rag.model), tmp_path, projection=weight)
+    requests = [GenerationRequest(question, max_new_tokens=24) for question in QUESTIONS]
+    pairs = [answer(rag, place, request, number) for number, request in enumerate(requests)]
+    asyncio.run(together([pair[0] for pair in pairs]))
+    results = [rag.describe(row, request.question) for request, (_, row) in zip(requests, pairs, strict=True)]
+    assert any(result["retrievals"] for result in results)
+    for request, result in zip(requests, results, strict=True):
+        assert_same_result({**result, "usage": None}, {**alone(rag, request), "usage": None})
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])

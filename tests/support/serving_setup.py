@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from onegen_hf import PassageIndex
+from onegen_hf import OneGenConfig, PassageIndex
 from onegen_hf.serving import GenerationRequest, Refusal, Scheduler, ServingLimits
 from onegen_hf.serving.engines import TransformersServingEngine
 from support.sample_corpus import DOCUMENTS
@@ -41,6 +41,14 @@ def asking_pipeline(
             head[token] = scale * 0.2 * torch.randn(head.shape[1], generator=numbers)
     index = PassageIndex.build(model, tokenizer, DOCUMENTS, show_progress=False)
     return pipeline("onegen-rag", model=model, tokenizer=tokenizer, index=index)
+
+
+def projected_pipeline(tokenizer: Any, dim: int = 12) -> Any:
+    """[`asking_pipeline`] whose embeddings are projected, at random."""
+    model = tiny_model(tokenizer, "llama_untied", onegen_config=OneGenConfig(projection_dim=dim))
+    with torch.no_grad():
+        model.retrieval_projection.weight.normal_(generator=torch.Generator().manual_seed(1))
+    return asking_pipeline(tokenizer, model=model)
 
 
 def scheduler_for(rag: Any, observer: Any = None, **limits: Any) -> Scheduler:

@@ -114,13 +114,13 @@ class StandIn:
             if stalls and len(output) == stalls:
                 await asyncio.sleep(3600)
             with torch.no_grad():
-                forward = self.model(torch.tensor([ids]), retrieval_positions=[[len(ids) - 1]])
+                forward = self.model(torch.tensor([ids]), output_hidden_states=True)
             self.fed += len(ids) - read
             read = len(ids)
             logits = forward.logits[0, -1].float()
             raw = logits.log_softmax(-1)
             if output[-1] == settings["query"] if output else settings["ask"]:
-                state = forward.retrieval_embeddings[0, 0].numpy()
+                state = forward.hidden_states[-1][0, -1].numpy()
                 StateFiles(settings["directory"]).put(settings["key"], state)
                 token = settings["stop"]
             else:

@@ -38,6 +38,7 @@ class Surroundings:
         stop_token (`int`): Ends a chunk; the model never writes it.
         context (`int`, *optional*): Positions of the model's context.
         stall_seconds (`float`): Without a token for so long, a session is given up and its text sent anew.
+        projection (`Tensor` of shape `(dim, hidden)`, *optional*): From a hidden state to its embedding.
     """
 
     engine: Any
@@ -48,6 +49,7 @@ class Surroundings:
     stop_token: int
     context: int | None
     stall_seconds: float
+    projection: torch.Tensor | None = None
 
 
 class VllmAnswer:
@@ -215,6 +217,8 @@ class VllmAnswer:
             raise RuntimeError("vLLM kept no hidden state for the query token")
         row, decoder = self.row, self.decoder
         embedding = torch.from_numpy(state.copy())
+        if self.around.projection is not None:
+            embedding = self.around.projection @ embedding
         hits = await self.around.search.search(decoder, row, embedding)
         tokens = decoder.passages.insertion([hit.passage for hit in hits])
         before = row.retrieval_stopped

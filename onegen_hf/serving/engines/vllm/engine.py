@@ -21,6 +21,7 @@ from ....data.prompts import prompt_ids
 from ....generation import AlwaysRetrieval, OnePassDecoder, RowState
 from ....index import PassageIndex
 from ....modeling.positions import context_length
+from ....modeling.projection import read_projection
 from ....modeling.tokenizers import load_tokenizer
 from ....pipelines.describe import RowDescriber
 from ....pipelines.rag import last_question
@@ -88,9 +89,13 @@ class VllmServingEngine:
         self.describer = RowDescriber(self.tokenizer, onegen_config)
         self.context = context_length(type("OfConfig", (), {"config": config}))
         self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(_place(checkpoint, config, index))
-        hidden = config.get_text_config().hidden_size
-        if self.index.dimension != hidden:
-            raise ValueError(f"the index has {self.index.dimension} dimensions, and the model's states {hidden}")
+        hidden = int(config.get_text_config().hidden_size)
+        dim = onegen_config.projection_dim
+        self._projection = None if dim is None else read_projection(checkpoint, dim, hidden).float()
+        if self.index.dimension != (dim or hidden):
+            raise ValueError(
+                f"the index has {self.index.dimension} dimensions, and the model's embeddings {dim or hidden}"
+            )
         self._decoder = lru_cache(DECODERS)(self._new_decoder)
         self._end_tokens = _end_tokens(checkpoint, config)
         self._numbers = count()
@@ -217,7 +222,7 @@ class VllmServingEngine:
         line_ends = frozenset(token for token in range(len(self.tokenizer)) if "\n" in self.tokenizer.decode([token]))
         return Surroundings(
             engine, self._states, BatchedSearch(), self._end_tokens, line_ends | self._end_tokens, stop, self.context,
-            stall_seconds,
+            stall_seconds, self._projection,
         )  # fmt: skip
 
     async def _probe(self) -> None:
