@@ -3,7 +3,7 @@ Recall and bytes of indexes that keep fewer numbers of an embedding, or smaller 
 
 ```
 python -m experiments.people.smaller_vectors --data data/people_tokens --model outputs/people/joint \
-  --families xquad_en --out experiments/people/results/smaller_vectors.json
+  --families xquad_en squad_part nq_wiki hotpotqa --max-passages 1148 --without-projection --out experiments/people/results/smaller_vectors.json
 ```
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from onegen_hf.modeling.tokenizers import load_tokenizer
 from .answers import rows_of
 from .retrieval import Family, embed_all, embedded_families
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8", "binary")
 
 
 def measure(
@@ -51,6 +52,7 @@ def measure(
     hits = [identifier in references for identifier, references in zip(found, gold, strict=True)]
     return {
         "family": family.name,
+        "projection": "none" if model.onegen_config.projection_dim is None else "principal axes",
         "dimensions": dimensions,
         "precision": precision,
         "queries": len(hits),
@@ -66,6 +68,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--families", nargs="+")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[64, 128, 256, 576])
+    parser.add_argument("--max-passages", type=int, help="Search in this many passages of a family only.")
+    parser.add_argument("--without-projection", action="store_true", help="Measure the hidden states themselves too.")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     model, tokenizer = OneGenForCausalLM.from_pretrained(arguments.model).eval(), load_tokenizer(arguments.model)
@@ -73,12 +77,19 @@ def main() -> None:
         Dataset.from_parquet(str(arguments.data / f"{part}.parquet")) for part in ("development", "documents")
     )
     results = []
-    for family in embedded_families(model, tokenizer, questions, documents, arguments.families, num_tokens=8192):
-        asked = family.questions
-        queries = embed_all(model, asked["input_ids"], asked["query_positions"], 8192, tokenizer.pad_token_id)
-        for dimensions in arguments.dimensions:
-            for precision in PRECISIONS:
-                results.append(measure(model, tokenizer, family, queries, dimensions, precision))
+    for projected in (False, True) if arguments.without_projection else (True,):
+        if not projected:
+            model.set_onegen_config(replace(model.onegen_config, projection_dim=None))
+        elif arguments.without_projection:
+            model = OneGenForCausalLM.from_pretrained(arguments.model).eval()
+        for family in embedded_families(
+            model, tokenizer, questions, documents, arguments.families, 8192, arguments.max_passages
+        ):
+            asked = family.questions
+            queries = embed_all(model, asked["input_ids"], asked["query_positions"], 8192, tokenizer.pad_token_id)
+            for dimensions in arguments.dimensions:
+                for precision in PRECISIONS:
+                    results.append(measure(model, tokenizer, family, queries, dimensions, precision))
     arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("onegen_hf.cli.train", "train a model to generate and retrieve"),
     "evaluate": ("onegen_hf.cli.evaluate", "score the retrieval and the answers of a model on a dataset"),
     "calibrate": ("onegen_hf.cli.calibrate", "fit the threshold of answers or of adaptive retrieval"),
+    "project": ("onegen_hf.cli.project", "turn embeddings so that an index can keep fewer numbers of each"),
     "benchmark": ("onegen_hf.cli.benchmark", "run one of the measurements in the repository"),
     "ui": ("onegen_hf.cli.ui", "open a page in the browser to ask, chat, compare, browse and link"),
     "push": ("onegen_hf.cli.push", "upload a model, an index or a dataset to the Hub, with its card"),

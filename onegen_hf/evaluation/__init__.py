@@ -7,6 +7,7 @@ from .linking.documents import load_linking_rows
 from .linking.evaluate import evaluate_entity_linking
 from .linking.opening_bias import OpeningBias, fit_opening_bias
 from .linking.report import LinkingReport
+from .projection import PrefixRecall, ProjectionFit, fit_projection
 from .rag import evaluate_rag
 from .report import Estimate, EvaluationReport, GroupResult, RunResult
 from .retrieval import evaluate_retrieval
@@ -23,6 +24,8 @@ __all__ = [
     "GroupResult",
     "LinkingReport",
     "OpeningBias",
+    "PrefixRecall",
+    "ProjectionFit",
     "RetrievalCalibration",
     "RetrievalFrequency",
     "RunResult",
@@ -34,6 +37,7 @@ __all__ = [
     "evaluate_retrieval",
     "fit_answer_threshold",
     "fit_opening_bias",
+    "fit_projection",
     "fit_retrieval_threshold",
     "format_report",
     "load_linking_rows",

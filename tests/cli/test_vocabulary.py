@@ -17,6 +17,7 @@ from onegen_hf.cli.evaluate_arguments import EvaluateArguments
 from onegen_hf.cli.index import IndexArguments
 from onegen_hf.cli.link import LinkArguments
 from onegen_hf.cli.linking_arguments import LinkingArguments
+from onegen_hf.cli.project import ProjectArguments
 from onegen_hf.cli.push import PushArguments
 from onegen_hf.cli.rules import RETRIEVAL_MODES
 from onegen_hf.cli.search import SearchArguments
@@ -26,7 +27,8 @@ from onegen_hf.training.run import DataArguments, FormatArguments, parse
 
 KINDS = [
     AskArguments, BuildArguments, CalibrateArguments, DataArguments, DemoArguments, EvaluateArguments, FactsArguments,
-    FormatArguments, IndexArguments, LinkArguments, LinkingArguments, PushArguments, SearchArguments,
+    FormatArguments, IndexArguments, LinkArguments, LinkingArguments, ProjectArguments, PushArguments,
+    SearchArguments,
 ]  # fmt: skip
 LEFT_BEHIND = {"tokens", "k", "corpus", "data", "datasets", "out", "documents", "threshold", "level"}
 NEEDED = {"output_dir", "dataset", "passages", "examples"}
