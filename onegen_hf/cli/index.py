@@ -60,14 +60,15 @@ def _build(options: IndexArguments, documents: Any, **place: Any) -> Any:
     """The index, in the place that `backend` and `checkpoint_dir` name."""
     from ..index import PassageIndex
 
+    model = options.load_model()
     return PassageIndex.build(
-        options.load_model(),
+        model,
         options.load_tokenizer(),
         documents,
         batch_size=options.batch_size,
         factory=options.factory,
         model_id=options.model,
-        max_tokens_per_passage=options.max_tokens_per_passage,
+        max_tokens_per_passage=options.piece_tokens(model.onegen_config),
         dimensions=options.dimensions,
         precision=options.precision,
         **place,

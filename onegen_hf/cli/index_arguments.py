@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from ..checks import checked_fields, choice, flag, integer, optional, path, text
+from ..configuration import OneGenConfig
 from .model_arguments import ModelArguments
 
 PRECISIONS = ["float32", "float16", "int8", "binary"]
@@ -48,8 +49,16 @@ class IndexArguments(ModelArguments):
     max_tokens_per_passage: int | None = field(
         default=None,
         metadata={
-            "help": "Split longer passages at the ends of sentences, into pieces with the ids ID#0, ID#1, ...; by "
-            "default longer ones are cut to what the model embeds."
+            "help": "Split longer passages at the ends of sentences, into pieces with the ids ID#0, ID#1, ...; "
+            "default: those that are longer than what the model embeds, see --long-passages."
+        },
+    )
+    long_passages: str = field(
+        default="auto",
+        metadata={
+            "help": "What happens to passages that the model can't embed whole: split or cut. auto splits those of "
+            "files, and cuts those of a dataset, whose examples refer to passages by their ids.",
+            "choices": ["auto", "split", "cut"],
         },
     )
 
@@ -95,6 +104,7 @@ class IndexArguments(ModelArguments):
             precision=choice(PRECISIONS),
             batch_size=optional(integer(least=1)),
             max_tokens_per_passage=optional(integer(least=1)),
+            long_passages=choice(["auto", "split", "cut"]),
             shards=optional(path()),
             shard_size=integer(least=1),
             shard_precision=choice(["float32", "float16"]),
@@ -105,9 +115,31 @@ class IndexArguments(ModelArguments):
             remove_missing=flag(),
         )
         self._require_company()
+        if self.max_tokens_per_passage is not None and self.long_passages == "cut":
+            raise ValueError(
+                f"max_tokens_per_passage={self.max_tokens_per_passage} splits long passages, and long_passages='cut' "
+                "cuts them: leave one of them out"
+            )
         for name, default in (("factory", "Flat"), ("precision", "float32")):
             if self.backend != "faiss" and (value := getattr(self, name)) != default:
                 raise ValueError(f"{name}={value!r} is for backend='faiss', not for {self.backend!r}: leave it out")
+
+    def piece_tokens(self, settings: OneGenConfig) -> int | None:
+        """
+        Most tokens of a piece where long passages are split; `None` where they are cut.
+
+        Args:
+            settings ([`OneGenConfig`]): Of the model.
+        """
+        if self.max_tokens_per_passage is not None:
+            return self.max_tokens_per_passage
+        from ..data.loading import is_plain
+
+        # A reference to a sentence, DOC#3, would be one to a piece.
+        by_default = is_plain(self.passages) and settings.granularity == "passage"
+        if self.long_passages == "cut" or (self.long_passages == "auto" and not by_default):
+            return None
+        return settings.max_embedded_tokens or settings.max_inserted_tokens
 
     @property
     def in_database(self) -> bool:

@@ -32,7 +32,6 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
     settings: dict[str, Any] = {
         "shard_size": options.shard_size,
         "batch_size": options.batch_size,
-        "max_tokens_per_passage": options.max_tokens_per_passage,
         "deduplicate": options.deduplicate,
         "precision": options.shard_precision,
         "update": options.update,
@@ -49,6 +48,7 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
             preset=options.preset,
             dtype=options.dtype,
             device=options.device,
+            max_tokens_per_passage=options.piece_tokens(options.load_settings()),
             **settings,
         )
     else:
@@ -56,7 +56,8 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
         model = options.load_model()
         hidden = embedding_size(model)
         check_storage(hidden, options.factory, options.backend, options.dimensions, options.precision)
-        encode_shards(model, options.load_tokenizer(), stream, shards, **settings)
+        piece_tokens = options.piece_tokens(model.onegen_config)
+        encode_shards(model, options.load_tokenizer(), stream, shards, max_tokens_per_passage=piece_tokens, **settings)
     return merge_together(
         shards,
         options.output_dir,

@@ -33,13 +33,15 @@ def update_index(options: IndexArguments) -> Any:
         index = PassageIndex.load(options.output_dir)
         _require_same_storage(options, index)
         store = as_document_store(documents)
-        missing = missing_ids(index.passages, store.ids, options.max_tokens_per_passage is not None)
+        model = options.load_model()
+        piece_tokens = options.piece_tokens(model.onegen_config)
+        missing = missing_ids(index.passages, store.ids, piece_tokens is not None)
         index.update(
-            options.load_model(),
+            model,
             options.load_tokenizer(),
             store,
             batch_size=options.batch_size,
-            max_tokens_per_passage=options.max_tokens_per_passage,
+            max_tokens_per_passage=piece_tokens,
         )
         if missing and options.remove_missing:
             index.remove(missing)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path
 from ..bundled.weights import require_weights
 from ..checks import checked_fields, choice, flag, integer, number, optional, source
-from ..presets import PRESET_CHOICES
+from ..configuration import OneGenConfig
+from ..presets import PRESET_CHOICES, with_preset
 from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, threshold
 
 INDEX = optional(source("build one with `onegen-hf index`, or leave it out for the model's own"))
@@ -76,6 +77,13 @@ class ModelArguments:
         return OneGenForCausalLM.from_pretrained(
             name, preset=self.preset, dtype=self.dtype, device_map=self.device
         ).eval()
+
+    def load_settings(self) -> OneGenConfig:
+        """The settings of the model, without its weights."""
+        from transformers import AutoConfig
+
+        settings = OneGenConfig.of(AutoConfig.from_pretrained(self.checkpoint())) or OneGenConfig()
+        return settings if self.preset is None else with_preset(settings, self.preset)
 
     def load_tokenizer(self) -> Any:
         """The tokenizer of the model."""

@@ -77,6 +77,20 @@ def join(parts: Sequence[Dataset]) -> Dataset:
     return concatenate_datasets([part.select_columns(sorted(shared)) for part in parts])
 
 
+def is_plain(source: str | os.PathLike[str], config: str = "documents") -> bool:
+    """
+    Whether a corpus is a file, or a folder of files, and no dataset whose examples refer to passages by their ids.
+
+    Args:
+        source (`str` or path): As for [`load_documents`].
+        config (`str`, *optional*, defaults to `"documents"`): Of a dataset repository.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return path.is_file()
+    return not (is_saved_dataset(path) or (path / "README.md").is_file() or (path / config).is_dir())
+
+
 def _load(
     source: str | os.PathLike[str], config: str, split: str, read: Callable[[Sequence[Path]], Dataset]
 ) -> Dataset:
@@ -89,7 +103,7 @@ def _load(
         check_folder(path)
         if is_saved_dataset(path):
             return load_saved(path, split)
-        if not (path / "README.md").is_file() and not (path / config).is_dir():
+        if is_plain(path, config):
             return read(resolve(path, split=split, download_dir=path, suffixes=_SUFFIXES))
     elif data_suffix(path) in _SUFFIXES:
         raise FileNotFoundError(f"{path}: no such file")

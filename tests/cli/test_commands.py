@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from support.sample_corpus import DOCUMENTS
 from support.tiny_models import tiny_model
 
@@ -107,6 +108,35 @@ def test_index_splits_long_passages(
     with pytest.raises(SystemExit):
         main(["index", *options, "--output-dir", str(tmp_path / "index"), "--max-tokens-per-passage", "9999"])
     assert len(PassageIndex.load(tmp_path / "index")) == len(index)
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_long_passages_of_files_are_split_and_those_of_datasets_are_cut(
+    checkpoint: Path, tmp_path: Path, shards: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passage = {"id": "long", "title": "Boat", "text": "The boat is made of tin. " * 200}
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(passage))
+    repository = tmp_path / "repository"
+    (repository / "documents").mkdir(parents=True)
+    Dataset.from_list([passage]).to_parquet(repository / "documents" / "train.parquet")
+    (repository / "README.md").write_text(
+        "---\nconfigs:\n- config_name: documents\n  data_files:\n"
+        "  - split: train\n    path: documents/train.parquet\n---\n"
+    )
+
+    def indexed(source: str, *more: str) -> PassageIndex:
+        place = tmp_path / "-".join(["index", source, *more])
+        options = ["--model", str(checkpoint), "--passages", str(tmp_path / source), "--output-dir", str(place), *more]
+        main(["index", *options, *(["--shards", f"{place}-shards"] if shards else [])])
+        return PassageIndex.load(place)
+
+    assert len(indexed("corpus.jsonl")) > 2
+    assert len(indexed("corpus.jsonl", "--long-passages", "cut")) == 1
+    assert [passage.id for passage in indexed("repository")] == ["long"]
+    assert len(indexed("repository", "--long-passages", "split")) > 2
+    with pytest.raises(SystemExit):
+        indexed("corpus.jsonl", "--long-passages", "cut", "--max-tokens-per-passage", "40")
+    assert "max_tokens_per_passage=40 splits long passages" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(is_package_available("gradio"), reason="Gradio is installed")
