@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .flash_rows import is_flash
+
 logger = logging.getLogger(__name__)
 
 WINDOW = 5
@@ -82,6 +84,8 @@ def tiny_twin(model: Any) -> Any:
     """
     config = model.config.get_text_config()
     implementation = config._attn_implementation
+    if is_flash(implementation):  # which runs on GPUs only
+        implementation = "sdpa"
     settings = tiny_settings(config)
     key = json.dumps(
         [type(model).__name__, type(config).__name__, implementation, settings], default=str, sort_keys=True
