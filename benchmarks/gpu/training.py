@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.gpu.measuring import Budget, in_turns, ratios
 from benchmarks.gpu.models import joint_model, plain_model
 from benchmarks.report import spread
+from onegen_hf.modeling.fused_loss import has_plain_head
 from onegen_hf.training.utilization import StepFlops, peak_tflops, work_of
 
 Batch = dict[str, Tensor]
@@ -123,8 +124,10 @@ def measure_load(load: Load, device: str, dtype: torch.dtype, budget: Budget, li
     if liger:
         from transformers.integrations.liger import apply_liger_kernel
 
-        for each in (model, plain):
-            apply_liger_kernel(each, {"fused_linear_cross_entropy": False, "cross_entropy": False})
+        # Plain fine-tuning as with `use_liger_kernel`, with Liger's fused loss; the joint step has its own use of it.
+        apply_liger_kernel(plain, {})
+        apply_liger_kernel(model, {"fused_linear_cross_entropy": False})
+        model.fused_cross_entropy = has_plain_head(model)
     batch = load.batch(len(model.get_input_embeddings().weight) - 8, device)
     dense = plain_rows(batch, load.longest)
     step = Step(plain, lambda model: model(**dense, use_cache=False).loss)
@@ -162,7 +165,7 @@ def training(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> It
 
 def training_with_liger(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
     """
-    As [`training`], with Liger's kernels in both models, which replace functions of the whole process.
+    As [`training`], with Liger's kernels and fused loss in both models. They replace functions of the whole process.
 
     Yields:
         `tuple`: The name of a load and its result.

@@ -43,5 +43,9 @@ def causal_lm_loss(logits: Tensor, targets: Tensor, num_items: int | Tensor | No
     """
     if targets.numel() == 0:
         return 0.0 * logits.float().sum()
-    total = cross_entropy(logits.float(), targets, reduction="sum")
+    return averaged(cross_entropy(logits.float(), targets, reduction="sum"), targets, num_items)
+
+
+def averaged(total: Tensor, targets: Tensor, num_items: int | Tensor | None = None) -> Tensor:
+    """A loss summed over `targets`, divided by `num_items` as in [`causal_lm_loss`]."""
     return total / (targets.numel() if num_items is None else torch.as_tensor(num_items).clamp(min=1).to(total.device))

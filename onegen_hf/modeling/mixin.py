@@ -29,6 +29,7 @@ from ..losses.contrastive import in_batch_accuracy
 from ..losses.matryoshka import check_dims
 from .backbone_check import padding_is_harmless
 from .devices import input_device
+from .fused_loss import fused_causal_lm_loss
 from .outputs import CACHE, OneGenOutput
 from .packing import LastStates, packed_rows, packs_rows
 from .projection import MODULE, embedding_size, set_projection
@@ -62,6 +63,8 @@ class OneGenMixin:
     distillation_loss: DistillationLoss | None = None
     equal_forwards: bool = False
     """Whether every batch takes equally many forwards, whatever it holds, as weights sharded over processes need."""
+    fused_cross_entropy: bool = False
+    """Whether the language-model loss of a training step is computed without logits, see [`fused_causal_lm_loss`]."""
     approximate_base: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
     origin: Origin | None = None
@@ -222,8 +225,10 @@ class OneGenMixin:
             if passage_attention_mask is None:
                 passage_attention_mask = torch.ones_like(passage_input_ids)
             passage_rows = passage_input_ids, passage_attention_mask
+        fused = labels is not None and self.fused_cross_entropy and self.training and not torch.compiler.is_compiling()
         if labels is not None:
-            logits_to_keep = predicting_positions(labels)
+            predicting = predicting_positions(labels)
+            logits_to_keep = torch.zeros_like(predicting) if fused else predicting
             backbone_inputs["use_cache"] = bool(use_cache)
         if self.has_router and self.training:
             backbone_inputs["output_router_logits"] = True
@@ -235,7 +240,12 @@ class OneGenMixin:
         found: dict[str, Tensor] = {}
         if labels is not None:
             targets = shifted_targets(labels).to(output.logits.device)
-            found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
+            if fused:
+                found["loss_gen"] = fused_causal_lm_loss(
+                    self, states.selected(predicting), targets, num_items_in_batch
+                )
+            else:
+                found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
         if retrieval_positions is not None:
             if not isinstance(retrieval_positions, Tensor):
                 retrieval_positions = pad_positions(retrieval_positions).to(states.hidden.device)
@@ -261,7 +271,7 @@ class OneGenMixin:
                 )
         found |= self._join(found, router_losses)
         return OneGenOutput(
-            logits=output.logits,
+            logits=None if fused else output.logits,
             # Not every decoder has all of them.
             **{name: getattr(output, name, None) for name in ("hidden_states", "attentions", CACHE)},
             **found,

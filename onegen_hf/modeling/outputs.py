@@ -20,7 +20,8 @@ class OneGenOutput(CausalLMOutputWithPast):
         loss (0-d `Tensor`, *optional*): λg · `loss_gen` + λr · `loss_ret` + λd · `loss_distill` (+ the router's loss);
             the sum of those that are computed.
         logits (`Tensor`): `(batch, kept, vocab)`; `(n_labelled, vocab)`, row by row, if `labels` are given, because
-            the language-model head then runs only at labelled positions.
+            the language-model head then runs only at labelled positions. `None` where the loss is computed without
+            logits (`fused_cross_entropy`).
         retrieval_embeddings (`Tensor`, *optional*): Last hidden states at `retrieval_positions`, not normalised:
             `(batch, n, hidden)` for positions of shape `(batch, n)` (zeros where a position is negative),
             `(n_true, hidden)` for a mask.

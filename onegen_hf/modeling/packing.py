@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .devices import input_device
+from .flash_rows import is_flash
 from .outputs import CACHE
 from .positions import check_positions, gather_hidden
 from .row_attention import RowsMask, groups_of
@@ -84,6 +85,20 @@ class PackedRows:
         picked = hidden[0][starts + positions.clamp(min=0).minimum(sizes - 1)]
         return picked * present.unsqueeze(-1).to(picked.dtype)
 
+    def select(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """
+        The states of the first batch's tokens for which a mask holds.
+
+        Args:
+            hidden (`Tensor` of shape `(1, tokens, hidden)`)
+            mask (`Tensor` of shape `(rows, width)`, bool): Of the first batch; padding is left out.
+
+        Returns:
+            `Tensor` of shape `(n_true, hidden)`.
+        """
+        tokens = sum(self.lengths[: self.shapes[0][0]])
+        return hidden[0, :tokens][mask.flatten()[self.places[:tokens]].to(hidden.device)]
+
     def inputs(self, input_ids: Sequence[Tensor], logits_to_keep: Sequence[Tensor]) -> dict[str, Tensor]:
         """
         What a decoder takes in place of the padded rows.
@@ -125,12 +140,18 @@ class LastStates:
             return gather_hidden(self.hidden, positions)
         return self.rows.gather(self.hidden, positions, batch)
 
+    def selected(self, mask: Tensor) -> Tensor:
+        """The states of the first batch's tokens for which a mask of shape `(rows, width)` holds, none of padding."""
+        if self.rows is None:
+            return self.hidden[mask.to(self.hidden.device)]
+        return self.rows.select(self.hidden, mask)
+
 
 def packs_rows(model: Any, longest: int) -> bool:
     """
-    Whether rows of this model are packed: for a decoder of full attention by sdpa, on a CPU, where arithmetic is what
-    costs, and on a GPU whose attention kernel takes rows of any lengths. Elsewhere a call of the kernel for each
-    length would cost more than little padding does.
+    Whether rows of this model are packed: for a decoder of full attention by sdpa or flash attention, on a CPU, where
+    arithmetic is what costs, and on a GPU whose attention kernel takes rows of any lengths. Elsewhere a call of the
+    kernel for each length would cost more than little padding does.
 
     Args:
         model: A decoder of transformers.
@@ -139,7 +160,7 @@ def packs_rows(model: Any, longest: int) -> bool:
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     return (
-        config._attn_implementation == "sdpa"
+        (config._attn_implementation == "sdpa" or is_flash(config._attn_implementation))
         and getattr(model, "_supports_attention_backend", False)
         and not getattr(model, "_is_stateful", False)
         and set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
@@ -152,7 +173,7 @@ def packs_rows(model: Any, longest: int) -> bool:
 
 def _attends_fast(model: Any, config: Any) -> bool:
     device = input_device(model)
-    if device.type == "cpu":
+    if device.type == "cpu" or is_flash(config._attn_implementation):
         return True
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     dtype = model.get_input_embeddings().weight.dtype

@@ -21,12 +21,20 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .causal_mask import causal_mask
+from .flash_rows import FlashRows, PlainLayer, is_flash
 from .padded_rows import FEW_GROUPS, PaddedRows
 from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
 
 NAME = "onegen_rows"
+NAME_OF_FLASH = "onegen_rows_flash"
+"""Layers whose heads have values of another size ask whether "flash" is in the name."""
 IMPLEMENTATIONS = ("sdpa", "eager")
-"""What a model may use itself: row attention calls it for each group of rows."""
+"""What row attention calls for each group of rows; flash attention takes all rows at once."""
+
+
+def packs_with(implementation: str | None) -> bool:
+    """Whether rows can be packed for a model with this attention."""
+    return implementation in IMPLEMENTATIONS or is_flash(implementation)
 
 
 @dataclass
@@ -114,19 +122,21 @@ class RowsMask(torch.Tensor):
             or those of the packed tokens themselves, of shape `(1, heads, tokens, head_dim)`.
         starts (`Tensor`, *optional*): Where rows begin, see [`boundaries`]; on a GPU, for rows without a cache.
         padded ([`PaddedRows`], *optional*): On a GPU, for rows of a cache that form many groups.
+        flash (`dict[torch.device, FlashRows]`): Made by the first layer of a model with flash attention.
     """
 
     groups: list[RowGroup]
     cached: bool
     starts: Tensor | None
     padded: PaddedRows | None
+    flash: dict[torch.device, FlashRows]
 
     @classmethod
     def of(cls, groups: list[RowGroup], cached: bool, device: torch.device) -> RowsMask:
         """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
         tokens = sum(group.rows * group.size for group in groups)
         mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
-        mask.groups, mask.cached, mask.starts, mask.padded = groups, cached, None, None
+        mask.groups, mask.cached, mask.starts, mask.padded, mask.flash = groups, cached, None, None, {}
         if not cached and device.type == "cuda":
             mask.starts = boundaries([group.size for group in groups for _ in group.starts], device)
         if cached and pads_rows(groups, device):
@@ -145,8 +155,14 @@ class RowsMask(torch.Tensor):
                     f"{getattr(func, '__name__', func)} is not defined for the mask of packed rows"
                 )
             result.groups, result.cached = source.groups, source.cached
-            result.starts, result.padded = source.starts, source.padded
+            result.starts, result.padded, result.flash = source.starts, source.padded, source.flash
         return result
+
+    def flash_rows(self, device: torch.device) -> FlashRows:
+        """The rows as flash attention takes them, made once per forward and device."""
+        if device not in self.flash:
+            self.flash[device] = FlashRows(*_rows_of(self.groups), self.cached, device)
+        return self.flash[device]
 
 
 def pads_rows(groups: Sequence[RowGroup], device: torch.device) -> bool:
@@ -156,10 +172,15 @@ def pads_rows(groups: Sequence[RowGroup], device: torch.device) -> bool:
 
 def padded_rows(groups: Sequence[RowGroup], device: torch.device) -> PaddedRows:
     """The rows of several groups, to attend for all of them in one call."""
+    return PaddedRows(*_rows_of(groups), device)
+
+
+def _rows_of(groups: Sequence[RowGroup]) -> tuple[list[int], list[int], list[int]]:
+    """Slots, starts and sizes of all rows."""
     slots = [group.first + row for group in groups for row in range(group.rows)]
     starts = [start for group in groups for start in group.starts]
     sizes = [group.size for group in groups for _ in group.starts]
-    return PaddedRows(slots, starts, sizes, device)
+    return slots, starts, sizes
 
 
 def row_attention(
@@ -180,12 +201,16 @@ def row_attention(
         `tuple`: States of shape `(1, tokens, heads, head_dim)` or `(rows, 1, heads, head_dim)`; the weights, where no
         rows are packed and the model's own attention returns them.
     """
-    implementation = module.config.plain._attn_implementation  # type: ignore[union-attr]
+    implementation: str = module.config.plain._attn_implementation  # type: ignore
     # Eager attention is a function of each model's own file, not of the registry.
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
     if not isinstance(attention_mask, RowsMask):
-        return attend(module, query, key, value, attention_mask, **kwargs)
+        layer = PlainLayer(module) if is_flash(implementation) else module
+        return attend(layer, query, key, value, attention_mask, **kwargs)
+    if is_flash(implementation):
+        rows = attention_mask.flash_rows(query.device)
+        return rows.attend(attend, module, query, key, value, **kwargs), None
     window = kwargs.get("sliding_window")
     if attention_mask.starts is not None and implementation == "sdpa" and not kwargs.get("dropout"):
         dtype = computed_dtype(query.dtype, query.device)
@@ -247,6 +272,8 @@ class LayerConfig:
     @property
     def _attn_implementation(self) -> str:
         implementation = self.plain._attn_implementation
+        if is_flash(implementation):
+            return NAME_OF_FLASH
         return NAME if implementation in IMPLEMENTATIONS else implementation
 
     def __getattr__(self, name: str) -> Any:
@@ -269,4 +296,5 @@ def install_row_attention(layers: Iterable[nn.Module]) -> None:
             layer.config = LayerConfig(config.plain if isinstance(config, LayerConfig) else config)  # type: ignore
 
 
-AttentionInterface.register(NAME, row_attention)
+for name in (NAME, NAME_OF_FLASH):
+    AttentionInterface.register(name, row_attention)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..configuration import CONFIG_KEY
+from .flash_rows import is_flash
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ def tiny_twin(model: Any) -> Any:
     """
     config = model.config.get_text_config()
     implementation = config._attn_implementation
+    if is_flash(implementation):  # which runs on GPUs only
+        implementation = "sdpa"
     settings = tiny_settings(config)
     key = json.dumps(
         [type(model).__name__, type(config).__name__, implementation, settings], default=str, sort_keys=True

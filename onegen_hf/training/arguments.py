@@ -91,6 +91,15 @@ class OneGenTrainingArguments(TrainingArguments):
         num_random_negatives (`int`, *optional*, defaults to 0): Per query token, from the corpus.
         max_length (`int`, *optional*, defaults to 1024): Longest generation row in tokens.
 
+    > Parameters that control speed and memory
+
+    Args:
+        fused_cross_entropy (`bool`, *optional*): Compute the language-model loss of a training step without its
+            logits, by Liger's fused linear cross-entropy, from the hidden states of the same forward as the retrieval
+            embeddings. By default with `use_liger_kernel`, unless `liger_kernel_config` has
+            `fused_linear_cross_entropy=False`, where the backbone's head is a plain matrix product. Evaluation keeps
+            its logits.
+
     > Parameters that control evaluation
 
     Args:
@@ -103,8 +112,7 @@ class OneGenTrainingArguments(TrainingArguments):
             training, whose checkpoints are deleted. Without it, a folder of other settings is refused.
 
     Defaults that differ from the parent: `learning_rate=5e-5` stays, `remove_unused_columns=False` (rows hold more
-    than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding). With `use_liger_kernel`
-    its fused loss stays off, since it replaces the forward.
+    than the forward's arguments), `train_sampling_strategy="group_by_length"` (less padding).
     """
 
     lambda_gen: float = field(default=1.0, metadata={"help": "Weight of the language-model loss."})
@@ -132,6 +140,10 @@ class OneGenTrainingArguments(TrainingArguments):
     num_hard_negatives: int = field(default=1, metadata={"help": "Hard negatives per query token."})
     num_random_negatives: int = field(default=0, metadata={"help": "Random negatives per query token."})
     max_length: int | None = field(default=1024, metadata={"help": "Longest generation row in tokens."})
+    fused_cross_entropy: bool | None = field(
+        default=None,
+        metadata={"help": "Compute the language-model loss without logits; default: with use_liger_kernel."},
+    )
     eval_recall_at: list[int] = field(default_factory=lambda: [1, 5], metadata={"help": "The k of recall@k."})
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier training in output_dir, start afresh."}
@@ -178,19 +190,26 @@ class OneGenTrainingArguments(TrainingArguments):
                 f"label_smoothing_factor={self.label_smoothing_factor} is no part of the joint objective: leave it out"
             )
         if self.use_liger_kernel:
-            kernels: dict[str, Any] = dict(self.liger_kernel_config or {})  # type: ignore[has-type]
-            if kernels.setdefault("fused_linear_cross_entropy", False):
-                raise ValueError(
-                    "liger_kernel_config with fused_linear_cross_entropy=True replaces the forward that computes both "
-                    "losses: leave it out, or set it to False; the other kernels stay"
-                )
-            self.liger_kernel_config = kernels
+            self.liger_kernel_config = self._kernels_below_the_head()
         if self.accelerator_config.dispatch_batches:
             raise ValueError(
                 "dispatch_batches=True would cut the passages of a batch by its rows: leave it out of "
                 "accelerator_config; every process then collates its own examples, of a stream too"
             )
         self.accelerator_config.dispatch_batches = False  # the default of accelerate for streams is True
+
+    def _kernels_below_the_head(self) -> dict[str, Any]:
+        """Liger's kernels without its fused loss, which would replace the joint forward: the model has its own."""
+        kernels: dict[str, Any] = dict(self.liger_kernel_config or {})  # type: ignore[has-type]
+        fused = kernels.get("fused_linear_cross_entropy")
+        if fused and self.fused_cross_entropy is False:
+            raise ValueError(
+                "fused_cross_entropy=False contradicts fused_linear_cross_entropy=True of liger_kernel_config: leave "
+                "one of them out"
+            )
+        if self.fused_cross_entropy is None:
+            self.fused_cross_entropy = fused is not False
+        return {**kernels, "fused_linear_cross_entropy": False}
 
     def loss_options(self) -> dict[str, Any]:
         """Arguments for [`~OneGenForCausalLM.set_loss`]."""

@@ -37,6 +37,7 @@ from .checkpoint_push import push_checkpoint
 from .earlier_run import ARGUMENTS_FILE, checkpoint_to_resume
 from .evaluation import summarize_evaluation
 from .finite import check_finite_loss, check_finite_weights
+from .fused_loss import use_fused_loss
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
@@ -184,6 +185,7 @@ class OneGenTrainer(Trainer):
         elif isinstance(model, PeftModel):
             check_mergeable(model)
         base.equal_forwards = asks_for_sharding(self.args)
+        use_fused_loss(base, self.args)
         if isinstance(model, PeftModel) and not asks_for_sharding(self.args):
             use_fast_lora_layers(model)
         return model

@@ -88,8 +88,12 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 is no part of the joint objective"),
         ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches=True would cut the passages"),
         (
-            {"use_liger_kernel": True, "liger_kernel_config": {"fused_linear_cross_entropy": True}},
-            "replaces the forward that computes both losses",
+            {
+                "use_liger_kernel": True,
+                "liger_kernel_config": {"fused_linear_cross_entropy": True},
+                "fused_cross_entropy": False,
+            },
+            "fused_cross_entropy=False contradicts fused_linear_cross_entropy=True",
         ),
     ],
 )
@@ -118,6 +122,24 @@ def test_liger_kernels_leave_the_forward(tmp_path: Path) -> None:
     assert make(tmp_path).liger_kernel_config is None
     kernels = make(tmp_path, use_liger_kernel=True, liger_kernel_config={"swiglu": False}).liger_kernel_config
     assert kernels == {"swiglu": False, "fused_linear_cross_entropy": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fused"),
+    [
+        ({}, None),
+        ({"fused_cross_entropy": True}, True),
+        ({"use_liger_kernel": True}, True),
+        ({"use_liger_kernel": True, "fused_cross_entropy": False}, False),
+        ({"use_liger_kernel": True, "liger_kernel_config": {"fused_linear_cross_entropy": True}}, True),
+        ({"use_liger_kernel": True, "liger_kernel_config": {"fused_linear_cross_entropy": False}}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_fused_loss_comes_with_ligers_kernels(tmp_path: Path, settings: Any, fused: bool | None) -> None:
+    args = make(tmp_path, **settings)
+    assert args.fused_cross_entropy is fused
+    assert dataclasses.replace(args).fused_cross_entropy is fused
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ...modeling.positions import context_length
-from ...modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask, groups_of
+from ...modeling.row_attention import RowGroup, RowsMask, groups_of, packs_with
 from .base import StepOutput, check_room
 from .cache import RaggedCache
 from .recorded_step import StepRecorder
@@ -20,14 +20,14 @@ from .recorded_step import StepRecorder
 
 def packs_by_its_layers(model: Any) -> bool:
     """
-    Whether [`PackedMemory`] supports a model's layer types: full and sliding-window attention with sdpa or eager.
-    [`reading_of`] tests whether it is also correct for this model.
+    Whether [`PackedMemory`] supports a model's layer types: full and sliding-window attention with sdpa, eager or
+    flash attention. [`reading_of`] tests whether it is also correct for this model.
     """
     config = model.config.get_text_config()
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and not getattr(model, "_is_stateful", False)
     named = set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
-    backend = config._attn_implementation in IMPLEMENTATIONS and getattr(model, "_supports_attention_backend", False)
+    backend = packs_with(config._attn_implementation) and getattr(model, "_supports_attention_backend", False)
     return bool(plain and named and backend)
 
 

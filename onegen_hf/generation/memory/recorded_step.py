@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...modeling.causal_mask import causal_mask
-from ...modeling.row_attention import RowGroup, RowsMask
+from ...modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask
 from .cache import RaggedCache
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ def may_be_recorded(model: Any) -> bool:
         and torch.version.hip is None
         and len(set((getattr(model, "hf_device_map", None) or {"": 0}).values())) == 1
         and not model.training
+        # Flash attention is told by the host how long rows are.
+        and model.config.get_text_config()._attn_implementation in IMPLEMENTATIONS
         and model not in _not_recordable
     )
 
