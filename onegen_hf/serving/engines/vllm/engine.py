@@ -110,6 +110,11 @@ class VllmServingEngine:
             raise
 
     def prepare(self, request: GenerationRequest) -> Job:
+        if request.critique is not None:
+            raise ValueError(
+                "critique forks an answer into candidates, which sessions of vLLM can't do: leave it out, or serve "
+                "with --engine transformers"
+            )
         question: str | list[Message] = request.question  # type: ignore[assignment]
         ids = prompt_ids(self.tokenizer, self.config, question)
         if self.context is not None and len(ids) >= self.context:
