@@ -68,9 +68,7 @@ class TransformersServingEngine:
 
     def prepare(self, request: GenerationRequest) -> Job:
         prompt = self.rag.preprocess(request.question)
-        decoder = self._decoder(
-            request.k, request.max_hops, request.retrieval, request.threshold, request.critique
-        )
+        decoder = self._decoder(request.k, request.max_hops, request.retrieval, request.threshold, request.critique)
         options = self.rag._prepare_generate_kwargs(request.sampling_options())
         decoding, (row,) = self.rag.engine.prepare([prompt["prompt"]], decoder, **options)
         row.filter = request.filter  # type: ignore[assignment]
