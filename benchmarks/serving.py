@@ -83,6 +83,12 @@ class Load:
         return {"max_tokens": self.max_tokens, "retrieval": self.retrieval}
 
 
+def vllm_environment() -> dict[str, str]:
+    """The variables for a process with vLLM, which has a core of its own beside the server's process."""
+    defaults = {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+    return {**defaults, **os.environ}
+
+
 def tiny_checkpoint(directory: Path) -> str:
     """A random model with an index of two passages: what a request costs beside the model."""
     from transformers import pipeline
@@ -127,7 +133,8 @@ class Served:
             *("--batch-size", str(load.batch_size), "--max-seconds", "7200"),
             *(() if load.model is None else ("--model", load.model)),
         ]
-        self.environment = {**os.environ, "ONEGEN_API_KEYS": ",".join(keys)}
+        variables = vllm_environment() if engine == "vllm" else os.environ
+        self.environment = {**variables, "ONEGEN_API_KEYS": ",".join(keys)}
 
     def __enter__(self) -> Served:
         print("the server starts ...", file=sys.stderr)

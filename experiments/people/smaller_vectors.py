@@ -3,7 +3,8 @@ Recall and bytes of indexes that keep fewer numbers of an embedding, or smaller 
 
 ```
 python -m experiments.people.smaller_vectors --data data/people_tokens --model outputs/people/joint \
-  --families xquad_en squad_part nq_wiki hotpotqa --max-passages 1148 --without-projection --out experiments/people/results/smaller_vectors.json
+  --families xquad_en squad_part nq_wiki hotpotqa --max-passages 1148 --without-projection \
+  --out experiments/people/results/smaller_vectors.json
 ```
 """
 

@@ -198,7 +198,7 @@ def _queries(
     asked: Sequence[EvaluationExample],
     batch_size: int,
     show_progress: bool,
-) -> tuple[Tensor, list[int], list[Collection[str]]]:
+) -> tuple[Tensor, list[int], list[tuple[str, ...]]]:
     """
     The embeddings at the query tokens that have positives.
 

@@ -53,9 +53,12 @@ def _places(banned: Sequence[Sequence[int]] | Tensor, device: torch.device) -> A
 
 
 def _draw(rows: Sequence[RowState], probabilities: Tensor) -> Tensor:
-    """One token for each row, from the row's own random numbers if it has any; of shape `(rows,)`."""
-    if all(row.generator is None for row in rows):
-        return torch.multinomial(probabilities, num_samples=1)[:, 0]
+    """
+    One token for each row, from the row's own random numbers if it has any; of shape `(rows,)`. Rows that share a
+    generator, as all do that have none, draw together.
+    """
+    if len({id(row.generator) for row in rows}) == 1:
+        return torch.multinomial(probabilities, num_samples=1, generator=rows[0].generator)[:, 0]
     return torch.cat([
         torch.multinomial(own, num_samples=1, generator=row.generator)
         for row, own in zip(rows, probabilities, strict=True)

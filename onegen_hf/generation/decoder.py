@@ -273,6 +273,10 @@ class RetrievalTask(DecodingTask[RowState]):
         self.decisions = self._decision_points()
         self._line_ends: dict[int, bool] = {}
 
+    def beams(self, row: RowState) -> Sequence[RowState]:
+        """What goes on for a prompt's row: the row itself, or the rows that took its place."""
+        return [row]
+
     def asks(self, row: RowState) -> bool:
         """Whether a row has just written the query token, so that passages come next."""
         return row.ids[-1] == self.decoder.query_token and row.usage.generated_tokens > 0

@@ -113,6 +113,8 @@ class DecodingLoop:
             member.row.count_forward(len(draft))
         self._retrieve(members, output.hidden)
         for places in _grouped([id(member.decoding) for member in members]):
+            if members[places[0]].decoding.sampler.do_sample:
+                places.sort(key=lambda place: members[place].key)  # what a row draws depends on no other call's rows
             self._advance([members[place] for place in places], [drafts[place] for place in places], output.of(places))
 
     def _rearrange(self) -> None:
@@ -154,6 +156,7 @@ class DecodingLoop:
     def _retrieve(self, members: Sequence[Member], hidden: Tensor) -> None:
         """Search for all rows that ask, together where their calls share a retriever."""
         places = [place for place, member in enumerate(members) if member.decoding.task.asks(member.row)]
+        places.sort(key=lambda place: members[place].key)  # forks join in the order of their rows
         for group in _grouped([id(members[place].decoding.task.retriever) for place in places]):
             self._retrieve_for([members[places[n]] for n in group], hidden[[places[n] for n in group]])
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -45,8 +44,8 @@ class WordIndex:
             passages (`Iterable[Passage]`)
         """
         texts = [f"{passage.title}\n{passage.text}" for passage in passages]
-        model = bm25s.BM25()
-        model.index(_words(texts), show_progress=False)
+        model = _bm25s().BM25()
+        model.index(_tokenized(texts), show_progress=False)
         return cls(model, len(texts))
 
     def __len__(self) -> int:
@@ -64,7 +63,7 @@ class WordIndex:
         Returns:
             `np.ndarray`: Numbers of at most `k` passages, best first; none that has not one of the words.
         """
-        words = bm25s.tokenize([text], stopwords=None, token_pattern=_WORD, return_ids=False, show_progress=False)[0]
+        words = _tokenized([text], return_ids=False)[0]
         known = [word for word in words if word and word in self._model.vocab_dict]
         if not known:
             return np.empty(0, np.int64)
@@ -102,7 +101,7 @@ class WordIndex:
             _check(arrays, vocabulary, count)
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is no readable index of words ({error}): build or download it again") from error
-        model = bm25s.BM25()
+        model = _bm25s().BM25()
         model.scores = {**arrays, "num_docs": count}
         model.vocab_dict = vocabulary
         model.unique_token_ids_set = set(vocabulary.values())
@@ -128,8 +127,15 @@ def fused(rankings: Sequence[tuple[float, np.ndarray]], k: int) -> list[int]:
     return sorted((number for number in scores if scores[number] > 0), key=lambda number: -scores[number])[:k]
 
 
-def _words(texts: list[str]) -> Any:
-    return bm25s.tokenize(texts, stopwords=None, token_pattern=_WORD, show_progress=False)
+def _bm25s() -> Any:
+    """Imported when it is used: where numba is installed it imports that, beside which vLLM's workers do not start."""
+    import bm25s
+
+    return bm25s
+
+
+def _tokenized(texts: list[str], **options: Any) -> Any:
+    return _bm25s().tokenize(texts, stopwords=None, token_pattern=_WORD, show_progress=False, **options)
 
 
 def _check(arrays: dict[str, np.ndarray], vocabulary: Any, count: int) -> None:

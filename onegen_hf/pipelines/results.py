@@ -122,7 +122,20 @@ class RagResult(AttributeDict):
         """
         if is_withheld(self):
             return {"role": "assistant", "content": ""}
-        return {"role": "assistant", "content": self.content, "retrievals": self.retrievals}
+        return {"role": "assistant", "content": self.content, "retrievals": inserted_retrievals(self)}
+
+
+def inserted_retrievals(result: Mapping[str, Any]) -> list[RetrievalResult]:
+    """
+    The hops of a result with the passages that its text was written after: with critique, the first of each hop alone.
+
+    Args:
+        result (`Mapping`): As `pipeline("onegen-rag")` returns it.
+    """
+    hops: list[RetrievalResult] = result["retrievals"]
+    if "candidates" not in result:
+        return hops
+    return [RetrievalResult({**hop, "passages": hop["passages"][:1]}) for hop in hops]
 
 
 def is_withheld(result: Mapping[str, Any]) -> bool:

@@ -18,7 +18,9 @@ class ServingLimits:
         `TypeError` or `ValueError`: If a limit is out of range.
     """
 
-    batch_size: int = field(default=16, metadata={"help": "Requests that are decoded together."})
+    batch_size: int = field(
+        default=16, metadata={"help": "Requests that are decoded together; with critique, each candidate counts."}
+    )
     max_batch_tokens: int | None = field(
         default=None,
         metadata={

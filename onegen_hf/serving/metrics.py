@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ..generation.critique import CritiqueRow
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ KINDS = ("prompt", "generated", "retrieved", "forwarded")
 
 
 class ServingMetrics:
-    """Counts requests by outcome, tokens by kind, hops, and seconds by phase."""
+    """Counts requests by outcome, tokens by kind, hops, candidates, and seconds by phase."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -29,6 +30,7 @@ class ServingMetrics:
         )
         self._tokens = Counter("onegen_tokens", "Tokens by kind.", ["kind"], registry=self._registry)
         self._hops = Histogram("onegen_hops", "Retrievals per answer.", buckets=HOPS, registry=self._registry)
+        self._candidates = Counter("onegen_candidates", "Candidates that critique weighed.", registry=self._registry)
         self._seconds = Histogram(
             "onegen_phase_seconds",
             "Seconds per request: waiting, until the first token after that, decoding, and in total.",
@@ -50,11 +52,13 @@ class ServingMetrics:
 
     def ended(self, ticket: Ticket, outcome: str) -> None:
         """Called by the scheduler."""
-        usage = ticket.job.row.usage
+        row = ticket.job.row
         for kind in KINDS:
-            self._tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
+            self._tokens.labels(kind).inc(getattr(row.usage, f"{kind}_tokens"))
+        if isinstance(row, CritiqueRow):
+            self._candidates.inc(len(row.candidates))
         if outcome == "ok":
-            self._hops.observe(len(ticket.job.row.retrievals))
+            self._hops.observe(len(row.retrievals))
         assert ticket.ended is not None
         self._seconds.labels("total").observe(ticket.ended - ticket.submitted)
         if ticket.started is not None:

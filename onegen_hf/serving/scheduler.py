@@ -249,7 +249,7 @@ class Scheduler:
                 logger.error("a request failed", exc_info=job.error)
                 self._end(ticket, EngineFailed(f"decoding failed: {type(job.error).__name__}"))
                 continue
-            for event in ticket.events.take():
+            for event in ticket.take():
                 if isinstance(event, DoneEvent):
                     self._end(ticket, event)
                 else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..generation.events import StreamEvent
@@ -41,6 +41,11 @@ class Ticket:
     first_token: float | None = None
     ended: float | None = None
     cancelled: bool = False
+
+    def take(self) -> Iterator[StreamEvent]:
+        """What has happened since the last call."""
+        self.events.row = self.job.row  # critique chooses it at the end
+        return self.events.take()
 
     @property
     def client(self) -> str:

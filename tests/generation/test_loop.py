@@ -15,7 +15,7 @@ from transformers import LogitsProcessorList
 
 from onegen_hf.generation import OnePassDecoder, RowState, TransformersEngine
 from onegen_hf.generation.loop import DecodingLoop
-from onegen_hf.generation.memory import PackedMemory, SequentialMemory
+from onegen_hf.generation.memory import PackedMemory, SequentialMemory, StepOutput
 from onegen_hf.generation.memory.cache import RaggedCache
 
 
@@ -153,3 +153,12 @@ def test_an_empty_cache_is_arranged_without_storage() -> None:
     cache = RaggedCache(1, torch.device("cpu"), 2)
     cache.arrange([None, 0, None])
     assert (cache.lengths, cache.slots) == ([0, 0, 0], 3)
+
+
+def test_a_steps_output_follows_the_places_that_are_asked_for() -> None:
+    rows = torch.arange(3.0)
+    output = StepOutput(rows.view(3, 1), rows.view(3, 1), list(rows), list(rows))
+    for places in ([0, 1, 2], [2, 0, 1], [1], [2, 0]):
+        part = output.of(places)
+        for values in (part.logits[:, 0], part.hidden[:, 0], torch.stack(part.states), torch.stack(part.drafted)):
+            assert values.tolist() == places

@@ -65,6 +65,17 @@ def test_the_answer_of_a_long_form_is_its_segments(rag: OneGenRagPipeline) -> No
     assert several
 
 
+def test_the_next_turn_of_a_chat_keeps_what_the_answer_was_written_after(rag: OneGenRagPipeline) -> None:
+    result = rag(QUESTIONS[0], critique=True, **OPTIONS)
+    (chosen,) = (candidate for candidate in result.candidates if candidate.chosen)
+    message = result.as_message()
+    assert [passage.id for passage in message["retrievals"][0]["passages"]] == [chosen.passage.id]
+    assert len(result.retrievals[0].passages) == 4 and message["content"] == result.content
+    chat = [{"role": "user", "content": QUESTIONS[0]}, message, {"role": "user", "content": QUESTIONS[1]}]
+    ids = rag.preprocess(chat)["prompt"]
+    assert ids.count(rag.describer.ids.paragraph_close) == 1
+
+
 def test_ignored_segments_stay_out_of_the_answer(rag: OneGenRagPipeline) -> None:
     options = {**OPTIONS, "max_new_tokens": 40, "k": 2}
     questions = [f"{one} is {other}?" for one in ("boat", "sea", "hill", "bay") for other in ("red", "grey", "north")]

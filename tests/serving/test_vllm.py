@@ -89,6 +89,17 @@ def test_answers_are_those_of_the_pipeline_and_every_position_is_read_once(rag: 
     assert answered["states_left"] == []
 
 
+def test_the_processors_for_both_model_runners_do_the_same(tmp_path: Path) -> None:
+    result_file = tmp_path / "result.json"
+    command = [os.environ["ONEGEN_VLLM_PYTHON"], "-m", "support.vllm_runners", result_file]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert result_file.exists(), ended.stderr[-6000:]
+    counts = json.loads(result_file.read_text())
+    assert (counts["different"], counts["partial"]) == (0, 1)
+    assert counts["states"] > 100 and counts["forced"] > counts["states"]
+
+
 def test_little_room_delays_requests_and_cancelled_ones_leave(rag: Any, tmp_path: Path) -> None:
     # Until the end of a request reaches it, vLLM reads on behind a stop string: positions are not counted here.
     requests = [

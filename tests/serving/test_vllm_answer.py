@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,3 +159,9 @@ def test_searches_of_one_decoder_are_made_together(rag: Any) -> None:
     found = asyncio.run(search())
     assert sizes == [3, 2]
     assert [isinstance(hits, ConnectionError) for hits in found] == [False, True, False, False, True]
+
+
+def test_the_engine_imports_nothing_beside_which_vllms_workers_do_not_start() -> None:
+    # vLLM looks into every module that is loaded, and trips over those of numba, which bm25s imports.
+    code = "import sys, onegen_hf.serving.engines.vllm.engine; sys.exit('bm25s' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)

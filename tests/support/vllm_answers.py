@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from onegen_hf.serving import GenerationRequest, Refusal, Scheduler, ServingLimits
-from onegen_hf.serving.engines import VllmServingEngine
-
 
 def main() -> None:
     """Answer all requests of a job at once."""
+    # Here, as vLLM's workers import this module as well.
+    from onegen_hf.serving import GenerationRequest, Refusal, Scheduler, ServingLimits
+    from onegen_hf.serving.engines import VllmServingEngine
+
     checkpoint, job_file, result_file = sys.argv[1:]
     job = json.loads(Path(job_file).read_text())
     limits = ServingLimits(**{"max_seconds": 600.0, **job.get("limits", {})})
@@ -28,7 +29,7 @@ def main() -> None:
         limits,
         "tiny",
         dtype=job.get("dtype", "float32"),
-        worker_extension_cls="support.vllm_counting.Counting",
+        worker_extension_cls="benchmarks.vllm_counting.Counting",
         **job.get("engine", {}),
     )
     scheduler = Scheduler(engine, limits)

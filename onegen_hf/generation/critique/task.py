@@ -52,6 +52,10 @@ class CritiqueTask(RetrievalTask):
         if isinstance(row, CritiqueRow) and row.number not in self.searches:
             self.searches[row.number] = SegmentSearch(row, self.settings)
 
+    def beams(self, row: RowState) -> Sequence[RowState]:
+        search = self.searches.get(row.number)
+        return [row] if search is None else search.beams
+
     def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
         """Fork the row, once per passage."""
         assert isinstance(row, CritiqueRow)

@@ -28,8 +28,8 @@ class StepOutput:
     drafted: list[Tensor] = field(default_factory=list)
 
     def of(self, places: Sequence[int]) -> StepOutput:
-        """The result for some of the rows, given in ascending order."""
-        if len(places) == len(self.logits):
+        """The result for some of the rows, in the order of their places."""
+        if list(places) == list(range(len(self.logits))):
             return self
         states, drafted = ([parts[place] for place in places] for parts in (self.states, self.drafted))
         return StepOutput(self.logits[places], self.hidden[places], states, drafted)

@@ -17,9 +17,11 @@ class Job:
 
     Attributes:
         request ([`GenerationRequest`])
-        row ([`RowState`]): Grows while it is decoded; its `stop_reason` is set at the end.
+        row ([`RowState`]): Grows while it is decoded; its `stop_reason` is set at the end. With critique, the chosen
+            row takes its place at the end, and before that it stays as it was.
         question (`str`): The query of a retrieval before which the model wrote nothing.
-        positions (`int`): Most positions of keys and values that the row may ever take.
+        positions (`int`): Most positions of keys and values that a row may ever take.
+        rows (`int`): Most rows that are decoded for it at a time.
         error (`Exception`, *optional*): Why it failed.
         state (`Any`): The engine's own.
     """
@@ -28,6 +30,7 @@ class Job:
     row: RowState
     question: str
     positions: int
+    rows: int = 1
     error: Exception | None = None
     state: Any = field(default=None, repr=False)
 

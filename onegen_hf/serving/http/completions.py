@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ...generation.events import DoneEvent
+from ...pipelines.results import inserted_retrievals
 from ..refusals import Refusal
 from .answering import Answering
 from .errors import error_body
@@ -33,7 +34,7 @@ async def chat_completions(
     messages = services.turns.recall(client, [message.plain() for message in body.messages])
 
     def remember(content: str, done: DoneEvent) -> None:
-        services.turns.remember(client, messages, content, done.result["retrievals"])
+        services.turns.remember(client, messages, content, inserted_retrievals(done.result))
 
     return await _answer(ChatShape, body, messages, http_request, services, remember)
 
@@ -62,7 +63,8 @@ async def _answer(
     try:
         request = body.request(question, client)
         describer = services.scheduler.engine.describer.with_answer_threshold(request.answer_threshold)
-        shape = shape_class(services.model_name, body, describer.may_withhold, answered)
+        holds_back = describer.may_withhold or request.critique is not None
+        shape = shape_class(services.model_name, body, holds_back, answered)
         answering = Answering(services.scheduler, request)
         if not body.stream:
             text, done = await answering.whole(http_request)

@@ -120,6 +120,12 @@ class GenerationBody(BaseModel):
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="With adaptive retrieval: retrieve where its probability exceeds this."
     )
+    critique: bool | dict[str, Any] | None = Field(
+        None,
+        description="Write a candidate after each of the k passages and keep the one that the model's reflection "
+        "tokens judge best. true, or settings: w_rel, w_sup, w_use, closed_set, depth, width, ignore_continue. A "
+        "stream has its text at the end.",
+    )
     filter: dict[str, Any] | None = Field(
         None, description='Which passages may be found, by their meta: {"lang": "en", "year": {"$gte": 2000}}.'
     )
@@ -157,6 +163,7 @@ class GenerationBody(BaseModel):
             max_hops=self.max_hops,
             retrieval=self.retrieval,
             threshold=self.threshold,
+            critique=self.critique,
             filter=self.filter,
             answer_threshold=self.answer_threshold,
             timeout=self.timeout,

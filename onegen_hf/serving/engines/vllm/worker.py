@@ -72,7 +72,11 @@ class _Row:
 
 
 class QueryStates(LogitsProcessor):
-    """Ends a chunk at its query token, and lets the query token be chosen where it may be."""
+    """
+    Ends a chunk at its query token, and lets the query token be chosen where it may be.
+
+    For model runner V1; see [`worker_v2`][onegen_hf.serving.engines.vllm.worker_v2] for the other one.
+    """
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.rows: dict[int, _Row] = {}
@@ -89,23 +93,42 @@ class QueryStates(LogitsProcessor):
             logits (`Tensor` of shape `(rows, vocab)`, float32): Before penalties and temperature.
         """
         for place, row in self.rows.items():
-            settings = row.settings
-            if row.asks:
-                _keep(settings, place)
-                _force(logits[place], settings.stop)
-            elif len(row.output) > settings.ban_after:
-                logits[place, settings.query] = -torch.inf
-            elif settings.threshold is not None:
-                if float(logits[place].softmax(dim=-1)[settings.query]) > settings.threshold:
-                    _force(logits[place], settings.query)
-                else:
-                    logits[place, settings.query] = -torch.inf
+            edit(logits, place, row.settings, row.asks, len(row.output))
         return logits
 
 
 def _row_of(params: SamplingParams, prompt: list[int] | None, output: list[int]) -> _Row | None:
+    settings = settings_of(params)
+    return None if settings is None else _Row(settings, output)
+
+
+def settings_of(params: SamplingParams) -> ChunkSettings | None:
+    """What the engine sent with a chunk; `None` for a request that is not its own."""
     settings = (params.extra_args or {}).get(ARGUMENT)
-    return None if settings is None else _Row(ChunkSettings(**settings), output)
+    return None if settings is None else ChunkSettings(**settings)
+
+
+def edit(logits: Tensor, place: int, settings: ChunkSettings, asks: bool, written: int) -> None:
+    """
+    Let a row write what may come next; its state is kept where it asks.
+
+    Args:
+        logits (`Tensor` of shape `(rows, vocab)`, float32): Changed in place.
+        place (`int`): Of the row.
+        settings ([`ChunkSettings`])
+        asks (`bool`): Whether the token that was just fed is a query token that was generated.
+        written (`int`): Tokens of this chunk that were generated before.
+    """
+    if asks:
+        _keep(settings, place)
+        _force(logits[place], settings.stop)
+    elif written > settings.ban_after:
+        logits[place, settings.query] = -torch.inf
+    elif settings.threshold is not None:
+        if float(logits[place].softmax(dim=-1)[settings.query]) > settings.threshold:
+            _force(logits[place], settings.query)
+        else:
+            logits[place, settings.query] = -torch.inf
 
 
 def _keep(settings: ChunkSettings, place: int) -> None:
