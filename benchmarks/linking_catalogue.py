@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from benchmarks import RESULTS
@@ -108,6 +109,7 @@ def main() -> None:
         table.add_documents({"id": one.id, "title": one.title} for one in names)
         return table
 
+    before = psutil.Process().memory_info().rss
     table, seconds = timed(fill)
     result: dict[str, Any] = {
         "question": "How long do the candidates of a mention take in a catalogue of a million names?",
@@ -115,6 +117,7 @@ def main() -> None:
         "dimension": options.dimension,
         "aliases": {
             "seconds_to_fill": seconds,
+            "gib": round((psutil.Process().memory_info().rss - before) / 2**30, 2),
             "milliseconds_per_lookup": milliseconds(lambda: table.priors(surfaces[0]), options.repeats),
         },
         "search": {},

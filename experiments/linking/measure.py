@@ -7,6 +7,8 @@ python -m experiments.linking.measure --models old=onegen_hf/default_linker new=
   --out outputs/linking/measured
 ```
 
+The index of each model is kept in its folder of `--out`, and used again by a later run.
+
 Every model is tried with each of `--biases` and the NIL threshold that is best for it; the best bias then serves the
 test files. What was linked is kept, so that thresholds can be fitted anew without a model.
 """
@@ -31,13 +33,17 @@ from onegen_hf.pipelines import OneGenEntityLinkingPipeline
 METRICS = ("micro_f1", "detection_precision", "detection_recall", "detection_f1", "recall@10")
 
 
-def load_linker(model: str, catalogue: Path, device: str, dtype: str) -> OneGenEntityLinkingPipeline:
-    """A linker with the entities of a catalogue, which it embeds."""
-    records = (entity_document(located.record)[0] for located in read_records(catalogue))
-    entities = [{"id": one.id, "title": one.title, "text": one.text} for one in records]
+def load_linker(model: str, catalogue: Path, device: str, dtype: str, saved: Path) -> OneGenEntityLinkingPipeline:
+    """A linker with the entities of a catalogue, which it embeds unless their index was saved before."""
     loaded = OneGenForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).to(device).eval()
     tokenizer = load_tokenizer(model)
-    index = PassageIndex.build(loaded, tokenizer, entities, batch_size=256 if device != "cpu" else 32)
+    if saved.is_dir():
+        index = PassageIndex.load(saved)
+    else:
+        records = (entity_document(located.record)[0] for located in read_records(catalogue))
+        entities = [{"id": one.id, "title": one.title, "text": one.text} for one in records]
+        index = PassageIndex.build(loaded, tokenizer, entities, batch_size=256 if device != "cpu" else 32)
+        index.save(saved)
     return OneGenEntityLinkingPipeline(model=loaded, tokenizer=tokenizer, index=index, device=device)
 
 
@@ -72,8 +78,8 @@ def main() -> None:
     start = time.monotonic()
     for model in arguments.models:
         name, _, checkpoint = model.partition("=")
-        linker = load_linker(checkpoint, arguments.catalogue, arguments.device, arguments.dtype)
         folder = arguments.out / name
+        linker = load_linker(checkpoint, arguments.catalogue, arguments.device, arguments.dtype, folder / "index")
         shared: dict[str, Any] = {"batch_size": arguments.batch_size, "show_progress": False}
 
         def tell(what: str, values: dict[str, Any], name: str = name, folder: Path = folder) -> None:

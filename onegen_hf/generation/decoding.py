@@ -46,8 +46,8 @@ class DecodingTask(ABC, Generic[Row]):
     def admit(self, row: Row) -> None:  # noqa: B027
         """Called before a row's first forward."""
 
-    def query_positions(self, row: Row) -> Sequence[int]:
-        """Places in `row.pending` whose hidden states are needed in addition to that of the last token."""
+    def query_positions(self, row: Row, draft: Sequence[int]) -> Sequence[int]:
+        """Places in `[*row.pending, *draft]` whose hidden states are needed in addition to that of the last token."""
         return ()
 
     def asks(self, row: Row) -> bool:
@@ -211,7 +211,7 @@ class Decoding(Generic[Row]):
         """
         accepted = 0
         while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
-            row.pending = []
+            row.take_pending()
             self._choose([row], logits[accepted : accepted + 1])
             accepted += 1
         rejected = len(draft) - accepted

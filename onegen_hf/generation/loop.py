@@ -106,7 +106,10 @@ class DecodingLoop:
         output = memory.append(
             [member.key for member in members],
             [[*member.row.pending, *draft] for member, draft in zip(members, drafts, strict=True)],
-            [member.decoding.task.query_positions(member.row) for member in members],
+            [
+                member.decoding.task.query_positions(member.row, draft)
+                for member, draft in zip(members, drafts, strict=True)
+            ],
             [len(draft) for draft in drafts],
         )
         for member, draft in zip(members, drafts, strict=True):

@@ -173,6 +173,10 @@ class RowState:
         """Record that `pending`, followed by `drafts` drafted tokens, went through the decoder."""
         self.usage.forwarded_tokens += len(self.pending) + drafts
         self.usage.forward_calls += 1
+        self.take_pending()
+
+    def take_pending(self) -> None:
+        """Record that the model has read `pending`, in this forward or as a draft."""
         self.pending = []
 
 

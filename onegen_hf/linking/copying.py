@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .boundaries import find_boundaries
 from .markup import MentionMarkup, Span
@@ -56,6 +56,8 @@ class CopyRule:
         self.done = False
         self._plain = not markup.reserves(text)
         self._boundaries = find_boundaries(text, boundaries)
+        # Ids of pieces, shared with forks, which come to the same places.
+        self._encoded: dict[tuple[str, int, int, int], list[list[int]]] = {}
         self._forced: list[int] = []
         self._inside: int | None = None
         # Place where the piece may end (`None`: end of the text) → its ids, including the tag or end token.
@@ -107,11 +109,35 @@ class CopyRule:
         copied = self._paths[None][self._written]
         return [token for token in self.allowed_tokens() if token != copied]
 
-    def copied_next(self, count: int) -> list[int]:
-        """The next tokens, at most `count`, if no mention opens; none on the way to a mention or inside of one."""
-        if self.done or self._forced or self._inside is not None or None not in self._paths:
-            return []
-        return self._rest[self._written : self._written + count]
+    def has_passed(self, place: int) -> bool:
+        """Whether no further mention can begin at a word of the text."""
+        if self._inside is not None or place < self._start:
+            return place < self._start or place == self._inside
+        looked_at = self._boundaries.starts[self._next - 1] if self._next else -1
+        return place <= looked_at and place not in self._paths
+
+    def token_toward(self, ends: Mapping[int, int]) -> int:
+        """
+        The legal next token on the way to an expected mention.
+
+        Args:
+            ends (`Mapping[int, int]`): Where expected mentions begin → where they end.
+
+        Returns:
+            `int`: If none of them can be marked from here, the token that copies the text without opening a mention,
+            and inside of a mention the one that ends it first.
+        """
+        if self._forced:
+            return self._forced[0]
+        places = [place for place in self._paths if place is not None]
+        if self._inside is None:
+            place = min((place for place in places if place in ends), default=None)
+            if place is None and None not in self._paths:
+                place = min(places)
+        else:
+            expected = ends.get(self._inside)
+            place = expected if expected in self._paths else min(places)
+        return self._paths[place][self._written]
 
     def advance(self, token: int) -> None:
         """
@@ -143,7 +169,7 @@ class CopyRule:
 
     def _begin_text(self, start: int) -> None:
         self._inside, self._start, self._written = None, start, 0
-        self._rest = self.markup.text_pieces([self.text[start:]], self._plain)[0]
+        (self._rest,) = self._pieces([len(self.text)], self.markup.text_pieces)
         self._paths = {None: [*self._rest, self.end_token]}
         self._next = bisect_left(self._boundaries.starts, start)
         self._look_ahead()
@@ -157,7 +183,7 @@ class CopyRule:
             places = starts[self._next : self._next + 2 * LOOKAHEAD]
             self._next += len(places)
             written = self._rest[: self._written]
-            for place, ids in self._pieces(places):
+            for place, ids in zip(places, self._pieces(places, self.markup.opened_pieces), strict=True):
                 if len(ids) > self._written and ids[: self._written] == written:
                     self._paths[place] = ids
 
@@ -166,9 +192,14 @@ class CopyRule:
         first = bisect_right(ends, start)
         last = max(bisect_right(ends, start + self.max_mention_length), first + 1)
         self._inside, self._start, self._written = start, start, 0
-        self._paths = dict(self._pieces(ends[first:last]))
+        places = ends[first:last]
+        self._paths = dict(zip(places, self._pieces(places, self.markup.closed_pieces), strict=True))
 
-    def _pieces(self, places: Sequence[int]) -> list[tuple[int, list[int]]]:
-        encode = self.markup.opened_pieces if self._inside is None else self.markup.closed_pieces
-        pieces = encode([self.text[self._start : place] for place in places], self._plain)
-        return list(zip(places, pieces, strict=True))
+    def _pieces(
+        self, places: Sequence[int], encode: Callable[[Sequence[str], bool], list[list[int]]]
+    ) -> list[list[int]]:
+        """The ids of the pieces from the last tag to each of some places."""
+        key = encode.__name__, self._start, places[0], places[-1]
+        if key not in self._encoded:
+            self._encoded[key] = encode([self.text[self._start : place] for place in places], self._plain)
+        return self._encoded[key]

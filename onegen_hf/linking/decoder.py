@@ -47,9 +47,9 @@ class LinkingDecoder:
             anything, see [`RewriteRule`].
         opening_bias (`float`, *optional*, defaults to 0.0): Added to the logit of every token that opens a mention:
             positive values find more mentions. For constrained decoding.
-        draft_tokens (`int`, *optional*, defaults to 0): Tokens of the text that are read ahead per forward, as if no
-            mention opened among them, and shared by the rows; see [`CopyDrafter`]. The result is the same in fewer
-            forwards. Rejected ones count as forwarded, and as `rejected_tokens`. For greedy decoding.
+        draft_tokens (`int`, *optional*, defaults to 0): Tokens that are read ahead per forward, with marks where
+            mentions are likely, shared by the rows; see [`CopyDrafter`]. The result is the same in fewer forwards.
+            Rejected ones count as forwarded, and as `rejected_tokens`. For greedy decoding.
         feed_forced_together (`bool`, *optional*, defaults to `True`): `False` feeds forced tokens one by one, with the
             same result, to measure how much feeding them together saves.
 
@@ -158,19 +158,20 @@ class _Linking(DecodingTask[LinkingRow]):
 
     def __init__(self, decoder: LinkingDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
         super().__init__(model, max_new_tokens, end_tokens)
+        self.query_token = decoder.markup.query
         self.feed_forced_together = decoder.feed_forced_together
         self.opening_bias = decoder.opening_bias
 
     def admit(self, row: LinkingRow) -> None:
         self._write_forced(row)
 
-    def query_positions(self, row: LinkingRow) -> Sequence[int]:
-        return row.query_positions
+    def query_positions(self, row: LinkingRow, draft: Sequence[int]) -> Sequence[int]:
+        drafted = [len(row.pending) + place for place, token in enumerate(draft) if token == self.query_token]
+        return [*row.query_positions, *drafted]
 
     def read(self, rows: Sequence[LinkingRow], output: StepOutput) -> list[int]:
         for row, states in zip(rows, output.states, strict=True):
             row.query_states += states
-            row.query_positions = []
         return [place for place, row in enumerate(rows) if self._has_choice(row)]
 
     def adjusted(self, rows: Sequence[LinkingRow], logits: Tensor) -> Tensor:
@@ -205,6 +206,7 @@ class _Linking(DecodingTask[LinkingRow]):
         return None
 
     def proceed(self, row: LinkingRow) -> None:
+        del row.query_states[row.queries_read :]  # of drafts that were not kept
         self._write_forced(row)
         if row.pending or row.stop_reason is not None:
             return

@@ -22,7 +22,8 @@ class LinkingRow(RowState):
     Attributes:
         rule ([`CopyRule`] or [`RewriteRule`])
         query_positions (`list[int]`): Positions of query tokens in `pending`.
-        query_states (`list[Tensor]`): The last hidden state at each query token so far, of shape `(hidden,)`.
+        queries_read (`int`): Query tokens that have gone through the decoder, drafts that were not kept left out.
+        query_states (`list[Tensor]`): The last hidden state at each of them, of shape `(hidden,)`.
         spans (`list[tuple[int, int]]`): The mentions, in code points of the text. Set at the end.
         embeddings (`list[Tensor]`): The hidden state at the query token of each mention. Set at the end.
         aligned (`bool`): Whether the output equals the text. Set at the end; always `True` for a complete copy.
@@ -31,6 +32,7 @@ class LinkingRow(RowState):
 
     rule: CopyRule | RewriteRule = field(default=None, repr=False)  # type: ignore[assignment]
     query_positions: list[int] = field(default_factory=list, repr=False)
+    queries_read: int = field(default=0, repr=False)
     query_states: list[Tensor] = field(default_factory=list, repr=False)
     spans: list[Span] = field(default_factory=list)
     embeddings: list[Tensor] = field(default_factory=list, repr=False)
@@ -52,6 +54,11 @@ class LinkingRow(RowState):
         if token == self.rule.markup.query:
             self.query_positions.append(len(self.pending))
         self.pending.append(token)
+
+    def take_pending(self) -> None:
+        super().take_pending()
+        self.queries_read += len(self.query_positions)
+        self.query_positions = []
 
     def finish(self) -> None:
         """Set the mentions whose embeddings are known."""

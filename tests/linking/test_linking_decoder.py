@@ -12,6 +12,8 @@ from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from onegen_hf.generation.memory import PackedMemory, SequentialMemory
 from onegen_hf.linking import CopyRule, LinkingDecoder
+from onegen_hf.linking.copy_drafts import expected_tokens
+from onegen_hf.linking.likely_mentions import TRIAL, LikelyMentions
 
 TEXTS = [
     "Ada Moll met Ben Oak in Fern Bay, by the sea.",
@@ -225,8 +227,38 @@ def test_drafts_change_nothing_but_the_forwards(
 
 
 def test_drafts_copy_a_text_without_mentions_in_a_few_forwards(setup: LinkingSetup) -> None:
-    (row,) = setup.generate([TEXTS[0]], draft_tokens=64, opening_bias=-1e4).rows
+    (row,) = setup.generate(["a boat by the sea"], draft_tokens=64, opening_bias=-1e4).rows
     assert row.spans == [] and row.usage.forward_calls <= 2 and row.usage.rejected_tokens == 0
+
+
+def test_wrong_guesses_of_mentions_come_to_an_end(setup: LinkingSetup) -> None:
+    text = " ".join(["Ada Moll met", "Ben Oak in", "Fern Bay by", "Elm Hill near"] * 4)
+    (plain,) = setup.generate([text], opening_bias=-1e4).rows
+    (row,) = setup.generate([text], draft_tokens=200, opening_bias=-1e4).rows
+    assert row.ids == plain.ids
+    assert row.usage.forward_calls <= 2 + TRIAL
+
+
+@pytest.mark.parametrize("spans", [[(0, 8), (13, 20), (24, 32)], [(0, 8), (13, 20)], []], ids=str)
+def test_drafts_hold_the_marks_of_likely_mentions(setup: LinkingSetup, spans: list[tuple[int, int]]) -> None:
+    text = "Ada Moll met Ben Oak in Fern Bay, by the sea."
+    rule = CopyRule(setup.markup, text, setup.tokenizer.eos_token_id)
+    likely = LikelyMentions(text)
+    likely._ends = dict(spans)
+    drafted = expected_tokens(rule, likely, 1000)
+    assert drafted == setup.markup.annotate(text, spans).ids
+    assert rule.allowed_tokens() and rule.spans == []
+    assert expected_tokens(rule, likely, 3) == drafted[:3]
+
+
+def test_drafts_with_marks_take_a_forward_or_two(setup: LinkingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the right guesses, the states at query tokens are those of drafts."""
+    (plain,) = setup.generate([TEXTS[0]], 3).rows
+    monkeypatch.setattr(LikelyMentions, "expected", lambda self, rule: dict(plain.spans))
+    (row,) = setup.generate([TEXTS[0]], 3, draft_tokens=200).rows
+    assert (row.ids, row.spans) == (plain.ids, plain.spans)
+    assert row.usage.forward_calls <= 2 and row.usage.rejected_tokens == 0
+    torch.testing.assert_close(torch.stack(row.embeddings), plain_embeddings(setup, row), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("beams", [1, 2])
