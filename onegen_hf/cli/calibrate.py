@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundled.checkpoints import is_builtin
 from ..configuration import write_setting
 from ..terminal.options import OptionParser
 from .calibrate_arguments import CalibrateArguments
@@ -29,11 +28,7 @@ def parser() -> OptionParser:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     (options,) = parser().parse(arguments)
-    checkpoint = options.checkpoint()
-    if options.save and (is_builtin(checkpoint) or not (Path(checkpoint) / "config.json").is_file()):
-        raise ValueError(
-            f"save writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
-        )
+    checkpoint = options.checkpoint_to_change() if options.save else options.checkpoint()
     inputs = Inputs.read(options, options.dataset)
     find = _answer_threshold if options.retrieval_frequency is None else _retrieval_threshold
     calibration, setting, shown = find(options, inputs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path
+from ..bundled.checkpoints import DEFAULT_CHECKPOINT, builtin_path, is_builtin
 from ..bundled.weights import require_weights
 from ..checks import checked_fields, choice, flag, integer, number, optional, source
 from ..configuration import OneGenConfig
@@ -59,6 +59,20 @@ class ModelArguments:
         """
         name = str(self.builtin()) if self.model in (None, "builtin") else builtin_path(self.model)
         require_weights(name)
+        return name
+
+    def checkpoint_to_change(self) -> str:
+        """
+        The directory of the model, for a command that writes into it.
+
+        Raises:
+            `ValueError`: If it is bundled, or no directory of this machine.
+        """
+        name = self.checkpoint()
+        if is_builtin(name) or not (Path(name) / "config.json").is_file():
+            raise ValueError(
+                f"save writes into the checkpoint, but model={self.model!r} is no directory of yours: name one"
+            )
         return name
 
     def place(self) -> dict[str, Any]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
-from ..bundled.checkpoints import is_builtin
 from ..checks import checked_fields, flag, integer, optional, text
 from ..configuration import write_setting
 from ..terminal.options import OptionParser
@@ -61,11 +59,7 @@ def parser() -> OptionParser:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     (options,) = parser().parse(arguments)
-    checkpoint = options.checkpoint()
-    if options.save and (is_builtin(checkpoint) or not (Path(checkpoint) / "config.json").is_file()):
-        raise ValueError(
-            f"save writes into the checkpoint, but model={options.model!r} is no directory of yours: name one"
-        )
+    checkpoint = options.checkpoint_to_change() if options.save else options.checkpoint()
     from ..data.loading import load_documents, load_examples
     from ..evaluation import fit_projection
     from ..modeling.projection import write_projection
