@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import cross_entropy, linear
 from torch.overrides import TorchFunctionMode
 
-from ..losses.causal_lm import averaged, causal_lm_loss
 from .tiny_twin import tiny_twin
 from .variable_length import computed_dtype
 
@@ -20,7 +20,7 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 _FACTORS = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}
 """Settings by which a backbone multiplies its logits, with their exponent."""
 _TOLERANCE = 1e-4
-"""Of logits in float32, relative to their size."""
+"""Relative, of a loss in float32."""
 _known: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
@@ -36,62 +36,96 @@ def liger_kernel(softcap: float | None) -> Kernel:
     return LigerFusedLinearCrossEntropyLoss(reduction="sum", softcap=softcap, accum_dtype=torch.float32)
 
 
+def plain_kernel(softcap: float | None) -> Kernel:
+    """What [`liger_kernel`] computes, with logits, on any device: to try out the heads of backbones."""
+
+    def kernel(weight: Tensor, states: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+        logits = linear(states, weight, bias).float()
+        if softcap is not None:
+            logits = softcap * torch.tanh(logits / softcap)
+        return cross_entropy(logits, targets, reduction="sum")
+
+    return kernel
+
+
 class HeadProduct(TorchFunctionMode):
     """
-    Inside the block the first matrix product of a head is a loss instead.
+    While a head runs, its matrix product is the loss instead of the logits.
 
-    The head is called as a module, so that hooks that gather, cast or move its weight do their work, and so that
-    PEFT's wrappers hand over the weight they have made.
+    The head is called as it always is, so that hooks that gather, cast or move its weight do their work, and PEFT's
+    wrappers hand over the weight they have made.
 
     Args:
         kernel ([`Kernel`])
-        targets (`Tensor` of shape `(n_labelled,)`, int64)
+        targets (`Tensor` of shape `(n_labelled,)`, int64): For the states that reach the head, in their order.
+        factor (`float`): On the logits.
+
+    Attributes:
+        loss (0-d `Tensor`, *optional*): Summed over the targets; `None` if there was no product, or no target.
     """
 
-    def __init__(self, kernel: Kernel, targets: Tensor) -> None:
+    def __init__(self, kernel: Kernel, targets: Tensor, factor: float) -> None:
         super().__init__()
-        self.kernel, self.targets = kernel, targets
+        self.kernel, self.targets, self.factor = kernel, targets, factor
         self.loss: Tensor | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is not linear or self.loss is not None:
+        if func is not linear or self.loss is not None or not self.targets.numel():
             return func(*args, **dict(kwargs or {}))
-        self.loss = self._loss_of(*args, **dict(kwargs or {}))
+        self.loss = self._loss_of(*args, **dict(kwargs or {})).view(1, 1)  # two axes, like logits
         return self.loss
 
     def _loss_of(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         dtype = computed_dtype(input.dtype, input.device)
-        bias = None if bias is None else bias.to(dtype)
-        return self.kernel(weight.to(dtype), input.to(dtype), self.targets.to(input.device), bias)
+        states = input if self.factor == 1.0 else input * self.factor
+        bias = None if bias is None else bias.to(dtype) * self.factor
+        return self.kernel(weight.to(dtype), states.to(dtype), self.targets.to(input.device), bias)
+
+    @contextmanager
+    def of(self, head: torch.nn.Module) -> Iterator[None]:
+        """Inside the block the head computes the loss."""
+
+        def begin(*_: Any) -> None:
+            self.__enter__()
+
+        def end(module: Any, args: Any, output: Any) -> None:
+            self.__exit__(None, None, None)
+            if self.loss is not None and output is not None:
+                # What the head returned: sharding gathers its weight again for the gradient of that.
+                self.loss = output
+
+        handles = [
+            head.register_forward_pre_hook(begin),
+            head.register_forward_hook(end, always_call=True),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        if self.loss is not None:
+            self.loss = self.loss.float().squeeze()
 
 
-def fused_causal_lm_loss(model: Any, states: Tensor, targets: Tensor, num_items: int | Tensor | None) -> Tensor:
+@contextmanager
+def loss_in_the_head(
+    model: Any, targets: Tensor, kernel: Callable[..., Kernel] | None = None
+) -> Iterator[HeadProduct]:
     """
-    As [`causal_lm_loss`] of the logits at these states, which are not made.
+    Inside the block a forward of the backbone computes the loss of its `logits_to_keep`; what it takes for logits is
+    not defined. Afterwards the yielded product holds the loss.
 
     Args:
         model ([`OneGenForCausalLM`]): See [`has_plain_head`].
-        states (`Tensor` of shape `(n_labelled, hidden)`): Last hidden states at the predicting positions.
         targets (`Tensor` of shape `(n_labelled,)`, int64)
-        num_items (`int` or 0-d `Tensor`, *optional*): Labelled tokens of the whole batch; by default those given.
-
-    Returns:
-        0-d float32 `Tensor`.
+        kernel (`Callable`, *optional*): [`liger_kernel`] by default.
     """
     factor, softcap = _transformation(model)
-    states = states if factor == 1.0 else states * factor
-    head = model.get_output_embeddings()
-    if not targets.numel():
-        # Processes that share a sharded head call it equally often.
-        return causal_lm_loss(head(states), targets, num_items)
-    with HeadProduct(liger_kernel(softcap), targets) as product:
-        output = head(states)
-    if product.loss is None:  # ZeRO-3 has a product of its own
-        return causal_lm_loss(_capped(output, softcap), targets.to(output.device), num_items)
-    # Not `product.loss`: sharding gathers the weight again for the gradient of what the module returned.
-    return averaged(output.float(), targets, num_items)
+    product = HeadProduct((kernel or liger_kernel)(softcap), targets, factor)
+    with product.of(model.get_output_embeddings()):
+        yield product
 
 
 def has_plain_head(model: Any) -> bool:
@@ -105,27 +139,30 @@ def has_plain_head(model: Any) -> bool:
     if twin is None or (getattr(model, "tp_size", None) or 1) > 1:
         return False
     if twin not in _known:
-        _known[twin] = _gives_the_logits(twin)
+        _known[twin] = _gives_the_loss(twin)
     return _known[twin] and _is_one_product(model)
 
 
 @torch.no_grad()
-def _gives_the_logits(twin: Any) -> bool:
-    tokens = torch.tensor([[3, 9, 4, 17, 5]])
-    output = twin(tokens, use_cache=False, retrieval_positions=torch.ones_like(tokens, dtype=torch.bool))
-    factor, softcap = _transformation(twin)
-    logits = _capped(twin.get_output_embeddings()(output.retrieval_embeddings * factor), softcap)
-    expected = output.logits[0]
-    return bool((logits - expected).norm() <= _TOLERANCE * expected.norm())
+def _gives_the_loss(twin: Any) -> bool:
+    tokens, targets = torch.tensor([[3, 9, 4, 17, 5]]), torch.tensor([9, 4, 17])
+    inputs = {"use_cache": False, "retrieval_positions": [[0]], "logits_to_keep": torch.tensor([[1, 1, 1, 0, 0]]) > 0}
+    expected = cross_entropy(twin(tokens, **inputs).logits.float(), targets, reduction="sum")
+    try:
+        with loss_in_the_head(twin, targets, plain_kernel) as product:
+            twin(tokens, **inputs)
+    except Exception:  # a backbone may do anything with its logits
+        return False
+    return product.loss is not None and bool((product.loss - expected).abs() <= _TOLERANCE * expected)
 
 
 @torch.no_grad()
 def _is_one_product(model: Any) -> bool:
-    head = model.get_output_embeddings()
+    head, one = model.get_output_embeddings(), torch.zeros(1, dtype=torch.int64)
     device = next(head.parameters()).device
     state = torch.zeros(1, model.config.get_text_config().hidden_size, dtype=model.dtype, device=device)
     try:
-        with HeadProduct(lambda weight, *_: weight.new_zeros(()), torch.zeros(1, dtype=torch.int64)) as product:
+        with HeadProduct(lambda weight, *_: weight.new_zeros(()), one, 1.0) as product:
             return head(state) is product.loss
     except Exception:  # what wraps a head may do anything with its product
         return False
@@ -137,7 +174,3 @@ def _transformation(model: Any) -> tuple[float, float | None]:
     for name, exponent in _FACTORS.items():
         factor *= float(getattr(config, name, None) or 1.0) ** exponent
     return factor, getattr(config, "final_logit_softcapping", None)
-
-
-def _capped(logits: Tensor, softcap: float | None) -> Tensor:
-    return logits if softcap is None else softcap * torch.tanh(logits / softcap)

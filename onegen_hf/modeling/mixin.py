@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,12 @@ from ..losses import (
     gather_candidates,
     gather_other_anchors,
 )
-from ..losses.causal_lm import predicting_positions, shifted_targets
+from ..losses.causal_lm import averaged, predicting_positions, shifted_targets
 from ..losses.contrastive import in_batch_accuracy
 from ..losses.matryoshka import check_dims
 from .backbone_check import padding_is_harmless
 from .devices import input_device
-from .fused_loss import fused_causal_lm_loss
+from .fused_loss import HeadProduct, loss_in_the_head
 from .outputs import CACHE, OneGenOutput
 from .packing import LastStates, packed_rows, packs_rows
 from .projection import MODULE, embedding_size, set_projection
@@ -64,7 +65,7 @@ class OneGenMixin:
     equal_forwards: bool = False
     """Whether every batch takes equally many forwards, whatever it holds, as weights sharded over processes need."""
     fused_cross_entropy: bool = False
-    """Whether the language-model loss of a training step is computed without logits, see [`fused_causal_lm_loss`]."""
+    """Whether the language-model loss of a training step is computed without logits, see [`loss_in_the_head`]."""
     approximate_base: bool = False
     """Whether an adapter was merged into a base close to, but not, the one it was trained on."""
     origin: Origin | None = None
@@ -225,27 +226,28 @@ class OneGenMixin:
             if passage_attention_mask is None:
                 passage_attention_mask = torch.ones_like(passage_input_ids)
             passage_rows = passage_input_ids, passage_attention_mask
-        fused = labels is not None and self.fused_cross_entropy and self.training and not torch.compiler.is_compiling()
+        head: AbstractContextManager[HeadProduct | None] = nullcontext()
         if labels is not None:
-            predicting = predicting_positions(labels)
-            logits_to_keep = torch.zeros_like(predicting) if fused else predicting
+            logits_to_keep = predicting_positions(labels)
+            if self.fused_cross_entropy and self.training and not torch.compiler.is_compiling():
+                head = loss_in_the_head(self, shifted_targets(labels))
             backbone_inputs["use_cache"] = bool(use_cache)
         if self.has_router and self.training:
             backbone_inputs["output_router_logits"] = True
         backbone_inputs["logits_to_keep"] = logits_to_keep
         # Each batch has a router's loss of its own.
         apart = passage_rows is None or (self.has_router and self.training) or not self._may_share_a_forward
-        output, states = self._decode(None if apart else passage_rows, **backbone_inputs)
+        with head as fused:
+            output, states = self._decode(None if apart else passage_rows, **backbone_inputs)
+        total = None if fused is None else fused.loss
         router_losses = [output.aux_loss] if getattr(output, "aux_loss", None) is not None else []
         found: dict[str, Tensor] = {}
         if labels is not None:
             targets = shifted_targets(labels).to(output.logits.device)
-            if fused:
-                found["loss_gen"] = fused_causal_lm_loss(
-                    self, states.selected(predicting), targets, num_items_in_batch
-                )
-            else:
+            if total is None:
                 found["loss_gen"] = causal_lm_loss(output.logits, targets, num_items_in_batch)
+            else:
+                found["loss_gen"] = averaged(total, targets, num_items_in_batch)
         if retrieval_positions is not None:
             if not isinstance(retrieval_positions, Tensor):
                 retrieval_positions = pad_positions(retrieval_positions).to(states.hidden.device)
@@ -271,7 +273,7 @@ class OneGenMixin:
                 )
         found |= self._join(found, router_losses)
         return OneGenOutput(
-            logits=None if fused else output.logits,
+            logits=output.logits if total is None else None,
             # Not every decoder has all of them.
             **{name: getattr(output, name, None) for name in ("hidden_states", "attentions", CACHE)},
             **found,

@@ -85,20 +85,6 @@ class PackedRows:
         picked = hidden[0][starts + positions.clamp(min=0).minimum(sizes - 1)]
         return picked * present.unsqueeze(-1).to(picked.dtype)
 
-    def select(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """
-        The states of the first batch's tokens for which a mask holds.
-
-        Args:
-            hidden (`Tensor` of shape `(1, tokens, hidden)`)
-            mask (`Tensor` of shape `(rows, width)`, bool): Of the first batch; padding is left out.
-
-        Returns:
-            `Tensor` of shape `(n_true, hidden)`.
-        """
-        tokens = sum(self.lengths[: self.shapes[0][0]])
-        return hidden[0, :tokens][mask.flatten()[self.places[:tokens]].to(hidden.device)]
-
     def inputs(self, input_ids: Sequence[Tensor], logits_to_keep: Sequence[Tensor]) -> dict[str, Tensor]:
         """
         What a decoder takes in place of the padded rows.
@@ -139,12 +125,6 @@ class LastStates:
         if self.rows is None:
             return gather_hidden(self.hidden, positions)
         return self.rows.gather(self.hidden, positions, batch)
-
-    def selected(self, mask: Tensor) -> Tensor:
-        """The states of the first batch's tokens for which a mask of shape `(rows, width)` holds, none of padding."""
-        if self.rows is None:
-            return self.hidden[mask.to(self.hidden.device)]
-        return self.rows.select(self.hidden, mask)
 
 
 def packs_rows(model: Any, longest: int) -> bool:

@@ -13,7 +13,9 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from onegen_hf.modeling import fused_loss
 from support.sample_corpus import build_tokenizer
+from support.stand_in_kernels import plain_cross_entropy
 from support.training_setup import trainer_for
 
 NUMBERS = [0, 1, 2, 4, 5, 7, 3, 6]
@@ -78,7 +80,7 @@ def allow_deepspeed_on_cpus(rank: int) -> None:
 
 
 def make(directory: Path, settings: dict[str, Any], size: int = 2) -> Any:
-    """A trainer; `adapter` in the settings stands for LoRA."""
+    """A trainer; `adapter` in the settings stands for LoRA, `fused` for the language-model loss without logits."""
     unset_hf_deepspeed_config()  # that of an earlier training in this process
     settings = copy.deepcopy(settings)
     numbers = settings.pop("numbers", NUMBERS[:4])
@@ -86,11 +88,16 @@ def make(directory: Path, settings: dict[str, Any], size: int = 2) -> Any:
         from peft import LoraConfig
 
         settings["peft_config"] = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
-    implementation = settings.pop("attention", None)
+    implementation, fused = settings.pop("attention", None), settings.pop("fused", False)
     torch.manual_seed(0)
     trainer = trainer_for(build_tokenizer(), directory, numbers, per_device_train_batch_size=size, **settings)
     if implementation is not None:
         trainer.model.set_attn_implementation(implementation)
+    if fused:
+        fused_loss.liger_kernel = plain_cross_entropy  # in this process, which ends with its trainings
+        base = getattr(trainer.model, "get_base_model", lambda: trainer.model)()
+        base.fused_cross_entropy = fused_loss.has_plain_head(base)
+        assert base.fused_cross_entropy
     return trainer
 
 

@@ -6,20 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import AttentionInterface, modeling_flash_attention_utils
 from transformers.integrations.flash_attention import flash_attention_forward
 
+from onegen_hf.modeling.fused_loss import plain_kernel
+
 
 def plain_cross_entropy(softcap: float | None) -> Any:
-    """As `liger_kernel` of `onegen_hf.modeling.fused_loss`: cross-entropy from states, with logits after all."""
+    """As `liger_kernel` of `onegen_hf.modeling.fused_loss`, with checks of what it is called with."""
+    plain = plain_kernel(softcap)
 
     def kernel(weight: Tensor, states: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
         assert states.shape == (targets.numel(), weight.shape[1]) and targets.dtype == torch.int64
-        logits = states @ weight.T if bias is None else states @ weight.T + bias
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        return cross_entropy(logits.float(), targets, reduction="sum")
+        return plain(weight, states, targets, bias)
 
     return kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch.multiprocessing import start_processes
 
 def _start(rank: int, function: Callable[..., Any], directory: Path, processes: int, args: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
+    gc.freeze()  # accelerate collects garbage in each training: not what the parent had imported
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

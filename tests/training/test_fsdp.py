@@ -35,18 +35,23 @@ CASES: dict[str, dict[str, Any]] = {
     "one process without passages, chunks": {"numbers": [0, 1, 3, 6], "contrastive_chunk_size": 1},
     "without packing": {"numbers": [0, 1, 3, 6], "attention": "eager"},
     "a window": {"architecture": "mistral", "numbers": [0, 1, 3, 6]},
+    "fused loss": {"fused": True},
+    "fused loss of an untied head": {"fused": True, "architecture": "llama_untied"},
+    "fused loss of an adapter": {"fused": True, "adapter": True, "architecture": "llama_untied"},
 }
 OF_FSDP = ("activation_checkpointing",)
+ONLY_OF_TWO = (*OF_FSDP, "fused")
 SAVING: dict[str, Any] = {
-    "numbers": NUMBERS, "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch",
+    "numbers": NUMBERS, "max_steps": 3, "save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch",
     "train_sampling_strategy": "random", "num_hard_negatives": 1,
 }  # fmt: skip
 
 
 def settings_of(case: str, sharded: bool) -> dict[str, Any]:
-    settings = {name: value for name, value in CASES[case].items() if name not in OF_FSDP}
+    settings = {name: value for name, value in CASES[case].items() if name not in ONLY_OF_TWO}
     if not sharded:
         return settings
+    settings["fused"] = CASES[case].get("fused", False)
     return {**settings, **with_fsdp(**{name: value for name, value in CASES[case].items() if name in OF_FSDP})}
 
 
