@@ -58,7 +58,7 @@ class VllmRun:
     def __init__(self, checkpoint: str, limits: Any, dtype: str) -> None:
         from onegen_hf.serving.engines import VllmServingEngine
 
-        counting = {"worker_extension_cls": "benchmarks.vllm_counting.Counting"}
+        counting: dict[str, Any] = {"worker_extension_cls": "benchmarks.vllm_counting.Counting"}
         self.engine: Any = VllmServingEngine(checkpoint, limits, "onegen", dtype=dtype, **counting)
         self._ask("onegen_begin")
 
@@ -71,7 +71,7 @@ class VllmRun:
         return int(fed)
 
 
-RUNS = {"transformers": TransformersRun, "vllm": VllmRun}
+RUNS: dict[str, Any] = {"transformers": TransformersRun, "vllm": VllmRun}
 
 
 def answer(scheduler: Any, questions: Sequence[str], concurrency: int, options: dict[str, Any]) -> list[Any]:

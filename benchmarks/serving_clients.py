@@ -133,14 +133,17 @@ def summary(clients: Sequence[Client], sizes: Sequence[int]) -> dict[str, Any]:
         `ValueError`: If no question was answered.
     """
     seconds = [value for client in clients for value in client.seconds]
+    counts = [len(client.seconds) for client in clients]
     errors = sorted({error for client in clients for error in client.errors})
     if not seconds:
         raise ValueError(f"no question was answered (errors: {errors[:3]}): give the server more --seconds")
-    medians = [statistics.median(client.seconds) for client in clients if client.seconds]
+    # While a client waits for its first answer, the queue is still filling: it counts where there is no other.
+    medians = [statistics.median(client.seconds[1:] or client.seconds) for client in clients if client.seconds]
     first = sorted(value for client in clients for value in client.first_token)
     third = max(len(sizes) // 3, 1)
     return {
         "questions": len(seconds),
+        "answers_of_a_client": [min(counts), max(counts)],
         "clients_without_an_answer": sum(not client.seconds for client in clients),
         "errors": errors,
         "answers": [pair for client in clients for pair in client.answers],

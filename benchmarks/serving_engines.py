@@ -6,8 +6,8 @@ ONEGEN_VLLM_PYTHON=.venv-vllm/bin/python python -m benchmarks.serving_engines --
 ```
 
 Both engines answer the same questions over the bundled passages, through the same scheduler, each in a process of its
-own: first one question at a time, then several. Positions that go through the model are counted by a hook on its token
-embedding. Other work on the machine disturbs the processor seconds, of all processes of an engine together, less than
+own. Positions that go through the model are counted by a hook on its token embedding, and in vLLM as they are
+scheduled. Other work on the machine disturbs the processor seconds, of all processes of an engine together, less than
 the time.
 """
 
@@ -21,6 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks import RESULTS
 from benchmarks.report import result_name, write_result
@@ -37,18 +39,32 @@ def questions_of_facts(number: int) -> list[str]:
     return [row["messages"][0]["content"] for row in tables["dev"]][:number]
 
 
-def run_engine(name: str, checkpoint: str, job: dict[str, Any], directory: Path) -> Measured:
-    """What one engine answers, and what that took, for each number of concurrent questions."""
+def run_engine(name: str, checkpoint: str, job: dict[str, Any], directory: Path, seconds: float) -> Measured:
+    """What one engine answers, and what that took, for each number of concurrent questions that it got to."""
     print(f"{name} answers {len(job['questions'])} questions ...", file=sys.stderr)
     job_file, result_file = directory / "job.json", directory / f"{name}.json"
     job_file.write_text(json.dumps(job))
     python = os.environ.get(VLLM_PYTHON, sys.executable) if name == "vllm" else sys.executable
     environment = vllm_environment() if name == "vllm" else dict(os.environ)
     command = [python, "-m", "benchmarks.engine_run", name, checkpoint, str(job_file), str(result_file)]
-    ended = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"{name} was stopped after {seconds:.0f} s", file=sys.stderr)
+    finally:
+        kill_tree(process)
     if not result_file.exists():
-        raise RuntimeError(f"the engine {name} ended with {ended.returncode} before its first result")
+        raise RuntimeError(f"the engine {name} ended before its first result")
     return dict(json.loads(result_file.read_text()))
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a process with all that it has started."""
+    if process.poll() is None:
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            each.kill()
+        process.wait()
 
 
 def figures(measured: Measured) -> dict[str, Any]:
@@ -74,15 +90,17 @@ def same_texts(one: Measured, other: Measured) -> list[int]:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engines", nargs="+", choices=("transformers", "vllm"), default=["transformers", "vllm"])
+    parser.add_argument("--engines", nargs="+", choices=("transformers", "vllm"), help="by default both")
     parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--concurrencies", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--max-tokens", type=int, default=64, help="most generated tokens of an answer")
+    parser.add_argument("--seconds", type=float, default=600, help="for each engine, loading included")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--quick", action="store_true", help="our engine alone, on a random model")
     options = parser.parse_args()
+    engines = options.engines or (["transformers"] if options.quick else ["transformers", "vllm"])
     if options.quick:
-        options.engines, options.questions, options.concurrencies = ["transformers"], 4, [1, 2]
+        options.questions, options.concurrencies = 4, [1, 2]
     job = {
         "questions": questions_of_facts(options.questions),
         "concurrencies": options.concurrencies,
@@ -92,8 +110,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         checkpoint = tiny_checkpoint(directory) if options.quick else merged_checkpoint(directory)
-        runs = {engine: run_engine(engine, checkpoint, job, directory) for engine in options.engines}
-    first = runs[options.engines[0]]
+        runs = {engine: run_engine(engine, checkpoint, job, directory, options.seconds) for engine in engines}
+    first = runs[engines[0]]
     levels = [level for level in map(str, options.concurrencies) if all(level in run for run in runs.values())]
     write_result(
         RESULTS / f"{result_name('serving_engines', options.quick)}.json",

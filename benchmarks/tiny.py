@@ -26,10 +26,11 @@ def tiny_repository(directory: Path) -> str:
     return str(path)
 
 
-def tiny_backbone(directory: Path, tied: bool = True) -> str:
+def tiny_backbone(directory: Path, tied: bool = True, heads: int = 2) -> str:
     """A Llama of width 32 with the tokenizer of the built-in checkpoint; a tied head repeats the last token."""
 
     def make(**sizes: Any) -> PreTrainedModel:
+        sizes["num_attention_heads"] = heads
         return LlamaForCausalLM(LlamaConfig(**sizes, bos_token_id=None, tie_word_embeddings=tied))
 
     return _saved(directory / "backbone", make)

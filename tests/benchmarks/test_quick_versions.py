@@ -22,11 +22,12 @@ OPTIONS: dict[str, list[str]] = {
     "linking_catalogue": [],
     "quality": ["--dtype", "float32"],
     "serving": [],
+    "serving_engines": [],
     "stores": [],
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
-SLOW = ("drafts", "quality", "serving", "threads", "throughput")
+SLOW = ("drafts", "quality", "serving", "serving_engines", "threads", "throughput")
 """
 They answer with the built-in checkpoint, for a minute or longer; test_contenders.py and tests/serving run their parts
 on a tiny model.

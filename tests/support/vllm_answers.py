@@ -60,10 +60,19 @@ def main() -> None:
         most = max(most, scheduler.running)
         time.sleep(0.005)
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    (fed,) = engine._call(engine._around.engine.collective_rpc("onegen_fed"), 60)
+    (fed,), (embedded,) = (
+        engine._call(engine._around.engine.collective_rpc(name), 60) for name in ("onegen_fed", "onegen_embedded")
+    )
     left = [path.name for path in engine._states.directory.iterdir()]
     results = [{"refused": last.code} if isinstance(last, Refusal) else last.to_dict()["result"] for last in lasts]
-    content = {"results": results, "fed": fed, "most_running": most, "states_left": left, "wall_seconds": wall}
+    content = {
+        "results": results,
+        "fed": fed,
+        "embedded": embedded,
+        "most_running": most,
+        "states_left": left,
+        "wall_seconds": wall,
+    }
     Path(result_file).write_text(json.dumps(content))
     scheduler.close()
 

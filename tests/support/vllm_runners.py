@@ -17,6 +17,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,42 @@ class Request:
         return len(self.prompt) + len(self.output)
 
 
+class Slots:
+    """V2's slots; its own buffers need an accelerator."""
+
+    def __init__(self) -> None:
+        self.prompt_len, self.prefill_len = (SimpleNamespace(np=np.zeros(REQUESTS, np.int32)) for _ in range(2))
+        self.of: dict[str, int] = {}
+        self._free = list(range(REQUESTS))
+
+    def add(self, name: str, prompt: int, prefill: int) -> int:
+        """A request that is there already gets another slot, as in V2."""
+        if name in self.of:
+            self._free.insert(0, self.of.pop(name))
+        self.of[name] = slot = self._free.pop()
+        self.prompt_len.np[slot], self.prefill_len.np[slot] = prompt, prefill
+        return slot
+
+
 class Runners:
     """What either model runner keeps of its requests, as far as processors see it."""
 
     def __init__(self, directories: tuple[str, str]) -> None:
         from vllm.v1.worker.gpu.sample.logits_processor import build_custom_logits_processors
-        from vllm.v1.worker.gpu.states import RequestState
 
         from onegen_hf.serving.engines.vllm import worker
         from onegen_hf.serving.engines.vllm.engine import WORKERS
 
-        self.worker = worker
+        self.worker: Any = worker
+        self.worker.get_tensor_model_parallel_rank = lambda: 0  # there are no groups of processes here
         self.directories = directories
-        self.states = RequestState(REQUESTS, 512, 512, 0, VOCABULARY, torch.device("cpu"))
+        self.slots = Slots()
+        state: Any = SimpleNamespace(
+            device=torch.device("cpu"), max_num_reqs=REQUESTS, vocab_size=VOCABULARY, all_token_ids=None,
+            total_len=None, prompt_len=self.slots.prompt_len, prefill_len=self.slots.prefill_len,
+        )  # fmt: skip
         self.v1 = worker.QueryStates(None, torch.device("cpu"), False)
-        (self.v2,) = build_custom_logits_processors(None, self.states, False, [WORKERS[True]])  # type: ignore[arg-type]
+        (self.v2,) = build_custom_logits_processors(None, state, False, [WORKERS[True]])  # type: ignore[arg-type]
         self.requests: list[Request] = []
 
     def params(self, request: Request, directory: str) -> Any:
@@ -70,16 +92,14 @@ class Runners:
         from vllm.v1.sample.logits_processor import BatchUpdate
 
         entry = (request.row, self.params(request, self.directories[0]), request.prompt, request.output)
-        self.v1.update_state(BatchUpdate(batch_size=REQUESTS, removed=[request.row], added=[entry], moved=[]))
+        self.v1.update_state(BatchUpdate(batch_size=REQUESTS, removed=[], added=[entry], moved=[]))
         self.requests = [other for other in self.requests if other.row != request.row] + [request]
         self.readd(request)
 
     def readd(self, request: Request) -> None:
         """V2 also adds a request anew that was preempted: with what it has written."""
-        self.states.remove_request(request.name)
-        ids = [*request.prompt, *request.output]
-        self.states.add_request(request.name, len(request.prompt), ids, 0, 100)
-        self.v2.add_request(self.states.req_id_to_index[request.name], self.params(request, self.directories[1]))
+        slot = self.slots.add(request.name, len(request.prompt), request.length)
+        self.v2.add_request(slot, self.params(request, self.directories[1]))
 
     def step(self, generator: torch.Generator) -> list[torch.Tensor]:
         """The logits that either processor leaves; each request writes the best token of V1's."""
@@ -104,7 +124,7 @@ class Runners:
         """V2's layout of a step in which all but `unread` tokens of each request have been read."""
         from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext
 
-        slots = np.array([self.states.req_id_to_index[request.name] for request in requests])
+        slots = np.array([self.slots.of[request.name] for request in requests])
         fed = [[*request.prompt, *request.output][request.length - 1 - unread] for request in requests]
         mapping = torch.from_numpy(slots)
         return LogitsContext(
@@ -139,7 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         runners, files = Runners((first, second)), (StateFiles(first), StateFiles(second))
         counts = {"steps": 0, "different": 0, "states": 0, "forced": 0, "partial": 0}
-        for _ in range(400):
+        for _ in range(1000):
             for row in range(REQUESTS):
                 request = next((each for each in runners.requests if each.row == row), None)
                 if request is None or chance.random() < 0.15 or request.output[-1:] == [STOP]:
