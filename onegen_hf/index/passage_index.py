@@ -38,7 +38,7 @@ from .fingerprint import ModelFingerprint
 from .from_embeddings import embeddings_per_passage, encoded_elsewhere
 from .local_collection import LocalCollection
 from .model_name import model_name
-from .publish import index_upload
+from .publish import collection_upload, index_upload
 from .retrieved_passage import RetrievedPassage
 from .search import unit_queries
 from .storage import check_hub_options, locate
@@ -698,7 +698,8 @@ class PassageIndex:
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """
         Send the index to a dataset repository of the Hub, with its card, as one commit: what `onegen-hf push index`
-        does with a saved one.
+        does with a saved one. Of the databases only a Lance dataset can be sent; it is searched there without a
+        download (`PassageIndex.load("hf://datasets/organisation/name/films.lance")`).
 
         Args:
             repo_id (`str`): Such as `"organisation/name"`; created if it is missing.
@@ -708,6 +709,8 @@ class PassageIndex:
             `huggingface_hub.CommitInfo`
         """
         check_repo_id(repo_id)
+        if isinstance(self._collection, StoredCollection):
+            return collection_upload(self._collection, repo_id).push(**kwargs)
         with tempfile.TemporaryDirectory() as directory:
             self._write(directory)
             commit = index_upload(directory, repo_id).push(**kwargs)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,7 @@ class LoopbackHub(ThreadingHTTPServer):
         faults (`list[Fault]`): What goes wrong.
         requests (`list[str]`): Method and path of what was asked.
         ranges (`list[str]`): `Range` headers of what was asked.
+        sent (`Counter[str]`): Bytes of the bodies that were sent, by path.
         authorizations (`set[str]`): Of all requests but those to the storage of LFS, which get none.
     """
 
@@ -44,6 +46,7 @@ class LoopbackHub(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.ranges: list[str] = []
+        self.sent: Counter[str] = Counter()
         self.authorizations: set[str] = set()
         self.lock = threading.Lock()
 
@@ -252,6 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        with self.server.lock:
+            self.server.sent[unquote(urlsplit(self.path).path).lstrip("/")] += len(content[: self._cut_after])
         self.wfile.write(content[: self._cut_after])
         if self._cut_after is not None:
             self.close_connection = True

@@ -13,26 +13,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 PACKAGES = {
     "qdrant": ("qdrant_client",),
     "milvus": ("pymilvus", "milvus_lite"),
+    "milvus server": ("pymilvus", "milvus"),
     "postgresql": ("psycopg",),
     "lance": ("lance",),
 }
-"""Scheme → what its tests need."""
+"""Engine → the packages that its tests need. An engine is a scheme, or a second way to run the database behind it."""
 PASSWORD = "sesame"
 
 
-def require_engine(scheme: str) -> None:
+def require_engine(engine: str) -> None:
     """Skip a test whose engine is not installed; `make install-stores` installs them."""
-    missing = [package for package in PACKAGES[scheme] if find_spec(package) is None]
-    if scheme == "postgresql" and not missing and postgres_programs() is None:
+    missing = [package for package in PACKAGES[engine] if find_spec(package) is None]
+    if engine == "postgresql" and not missing and postgres_programs() is None:
         missing = ["a PostgreSQL with pgvector"]
     if missing:
-        pytest.skip(f"{scheme}:// needs {', '.join(missing)}: `make test-stores` sets it up")
+        pytest.skip(f"{engine} needs {', '.join(missing)}: `make test-stores` sets it up")
 
 
 def postgres_programs() -> Path | None:
@@ -111,6 +113,56 @@ class PostgresServer:
         assert done.returncode == 0, done.stdout
 
 
+class MilvusServer:
+    """A standalone Milvus with users and passwords, on a free port; the package `milvus` holds its program."""
+
+    password = "Milvus"  # of the user root, as Milvus is delivered
+
+    def __init__(self) -> None:
+        from milvus import MilvusServer as Server
+        from milvus import MilvusServerConfig
+
+        self.folder = Path(tempfile.mkdtemp(prefix="onegen-milvus-"))
+        self._server = Server(MilvusServerConfig(), wait_for_started=False)
+        self._server.set_base_dir(str(self.folder))
+        self._server.config.set("authorization_enabled", True)
+        self._server.config.set("proxy_port", free_port())
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Of the server, without the name of a collection."""
+        return f"milvus://root:{self.password}@127.0.0.1:{self._server.listen_port}"
+
+    @property
+    def process(self) -> int:
+        """Id of its process."""
+        return int(self._server.server_proc.pid)
+
+    def start(self) -> None:
+        self._server.start()
+        address = f"http://127.0.0.1:{self._server.webservice_port}/healthz"
+
+        def healthy() -> bool:
+            # Its own wait does not see that the program has ended, as when another one has the port 2380 of etcd.
+            assert self._server.server_proc.poll() is None, "Milvus has ended, see milvus-stderr.log"
+            try:
+                with urlopen(address, timeout=10) as answer:
+                    return b"OK" in answer.read()
+            except OSError:
+                return False
+
+        until(healthy, seconds=180)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def remove(self) -> None:
+        """Stop it, if it runs, and delete its data."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+
 class Engines:
     """
     URLs of fresh collections.
@@ -122,6 +174,7 @@ class Engines:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._server: PostgresServer | None = None
+        self._milvus: MilvusServer | None = None
 
     @property
     def server(self) -> PostgresServer:
@@ -130,17 +183,27 @@ class Engines:
             self._server = PostgresServer()
         return self._server
 
-    def url(self, scheme: str) -> str:
+    @property
+    def milvus(self) -> MilvusServer:
+        """The one Milvus server of all tests."""
+        if self._milvus is None:
+            self._milvus = MilvusServer()
+        return self._milvus
+
+    def url(self, engine: str) -> str:
         """Where nothing is yet."""
         name = f"films_{uuid.uuid4().hex[:8]}"
-        if scheme == "postgresql":
+        if engine == "postgresql":
             return f"{self.server.url}/{name}"
-        place = self.folder / f"{name}.db" if scheme == "milvus" else self.folder / name
-        return f"{scheme}://{place}/{name}"
+        if engine == "milvus server":
+            return f"{self.milvus.url}/{name}?timeout=60"
+        place = self.folder / f"{name}.db" if engine == "milvus" else self.folder / name
+        return f"{engine}://{place}/{name}"
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.remove()
+        for server in (self._server, self._milvus):
+            if server is not None:
+                server.remove()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ STORES = {
     "milvus": "milvus.MilvusStore",
     "postgresql": "postgres.PostgresStore",
     "lance": "lance.LanceStore",
+    "hf": "lance.LanceStore",
 }
 """Scheme of a URL → where its class is; imported when it is needed. A new store is a file here and an entry."""
 

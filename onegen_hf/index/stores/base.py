@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -38,12 +39,17 @@ class StoredRow:
     @property
     def key(self) -> int:
         """
-        The number of the row, made from the id of its passage: whoever writes a passage again replaces it, without
-        asking the database what is there. 63 bits: among 20 million passages two share a key with a probability of
-        2e-5.
+        The number of the row, made from the id of its passage: whoever writes a passage again replaces it. 63 bits:
+        some two of 20 million rows share a key with a probability of 2e-5, of a billion with 0.05, and are refused
+        ([`refuse_shared_keys`]).
         """
         digest = hashlib.blake2b(f"{self.part}\0{self.passage.id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
+
+    @property
+    def reference(self) -> str:
+        """What a message calls the row: `doc`, or `doc#sentence`."""
+        return f"{self.passage.id}#{self.part}" if self.part else self.passage.id
 
     def columns(self) -> dict[str, Any]:
         """The values by the names of columns, JSON-serialisable."""
@@ -92,6 +98,11 @@ class PassageStore(ABC):
 
     def __init__(self, location: StoreLocation) -> None:
         self.location = location
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the collection can only be searched."""
+        return False
 
     @abstractmethod
     def properties(self) -> dict[str, Any] | None:
@@ -158,6 +169,21 @@ class PassageStore(ABC):
     @abstractmethod
     def scan(self) -> Iterator[StoredRow]:
         """The first row of every passage, in an order that stays as long as nothing is written."""
+
+    def files(self) -> tuple[Path, list[str]]:
+        """
+        The local files that the collection consists of, to be sent to a repository of the Hub.
+
+        Returns:
+            `tuple[Path, list[str]]`: A folder, and names relative to it, with `/`.
+
+        Raises:
+            `ValueError`: If it consists of no such files.
+        """
+        raise ValueError(
+            f"{self.location} cannot be pushed to the Hub: build a Lance dataset, lance://./folder/films, or an index "
+            "in files"
+        )
 
     def close(self) -> None:  # noqa: B027
         """Give up the connection."""

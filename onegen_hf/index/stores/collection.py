@@ -23,6 +23,7 @@ from ..passage_table import ID_TYPE
 from ..update import UpdatePlan, check_ids
 from .base import PassageStore, StoredRow, batches
 from .properties import IndexProperties
+from .row_keys import refuse_shared_keys
 
 _KEPT_ROWS = 8192
 
@@ -132,7 +133,9 @@ class StoredCollection(PassageCollection):
         with self._lock:
             self._kept.clear()
 
-    def write(self, passages: Sequence[Passage], counts: np.ndarray, embeddings: np.ndarray) -> None:
+    def write(
+        self, passages: Sequence[Passage], counts: np.ndarray, embeddings: np.ndarray, new: bool = False
+    ) -> None:
         """
         Add passages, in the place of those with their ids.
 
@@ -140,15 +143,15 @@ class StoredCollection(PassageCollection):
             passages (`Sequence[Passage]`)
             counts (`np.ndarray` of shape `(len(passages),)`): Number of embeddings of each.
             embeddings (`np.ndarray` of shape `(counts.sum(), hidden)`, float32): Of unit length.
+            new (`bool`, *optional*, defaults to `False`): The collection is empty.
+
+        Raises:
+            `ValueError`: If two different passages have the same row key. Nothing has been written then.
         """
-        rows = (
-            (StoredRow(passage, part), count)
-            for passage, count in zip((passages[n] for n in range(len(passages))), counts.tolist(), strict=True)
-            for part in range(count)
-        )
+        refuse_shared_keys(_rows(passages, counts), None if new else self.store)
         start = 0
-        for batch in batches(rows, self.store.batch_size):
-            self.store.upsert([row for row, _ in batch], self._cut(embeddings[start : start + len(batch)]))
+        for batch in batches(_rows(passages, counts), self.store.batch_size):
+            self.store.upsert(batch, self._cut(embeddings[start : start + len(batch)]))
             start += len(batch)
         if self.properties.granularity == "sentence":
             # Sentences that a passage no longer has.
@@ -206,6 +209,12 @@ class StoredCollection(PassageCollection):
                 self._kept[row.key] = row
             while len(self._kept) > _KEPT_ROWS:
                 self._kept.popitem(last=False)
+
+
+def _rows(passages: Sequence[Passage], counts: np.ndarray) -> Iterator[StoredRow]:
+    for number, count in enumerate(counts.tolist()):
+        passage = passages[number]
+        yield from (StoredRow(passage, part) for part in range(count))
 
 
 class StoredPassages(Sequence[Passage]):

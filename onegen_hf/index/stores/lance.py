@@ -1,10 +1,9 @@
-"""`LanceStore`: passages in a Lance dataset, a folder that is searched without being read as a whole."""
+"""`LanceStore`: passages in a Lance dataset, searched without being read as a whole, here or on the Hub."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from ...filters import Condition
 from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
 from .lance_filter import fact_columns, lance_filter, literal
+from .lance_place import LanceFolder, files_of, place_of
 from .location import StoreLocation
 
 _PROPERTIES = "onegen"
@@ -24,17 +24,24 @@ _COLUMNS = ["id", "part", "title", "text", "sentences", "meta"]
 _TYPES = {"float32": pa.float32(), "float16": pa.float16()}
 _JSON = pa.json_(pa.string())
 _PAGE = 1024
+_LANCE = "LanceError"
+_INDEXES = ("IVF_FLAT", "IVF_PQ")
+_LEAST_ROWS, _ROWS_PER_CLUSTER = 1024, 256
+"""Below so many rows there is no index of clusters, and how many Lance trains a cluster on."""
+_CLUSTERS_SEARCHED, _REFINED = 16, 32
+"""How many clusters a search looks into at least, and how many times `k` candidates are compared exactly."""
 
 
 class LanceStore(PassageStore):
     """
-    A Lance dataset in a local folder.
+    A Lance dataset in a local folder (`lance://`) or in a dataset repository of the Hub (`hf://`), which is only
+    searched.
 
     Every write makes a new version of the dataset, and a search sees the newest one: readers and a writer do not wait
-    for each other. A search compares all vectors.
+    for each other. A search compares all vectors, unless an index of clusters is asked for where it is built.
 
     Args:
-        location ([`StoreLocation`])
+        location ([`StoreLocation`]): Option: `index=IVF_FLAT` or `index=IVF_PQ`.
     """
 
     scheme = "lance"
@@ -44,45 +51,68 @@ class LanceStore(PassageStore):
     def __init__(self, location: StoreLocation) -> None:
         super().__init__(location)
         require("lance", "lance", f"An index at {location.scheme}://")
-        if location.folder is None:
+        location.require_options("index")
+        self._kind = location.options.get("index", "").upper()
+        if self._kind not in ("", *_INDEXES):
             raise ValueError(
-                f"{location}: Lance datasets are local folders here: write lance://./folder/{location.name}"
+                f"{location}: index={self._kind!r} is unknown: choose one of {', '.join(_INDEXES)}, or leave it out "
+                "for an exact search"
             )
-        import lance
+        with self._errors():
+            self._place = place_of(location)
 
-        location.require_options()
-        self._path = Path(location.folder) / f"{location.name}.lance"
-        self._session = lance.Session()
+    @property
+    def read_only(self) -> bool:
+        return self._place.read_only
 
     def properties(self) -> dict[str, Any] | None:
-        if not self._path.is_dir():
+        if not self._place.exists():
             return None
         with self._talking() as dataset:
             metadata = dataset.schema.metadata or {}
         return dict(json.loads(metadata.get(_PROPERTIES.encode(), b"{}")))
 
     def set_properties(self, properties: Mapping[str, Any]) -> None:
-        with self._talking() as dataset:
+        with self._changing() as dataset:
             dataset.update_schema_metadata({_PROPERTIES: json.dumps(properties)})
 
     def create(self, properties: Mapping[str, Any], size: int, precision: str) -> None:
         import lance
 
+        path = self._folder.path
         schema = _schema(pa.list_(_TYPES[precision], size))
         with self._errors():
-            os.makedirs(self._path.parent, exist_ok=True)
+            os.makedirs(path.parent, exist_ok=True)
             empty = schema.with_metadata({_PROPERTIES: json.dumps(properties)}).empty_table()
-            lance.write_dataset(empty, str(self._path), mode="create")
+            lance.write_dataset(empty, str(path), mode="create")
+
+    def finish(self) -> None:
+        """Join the pieces that the batches have left, and make the index of clusters."""
+        with self._changing() as dataset:
+            dataset.optimize.compact_files()
+            rows = dataset.count_rows()
+            if self._kind and rows >= _LEAST_ROWS:
+                size = dataset.schema.field("vector").type.list_size
+                parts = max(part for part in range(1, size // 8 + 2) if size % part == 0)
+                codes = {"num_sub_vectors": parts} if self._kind == "IVF_PQ" else {}
+                clusters = min(int(4 * rows**0.5), rows // _ROWS_PER_CLUSTER)
+                dataset.create_index("vector", self._kind, metric="dot", num_partitions=clusters, **codes)
+
+    def files(self) -> tuple[Path, list[str]]:
+        folder = self._folder.path
+        with self._talking() as dataset:
+            names = files_of(dataset, folder)
+        return folder.parent, [f"{folder.name}/{name}" for name in names]
 
     def drop(self) -> None:
-        shutil.rmtree(self._path)
+        self._folder.drop()
 
     def count(self, passages: bool = False) -> int:
         with self._talking() as dataset:
             return int(dataset.count_rows(filter="part = 0" if passages else None))
 
     def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
-        with self._talking() as dataset:
+        with self._changing() as dataset:
             kind = dataset.schema.field("vector").type
             records = [row.columns() for row in rows]
             known = [fact_columns(record["meta"]) for record in records]
@@ -106,19 +136,17 @@ class LanceStore(PassageStore):
             dataset.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(table)
 
     def delete(self, ids: Sequence[str], from_part: int = 0) -> None:
-        with self._talking() as dataset:
+        with self._changing() as dataset:
             dataset.delete(f"id IN ({', '.join(map(literal, ids))}) AND part >= {from_part}")
 
     def search(self, query: np.ndarray, k: int, condition: Condition | None) -> list[tuple[float, StoredRow]]:
         where = None if condition is None else lance_filter(condition)
         with self._talking() as dataset:
             kind = dataset.schema.field("vector").type.value_type.to_pandas_dtype()
-            table = dataset.to_table(
-                columns=[*_COLUMNS, "_distance"],
-                nearest={"column": "vector", "q": query.astype(kind), "k": k, "metric": "dot"},
-                filter=where,
-                prefilter=True,
-            )
+            nearest = {"column": "vector", "q": query.astype(kind), "k": k, "metric": "dot"}
+            if dataset.list_indices():
+                nearest |= {"minimum_nprobes": _CLUSTERS_SEARCHED, "refine_factor": _REFINED}
+            table = dataset.to_table(columns=[*_COLUMNS, "_distance"], nearest=nearest, filter=where, prefilter=True)
         # The distance is 1 - inner product.
         return [(1.0 - record["_distance"], _row(record)) for record in table.to_pylist()]
 
@@ -133,20 +161,35 @@ class LanceStore(PassageStore):
             for batch in scanner.to_batches():
                 yield from map(_row, batch.to_pylist())
 
+    @property
+    def _folder(self) -> LanceFolder:
+        if not isinstance(self._place, LanceFolder):
+            raise ValueError(
+                f"{self.location}: a repository of the Hub is only searched: change the dataset where it was built, "
+                "and push it again"
+            )
+        return self._place
+
     @contextmanager
     def _talking(self) -> Iterator[Any]:
-        """The newest version of the dataset; the session keeps what is read of its files."""
-        import lance
-
         with self._errors():
-            yield lance.dataset(str(self._path), session=self._session)
+            yield self._place.open()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Any]:
+        folder = self._folder
+        with self._errors():
+            yield folder.open()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            reason = str(error).splitlines()[0]
+        except (OSError, ValueError) as error:
+            # Lance reports a fault of the Hub as a ValueError.
+            if isinstance(error, StoreError) or (isinstance(error, ValueError) and _LANCE not in str(error)):
+                raise
+            reason = " ".join(str(error).split())[:300]
             raise StoreError(f"{self.location}: the dataset cannot be read or written ({reason})") from error
 
 

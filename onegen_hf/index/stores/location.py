@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _LOCAL = ("", ".", "..", "~")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_REMOTE_ONLY = frozenset({"postgresql"})
+_REMOTE_ONLY = frozenset({"postgresql", "hf"})
+_LANCE = frozenset({"lance", "hf"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+]*://")
 
 
@@ -32,6 +33,7 @@ class StoreLocation:
     | `qdrant://host:6333/films` | the same on a server |
     | `milvus://./file.db/films`, `milvus://user:password@host:19530/films` | in a file, on a server |
     | `lance://./folder/films` | in a local folder |
+    | `hf://datasets/organisation/name@revision/films.lance` | in a dataset repository of the Hub |
     | `postgresql://user:password@host:5432/database/films` | the table `films` of a database |
 
     What follows a `?` are options, such as `timeout=5` (seconds).
@@ -76,6 +78,7 @@ class StoreLocation:
             raise ValueError(f"{parts.scheme}:// is no store that this release knows: {hint}")
         local = parts.netloc in _LOCAL and parts.scheme not in _REMOTE_ONLY
         place, _, name = unquote(parts.path).rstrip("/").rpartition("/")
+        name = name.removesuffix(".lance") if parts.scheme in _LANCE else name
         shown = _without_password(parts)
         if not _NAME.fullmatch(name) or (local and not (place or parts.netloc)):
             raise ValueError(
@@ -130,4 +133,6 @@ def _without_password(parts: SplitResult) -> str:
 def _example(scheme: str) -> str:
     if scheme == "postgresql":
         return "postgresql://user:password@localhost:5432/database/films"
+    if scheme == "hf":
+        return "hf://datasets/organisation/name/films.lance"
     return f"{scheme}://./folder{'.db' if scheme == 'milvus' else ''}/films"

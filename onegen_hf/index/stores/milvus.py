@@ -26,6 +26,7 @@ _LONGEST = 65535
 """Bytes of a text that Milvus can store."""
 _MOST = 16384
 """Results of one search."""
+_CONSISTENCIES = ("Strong", "Session", "Bounded", "Eventually")
 _INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "AUTOINDEX")
 
 
@@ -54,8 +55,11 @@ class MilvusStore(PassageStore):
     """
     A Milvus collection. A search compares all vectors, unless another index is asked for.
 
+    A search finds whatever anyone has written before. A server takes up to 0.3 seconds to be sure of that;
+    `consistency=Bounded` does without, and may miss the last seconds.
+
     Args:
-        location ([`StoreLocation`]): Options: `index=HNSW`, `token`.
+        location ([`StoreLocation`]): Options: `index=HNSW`, `consistency=Bounded`, `token`.
     """
 
     scheme = "milvus"
@@ -63,10 +67,15 @@ class MilvusStore(PassageStore):
     def __init__(self, location: StoreLocation) -> None:
         super().__init__(location)
         require("pymilvus", "milvus", f"An index at {location.scheme}://")
-        location.require_options("index", "token")
+        location.require_options("index", "consistency", "token")
         self._index = location.options.get("index", "FLAT").upper()
         if self._index not in _INDEXES:
             raise ValueError(f"{location}: index={self._index!r} is unknown: choose one of {', '.join(_INDEXES)}")
+        self._consistency = location.options.get("consistency", "Strong").capitalize()
+        if self._consistency not in _CONSISTENCIES:
+            raise ValueError(
+                f"{location}: consistency={self._consistency!r} is unknown: choose one of {', '.join(_CONSISTENCIES)}"
+            )
         self._timeout = location.timeout()
         if location.folder is not None:
             require("milvus_lite", "milvus", f"An index in a file at {location.scheme}://")
@@ -173,6 +182,7 @@ class MilvusStore(PassageStore):
                 filter="" if condition is None else milvus_filter(condition),
                 output_fields=_COLUMNS,
                 search_params={"metric_type": "IP", "params": parameters},
+                consistency_level=self._consistency,
                 timeout=self._timeout,
             )
         return [(float(hit["distance"]), _row(hit["entity"])) for hit in hits]

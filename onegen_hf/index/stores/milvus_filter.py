@@ -38,7 +38,7 @@ def milvus_filter(condition: Condition, negated: bool = False) -> str:
     field = f'facts["{side}"]["{bound_key(condition.path, condition.value)}"]'
     value = json.dumps(condition.value, ensure_ascii=False)
     if negated:
-        return f"({field} {_OPPOSITE[condition.operator]} {value} or {field} is null)"
+        return f"({field} {_OPPOSITE[condition.operator]} {value} or not exists {field})"
     return f"({field} {_OPERATORS[condition.operator]} {value})"
 
 

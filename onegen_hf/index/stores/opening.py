@@ -59,6 +59,11 @@ class StoreTarget:
     def __init__(self, url: str, dimensions: int | None = None, precision: str = "float32") -> None:
         self.store = open_store(url)
         self.dimensions, self.precision = dimensions, precision
+        if self.store.read_only:
+            raise ValueError(
+                f"{self.store.location} is only searched: build the index at lance://./folder/"
+                f"{self.store.location.name}, and send it with `push_to_hub`"
+            )
         if precision not in self.store.precisions:
             raise ValueError(
                 f"precision={precision!r}: {self.store.scheme}:// keeps {', '.join(self.store.precisions)}: choose "
@@ -109,7 +114,7 @@ class StoreTarget:
         begun = replace(properties, complete=False)
         self.store.create(begun.to_dict(), self.dimensions or embeddings.shape[1], self.precision)
         collection = StoredCollection(self.store, properties)
-        collection.write(passages, counts, embeddings)
+        collection.write(passages, counts, embeddings, new=True)
         self.store.finish()
         self.store.set_properties(properties.to_dict())
         return collection

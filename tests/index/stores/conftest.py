@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.index_fixtures import make_tokenizer
-from support.store_engines import Engines, engines, require_engine
+from support.index_places import IndexPlace
+from support.store_engines import PACKAGES, Engines, engines, require_engine
 
-from onegen_hf.index.stores import STORES
+from onegen_hf.index.backends import BACKENDS
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +20,28 @@ def all_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
         yield made
 
 
-@pytest.fixture(params=sorted(STORES))
-def scheme(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=sorted(PACKAGES))
+def engine(request: pytest.FixtureRequest) -> str:
     require_engine(request.param)
     return str(request.param)
 
 
 @pytest.fixture
-def url(scheme: str, all_engines: Engines) -> str:
-    return all_engines.url(scheme)
+def url(engine: str, all_engines: Engines) -> str:
+    return all_engines.url(engine)
+
+
+@pytest.fixture(params=[*sorted(BACKENDS), *sorted(PACKAGES)])
+def place(request: pytest.FixtureRequest, all_engines: Engines, tmp_path: Path) -> Iterator[IndexPlace]:
+    """Where an index can be: a directory, searched with each backend, and a collection of each database."""
+    name = str(request.param)
+    if name in BACKENDS:
+        made = IndexPlace(name, str(tmp_path / "index"))
+    else:
+        require_engine(name)
+        made = IndexPlace(name, all_engines.url(name))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
