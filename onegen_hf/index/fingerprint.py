@@ -21,6 +21,8 @@ SAME_MODEL_COSINE = 0.99
 SmolLM2-135M in float32 against bfloat16 has 0.9997. Ten steps of training at a learning rate of 1e-4 bring the least
 of the four to 0.75, ten steps at 1e-5 only to 0.9975.
 """
+INT8_MODEL_COSINE = 0.97
+"""The same where the other model is in int8: the bundled linker has 0.983 on a processor without VNNI."""
 
 PROMPTS = (
     "Which river flows through the town where the novelist was born?",
@@ -113,15 +115,16 @@ class ModelFingerprint:
             raise ValueError(f"fingerprint has probes of shape {probes.shape}: build the index again")
         return cls(facts, probes)
 
-    def difference(self, other: ModelFingerprint) -> str | None:
+    def difference(self, other: ModelFingerprint, least_cosine: float = SAME_MODEL_COSINE) -> str | None:
         """
         The first difference that shows two different models.
 
         Args:
             other (`ModelFingerprint`)
+            least_cosine (`float`, *optional*, defaults to 0.99): Between the probes of one model.
 
         Returns:
-            `str`, *optional*: `None` for the same model: equal facts, and a cosine of at least 0.99 for every probe.
+            `str`, *optional*: `None` for the same model: equal facts, and at least this cosine for every probe.
         """
         differing = [
             f"{name} {self.facts.get(name)!r} against {other.facts.get(name)!r}"
@@ -133,8 +136,6 @@ class ModelFingerprint:
         if self.probes.shape != other.probes.shape:
             return f"probe embeddings of shape {self.probes.shape} against {other.probes.shape}"
         cosine = float((self.probes * other.probes).sum(axis=1).min())
-        if not cosine >= SAME_MODEL_COSINE:
-            return (
-                f"other weights (cosine {cosine:.3f} between their embeddings of one text, below {SAME_MODEL_COSINE})"
-            )
+        if not cosine >= least_cosine:
+            return f"other weights (cosine {cosine:.3f} between their embeddings of one text, below {least_cosine})"
         return None

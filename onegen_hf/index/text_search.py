@@ -16,9 +16,10 @@ from ..data.prompts import query_ids
 from ..hub.layout import index_directory
 from ..modeling.auto import OneGenForCausalLM
 from ..modeling.embed import embed_rows, evaluation_mode
+from ..modeling.int8 import is_quantized_for_cpu
 from ..modeling.positions import context_length
 from ..modeling.tokenizers import load_tokenizer
-from .fingerprint import ModelFingerprint
+from .fingerprint import INT8_MODEL_COSINE, SAME_MODEL_COSINE, ModelFingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class IndexModel:
     def check(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         """See [`PassageIndex.check_model`]."""
         fingerprint = ModelFingerprint.of(model, tokenizer)
-        difference = self.fingerprint.difference(fingerprint)
+        least_cosine = INT8_MODEL_COSINE if is_quantized_for_cpu(model) else SAME_MODEL_COSINE
+        difference = self.fingerprint.difference(fingerprint, least_cosine)
         if difference is None:
             self.remember(model, tokenizer)
             return

@@ -12,6 +12,7 @@ from support.tiny_models import tiny_backbone, tiny_model
 from torch import nn
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
+from onegen_hf.index import text_search
 from onegen_hf.modeling.int8 import (
     ENGINE,
     Int8Linear,
@@ -115,6 +116,18 @@ def test_a_quantised_model_can_build_an_index(setup_for: Any) -> None:
     index = PassageIndex.build(quantized, setup.tokenizer, list(setup.index))
     index.check_model(quantized, setup.tokenizer)
     assert len(index) == len(setup.index)
+
+
+def test_an_index_accepts_less_from_a_quantised_model(setup_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup: Setup = setup_for("llama_tied")
+    quantized = quantize_for_cpu(copy.deepcopy(setup.model))
+    monkeypatch.setattr(text_search, "SAME_MODEL_COSINE", 1.1)  # of which no model is capable
+    setup.index.check_model(quantized, setup.tokenizer)
+    with pytest.raises(ValueError, match="other weights"):
+        setup.index.check_model(setup.model, setup.tokenizer)
+    monkeypatch.setattr(text_search, "INT8_MODEL_COSINE", 1.1)
+    with pytest.raises(ValueError, match="other weights"):
+        setup.index.check_model(quantized, setup.tokenizer)
 
 
 def test_what_it_refuses(tokenizer: Any, tmp_path: Any) -> None:
