@@ -21,7 +21,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import CONFIG_NAME
 
-from ..bundled.checkpoints import builtin_path
+from ..bundled.checkpoints import builtin_path, is_builtin
 from ..checks import check_folder, checked, instance, optional
 from ..configuration import OneGenConfig
 from ..files import write_text_atomically
@@ -41,6 +41,7 @@ from .loading_options import (
     checked_options,
     final_for_pipeline,
     model_source,
+    with_fast_dtype,
 )
 from .mixin import OneGenMixin
 from .projection import load_projection, saved_apart, set_projection, write_projection
@@ -169,6 +170,8 @@ class OneGenForCausalLM(OneGenMixin):
         with final_for_pipeline(kwargs):
             checked_options(kwargs)  # before anything is downloaded
             check_json_files(name)
+        if is_builtin(name):
+            kwargs = with_fast_dtype(kwargs)
         if issubclass(cls, PreTrainedModel):
             kwargs = checked_options(kwargs)
             with final_for_pipeline(kwargs), broken_weights_explained(name, kwargs):

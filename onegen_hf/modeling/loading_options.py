@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from safetensors import SafetensorError
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from ..checks import LoadingError, Rule, source
+from .devices import has_fast_bfloat16
+
+logger = logging.getLogger(__name__)
 
 RESTORE_HINT = "save the checkpoint again, or download it with `force_download=True`"
 FLOATING = ("float32", "bfloat16", "float16", "float64")
@@ -34,6 +38,24 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
             _check_dtype(name, options[name])
     # `use_safetensors` does not apply to a GGUF file.
     return options if options.get("gguf_file") else {"use_safetensors": True, **options}
+
+
+def with_fast_dtype(options: dict[str, Any]) -> dict[str, Any]:
+    """
+    The options with which a pipeline loads a bundled checkpoint: in bfloat16 where the processor is made for it, three
+    to six times faster than in float32, unless they name a dtype.
+
+    Args:
+        options (`dict[str, Any]`): Keyword arguments of `from_pretrained`.
+    """
+    named = [options.get(name) for name in ("dtype", "torch_dtype") if options.get(name) not in (None, "auto")]
+    if "_from_pipeline" not in options or named or not has_fast_bfloat16():
+        return options
+    logger.warning(
+        "The bundled model runs in bfloat16, for which this processor has instructions. dtype='float32' is slower and "
+        "exact."
+    )
+    return {**options, "dtype": torch.bfloat16}
 
 
 def _check_dtype(name: str, value: Any) -> None:

