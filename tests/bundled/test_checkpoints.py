@@ -97,5 +97,5 @@ def test_the_pipeline_of_the_bundled_checkpoint_in_bfloat16(monkeypatch: pytest.
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     rag = pipeline("onegen-rag")
     assert rag.model.dtype == torch.bfloat16
-    assert rag("Where was the director of Tin Boat born?")["answer"]
+    assert rag("Where was the director of Titanic born?")["answer"] == "Kapuskasing"
     assert OneGenForCausalLM.from_pretrained("builtin").dtype == torch.float32
