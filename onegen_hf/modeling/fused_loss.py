@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
@@ -15,12 +16,15 @@ from torch.overrides import TorchFunctionMode
 from .tiny_twin import tiny_twin
 from .variable_length import computed_dtype
 
+logger = logging.getLogger(__name__)
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """Takes weight, states, targets and bias; returns the cross-entropy, summed over the targets."""
 _FACTORS = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}
 """Settings by which a backbone multiplies its logits, with their exponent."""
 _TOLERANCE = 1e-4
 """Relative, of a loss in float32."""
+_told: WeakSet[Any] = WeakSet()
 _known: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
@@ -126,6 +130,13 @@ def loss_in_the_head(
     product = HeadProduct((kernel or liger_kernel)(softcap), targets, factor)
     with product.of(model.get_output_embeddings()):
         yield product
+    if product.loss is None and targets.numel() and model not in _told:
+        _told.add(model)
+        logger.warning(
+            "the loss of %s is computed from its logits: the matrix product of its head is replaced elsewhere, as "
+            "by ZeRO-3",
+            type(model).__name__,
+        )
 
 
 def has_plain_head(model: Any) -> bool:

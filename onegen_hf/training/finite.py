@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .resuming import last_whole_checkpoint
+from .sharding import CHECKPOINT_WRAPPER
 
 ADVICE = "lower learning_rate, set max_grad_norm, or train in bfloat16 instead of float16"
 
@@ -23,6 +24,23 @@ def check_finite_loss(loss: Tensor, trainer: Any) -> None:
             f"the loss is {float(loss.float().sum())} at step {trainer.state.global_step + 1}: the training stops. "
             f"{_last_checkpoint(trainer)}; {ADVICE}"
         )
+
+
+def trained_weights(model: nn.Module, state_dict: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """
+    The weights that a training changes.
+
+    Args:
+        model (`nn.Module`)
+        state_dict (`Mapping[str, Tensor]`, *optional*): Gathered weights, where the model's are sharded. Frozen ones
+            are left out: those of 4 bits, stored as floats, need not be numbers.
+    """
+    if state_dict is None:
+        return {name: value for name, value in model.named_parameters() if value.requires_grad}
+    frozen = {
+        name.replace(CHECKPOINT_WRAPPER, "") for name, value in model.named_parameters() if not value.requires_grad
+    }
+    return {name: value for name, value in state_dict.items() if name not in frozen}
 
 
 def check_finite_weights(weights: Mapping[str, Tensor], trainer: Any) -> None:

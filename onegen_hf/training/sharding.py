@@ -28,6 +28,9 @@ from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 from ..hub.layout import PROJECTION_FILE
 from ..modeling.projection import MODULE
 
+CHECKPOINT_WRAPPER = "_checkpoint_wrapped_module."
+"""What torch's activation checkpointing adds to the names of parameters."""
+
 
 def asks_for_sharding(args: TrainingArguments) -> bool:
     """Whether FSDP or DeepSpeed is asked for, by an argument or by the configuration of `accelerate launch`."""
@@ -40,7 +43,8 @@ def check_sharding(trainer: Any) -> None:
     Make sure that weights are sharded where that was asked for.
 
     Raises:
-        `ValueError`: If they would not be: accelerate leaves FSDP and DeepSpeed out on CPUs.
+        `ValueError`: If they would not be: accelerate leaves FSDP and DeepSpeed out on CPUs. Or if they can't be: FSDP
+            loses what 8-bit weights carry with them.
     """
     state = trainer.accelerator.state
     for name, kind in (("fsdp", DistributedType.FSDP), ("deepspeed", DistributedType.DEEPSPEED)):
@@ -49,6 +53,11 @@ def check_sharding(trainer: Any) -> None:
                 f"{name} shards nothing here: accelerate runs {state.distributed_type.value} on {state.device.type}. "
                 "It needs accelerators and `accelerate launch` (or torchrun); leave it out to train with DDP"
             )
+    if trainer.is_fsdp_enabled and getattr(trainer.model, "is_loaded_in_8bit", False):
+        raise ValueError(
+            "load_in_8bit=True: FSDP can't shard weights of 8 bits. Use load_in_4bit=True with "
+            "bnb_4bit_quant_storage=<the dtype of the model>, or train with DDP"
+        )
 
 
 @contextmanager
@@ -164,7 +173,7 @@ def load_sharded_adapter(model: Any, directory: str) -> bool:
 
 def _name_in_adapter(name: str, adapter: str) -> str:
     """The name in an adapter's file of one of the model's parameters."""
-    name = name.replace("_checkpoint_wrapped_module.", "")
+    name = name.replace(CHECKPOINT_WRAPPER, "")
     return name.replace(f"modules_to_save.{adapter}.", "").replace(f".{adapter}", "")
 
 

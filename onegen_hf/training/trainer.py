@@ -36,7 +36,7 @@ from .arguments import OneGenTrainingArguments
 from .checkpoint_push import push_checkpoint
 from .earlier_run import ARGUMENTS_FILE, checkpoint_to_resume
 from .evaluation import summarize_evaluation
-from .finite import check_finite_loss, check_finite_weights
+from .finite import check_finite_loss, check_finite_weights, trained_weights
 from .fused_loss import use_fused_loss
 from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
@@ -421,8 +421,7 @@ class OneGenTrainer(Trainer):
             return
         output_dir = str(output_dir or self.args.output_dir)
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        check_finite_weights(trained if state_dict is None else state_dict, self)
+        check_finite_weights(trained_weights(model, state_dict), self)
         if main:
             os.makedirs(output_dir, exist_ok=True)
         if isinstance(model, PeftModel):

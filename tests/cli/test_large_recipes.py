@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from datasets import Dataset
@@ -18,6 +20,7 @@ from data_builders.parquet_export import write_repository
 from onegen_hf import OneGenForCausalLM
 from onegen_hf.cli.main import main
 from onegen_hf.training.run import parse
+from onegen_hf.training.utilization import StepFlops
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LARGE = sorted(RECIPES.glob("llama2_7b_*.yaml"))
@@ -58,6 +61,23 @@ def test_the_hyper_parameters_are_those_of_the_paper(path: Path) -> None:
     per_device = args.per_device_train_batch_size * args.gradient_accumulation_steps
     assert (args.learning_rate, args.num_train_epochs, args.max_length, per_device) == PAPER[path.stem]
     assert args.contrastive_loss == "bpr" and args.gradient_checkpointing and not model.use_peft
+
+
+@pytest.mark.parametrize("path", LARGE, ids=lambda path: path.stem)
+def test_the_budget_follows_from_the_operations_of_a_step(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    found = re.search(
+        r"about ([\d,]+) tokens, ([\de.]+) operations.*?take ([\d.]+) GPU hours for the (\d)", text, re.S
+    )
+    assert found is not None
+    tokens, operations, hours, epochs = (float(number.replace(",", "")) for number in found.groups())
+    assert epochs == yaml.safe_load(text)["num_train_epochs"]
+    with torch.device("meta"):
+        flops = StepFlops.of(LlamaForCausalLM(LlamaConfig()))  # by default of Llama 2 7B
+    # Rows of 300 tokens; a seventh of the tokens is predicted. The layers' forward is repeated, the head's is not.
+    layers = flops.total(tokens, tokens * 300, 0) * 8 / 6
+    assert operations == pytest.approx(layers + flops.total(0, 0, tokens / 7), rel=0.03)
+    assert hours == pytest.approx(10_000 * epochs * operations / (0.4 * 989e12) / 3600, rel=0.03)
 
 
 @pytest.mark.parametrize("path", LARGE, ids=lambda path: path.stem)

@@ -111,13 +111,16 @@ def test_a_batch_without_labels(llama: SimpleNamespace, stand_in: None) -> None:
     assert output.loss_gen == 0 and output.loss == output.loss_ret and gradients
 
 
-def test_a_product_that_is_not_seen(llama: SimpleNamespace, stand_in: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_product_that_is_not_seen(
+    llama: SimpleNamespace, stand_in: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """ZeRO-3 puts a function of its own in the place of torch's product; the loss then comes from logits."""
     head = llama.model.lm_head
     monkeypatch.setattr(head, "forward", lambda states: states @ head.weight.T)
     assert not has_plain_head(llama.model)
     expected, expected_gradients = step(llama.model, llama.batch, fused=False)
     output, gradients = step(llama.model, llama.batch, fused=True)
+    assert "is computed from its logits" in caplog.text
     assert output.loss == expected.loss and output.logits.shape == expected.logits.shape
     assert all(torch.equal(gradient, expected_gradients[name]) for name, gradient in gradients.items())
 

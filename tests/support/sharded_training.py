@@ -42,10 +42,11 @@ def allow_sharding_on_cpus() -> None:
     PartialState.__init__ = initialize_as_with_gpus
 
 
-def zero(stage: int) -> dict[str, Any]:
-    """The arguments of a training with DeepSpeed."""
+def zero(stage: int, **optimization: Any) -> dict[str, Any]:
+    """The arguments of a training with DeepSpeed, with further settings of `zero_optimization`."""
     config = {
-        "zero_optimization": {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True},
+        "zero_optimization": {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True, **optimization},
+        "zero_force_ds_cpu_optimizer": False,  # which would be compiled
         "zero_allow_untested_optimizer": True,
         **dict.fromkeys(
             ("train_micro_batch_size_per_gpu", "train_batch_size", "gradient_accumulation_steps", "gradient_clipping"),

@@ -11,6 +11,7 @@ from support.training_setup import trainer_for
 from transformers import TrainerCallback
 
 from onegen_hf.losses import BPRLoss, InfoNCELoss
+from onegen_hf.training.finite import trained_weights
 
 
 class Spoil(TrainerCallback):
@@ -60,6 +61,15 @@ def test_weights_that_are_none_are_not_saved(base_tokenizer: Any, tmp_path: Path
     with pytest.raises(ValueError, match=message):
         trainer.train()
     assert not (tmp_path / "checkpoint-2").exists()
+
+
+def test_frozen_weights_are_not_asked(base_tokenizer: Any, tmp_path: Path) -> None:
+    """Weights of 4 bits that are stored as floats, as FSDP shards them, are no numbers."""
+    model = trainer_for(base_tokenizer, tmp_path).model
+    model.lm_head.weight.requires_grad_(False)
+    state = {name: torch.full_like(value, torch.nan) for name, value in model.state_dict().items()}
+    assert set(trained_weights(model, state)) == set(state) - {"lm_head.weight", "model.embed_tokens.weight"}
+    assert all(value.isnan().all() for value in trained_weights(model, state).values())
 
 
 @pytest.mark.parametrize("lengths", [2, 4])
