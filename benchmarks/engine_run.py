@@ -34,12 +34,12 @@ def cpu_seconds() -> float:
 class TransformersRun:
     """Ours."""
 
-    def __init__(self, checkpoint: str, limits: Any, dtype: str) -> None:
+    def __init__(self, checkpoint: str, limits: Any, job: dict[str, Any]) -> None:
         from transformers import pipeline
 
         from onegen_hf.serving.engines import TransformersServingEngine
 
-        rag = pipeline("onegen-rag", model=checkpoint, dtype=dtype)
+        rag = pipeline("onegen-rag", model=checkpoint, dtype=job["dtype"])
         self.engine: Any = TransformersServingEngine(rag, limits, "onegen")
         self._fed = 0
         rag.model.get_input_embeddings().register_forward_hook(self._count)
@@ -55,11 +55,14 @@ class TransformersRun:
 class VllmRun:
     """vLLM with our worker in it."""
 
-    def __init__(self, checkpoint: str, limits: Any, dtype: str) -> None:
+    def __init__(self, checkpoint: str, limits: Any, job: dict[str, Any]) -> None:
         from onegen_hf.serving.engines import VllmServingEngine
 
-        counting: dict[str, Any] = {"worker_extension_cls": "benchmarks.vllm_counting.Counting"}
-        self.engine: Any = VllmServingEngine(checkpoint, limits, "onegen", dtype=dtype, **counting)
+        arguments: dict[str, Any] = {
+            "enforce_eager": not job["compile"],
+            "worker_extension_cls": "benchmarks.vllm_counting.Counting",
+        }
+        self.engine: Any = VllmServingEngine(checkpoint, limits, "onegen", dtype=job["dtype"], **arguments)
         self._ask("onegen_begin")
 
     def _ask(self, name: str) -> Any:
@@ -99,7 +102,7 @@ def run_job(name: str, checkpoint: str, job: dict[str, Any], result_file: Path) 
     limits = ServingLimits(
         batch_size=max(job["concurrencies"]), max_client_requests=1 + max(job["concurrencies"]), max_seconds=3600.0
     )
-    run = RUNS[name](checkpoint, limits, job["dtype"])
+    run = RUNS[name](checkpoint, limits, job)
     scheduler = Scheduler(run.engine, limits)
     scheduler.start()
     answer(scheduler, job["questions"][:WARM_UP], 1, job["options"])

@@ -7,10 +7,10 @@ python -m benchmarks.serving --engine vllm --clients 8     # ONEGEN_VLLM_PYTHON 
 ```
 
 Starts `onegen-hf serve` in a process of its own. Each client has its own key and sends the demo's questions one after
-the other, every second one as a stream; what has not been answered when the time is up is given up. Before and after,
-the pipeline answers the same questions at the same batch size in a process of its own; ratios are also taken of the
-processor seconds per question, which other work on the machine disturbs least. The whole takes `--seconds`, twice
-`--pipeline-seconds` and what a batch of the pipeline and loading take.
+the other, every second one as a stream; what has not been answered when the time is up is given up. Before and after
+(with `--once` after alone), the pipeline answers the same questions at the same batch size in a process of its own;
+ratios are also taken of the processor seconds per question, which other work on the machine disturbs least. The whole
+takes `--seconds`, twice `--pipeline-seconds`, and what four batches of the pipeline and loading take.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
     parser.add_argument("--pipeline-seconds", type=float, default=60, help="for each of the pipeline's two runs")
+    parser.add_argument("--once", action="store_true", help="let the pipeline answer after the server only")
     parser.add_argument("--tiny", action="store_true", help="a random model, whose forwards cost next to nothing")
     parser.add_argument("--quick", action="store_true", help="the same with four clients, for five seconds")
     options = parser.parse_args()
@@ -203,21 +204,23 @@ def main() -> None:
             load.model, load.max_tokens, load.retrieval = tiny_checkpoint(Path(directory)), 32, "always"
         elif options.engine == "vllm":
             load.model = merged_checkpoint(Path(directory))
-        before = pipeline_run(load, options.pipeline_seconds)
+        runs = [] if options.once else [pipeline_run(load, options.pipeline_seconds)]
         with Served(load, keys, options.engine) as served:
             under_load = asyncio.run(
                 measure(
                     served.url, load.body(), keys, demo_questions(), options.seconds, served.memory, served.cpu_seconds
                 )
             )
-        after = pipeline_run(load, options.pipeline_seconds)
-    answers = under_load.pop("answers")
-    compared = [(question, answer) for question, answer in answers if question in before["answers"]]
-    same = sum(before["answers"][question] == answer for question, answer in compared)
+        answers = under_load.pop("answers")
+        print(json.dumps(under_load), file=sys.stderr)  # in case that what follows is ended before its time
+        runs.append(pipeline_run(load, options.pipeline_seconds))
+    known = runs[-1]["answers"]
+    compared = [(question, answer) for question, answer in answers if question in known]
+    same = sum(known[question] == answer for question, answer in compared)
     ratios = {
         f"{kind}_server_over_pipeline": round(
             (under_load["questions"] / under_load[f"{kind}_seconds"])
-            / statistics.mean(run["questions"] / run[f"{kind}_seconds"] for run in (before, after)),
+            / statistics.mean(run["questions"] / run[f"{kind}_seconds"] for run in runs),
             3,
         )
         for kind in ("wall", "cpu")
@@ -235,9 +238,7 @@ def main() -> None:
             "server": {
                 name: round(value, 3) if isinstance(value, float) else value for name, value in under_load.items()
             },
-            "pipeline_questions_per_cpu_second": [
-                round(run["questions"] / run["cpu_seconds"], 3) for run in (before, after)
-            ],
+            "pipeline_questions_per_cpu_second": [round(run["questions"] / run["cpu_seconds"], 3) for run in runs],
             "questions_per_second": ratios,
             "same_answers": [same, len(compared)],
         },

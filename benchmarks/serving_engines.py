@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64, help="most generated tokens of an answer")
     parser.add_argument("--seconds", type=float, default=600, help="for each engine, loading included")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--compile", action="store_true", help="let vLLM compile the model, which takes minutes")
     parser.add_argument("--quick", action="store_true", help="our engine alone, on a random model")
     options = parser.parse_args()
     engines = options.engines or (["transformers"] if options.quick else ["transformers", "vllm"])
@@ -105,6 +106,7 @@ def main() -> None:
         "questions": questions_of_facts(options.questions),
         "concurrencies": options.concurrencies,
         "dtype": options.dtype,
+        "compile": options.compile,
         "options": {"max_new_tokens": options.max_tokens},
     }
     with tempfile.TemporaryDirectory() as name:
@@ -122,6 +124,7 @@ def main() -> None:
             "questions": options.questions,
             "dtype": options.dtype,
             "max_tokens": options.max_tokens,
+            "vllm_compiles": options.compile,
             "concurrent": {
                 level: {
                     name: {**figures(run[level]), "same_texts": same_texts(first[level], run[level])}

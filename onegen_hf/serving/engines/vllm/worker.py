@@ -75,7 +75,7 @@ class QueryStates(LogitsProcessor):
     """
     Ends a chunk at its query token, and lets the query token be chosen where it may be.
 
-    For model runner V1; see [`worker_v2`][onegen_hf.serving.engines.vllm.worker_v2] for the other one.
+    For model runner V1; see [`~onegen_hf.serving.engines.vllm.worker_v2`] for the other one.
     """
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:

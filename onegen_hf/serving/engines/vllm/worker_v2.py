@@ -1,4 +1,4 @@
-"""The logits processor of [`worker`][onegen_hf.serving.engines.vllm.worker] for vLLM's model runner V2."""
+"""The logits processor of [`~onegen_hf.serving.engines.vllm.worker`] for vLLM's model runner V2."""
 
 from __future__ import annotations
 
