@@ -141,6 +141,7 @@ class MilvusServer:
 
     def start(self) -> None:
         self._server.start()
+        self._server.config.resolve = lambda: None  # started again, it keeps its ports
         address = f"http://127.0.0.1:{self._server.webservice_port}/healthz"
 
         def healthy() -> bool:
