@@ -24,5 +24,5 @@ def has_fast_bfloat16() -> bool:
     """Whether models run on a processor with instructions for products of bfloat16, since there is no accelerator."""
     if torch.accelerator.is_available():
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 and later
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 and later
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
