@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from benchmarks.gpu.measuring import Budget, in_turns, ratios
+from benchmarks.gpu.measuring import Budget, Measurement, in_turns, ratios
 from benchmarks.gpu.models import joint_model, tokenizer
 from benchmarks.report import spread
 from onegen_hf import Passage
@@ -53,40 +53,46 @@ def library_forward(model: Any, words: Any, texts: list[str], size: int, device:
     return embeddings[torch.tensor(order).argsort()].numpy()
 
 
-def encoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
+def measure_model(shape: str, number: int, device: str, dtype: torch.dtype, budget: Budget) -> dict[str, Any]:
     """
-    Yields:
-        `tuple`: The model's size and the result.
+    Passages per second, and whether the embeddings agree.
+
+    Args:
+        shape (`str`): Of the model, see `benchmarks.gpu.models`.
+        number (`int`): Passages.
+        device (`str`), dtype (`torch.dtype`)
+        budget ([`Budget`])
     """
     words = tokenizer()
     words.padding_side = "right"
+    model = joint_model(shape, device, dtype).eval()
+    model.set_onegen_config(replace(model.onegen_config, max_embedded_tokens=512))  # nothing is cut
+    encoder = PassageEncoder(words, model.onegen_config)
+    passages = passages_of(number)
+    texts = [encoder.render(passage) + model.onegen_config.tokens.document for passage in passages]
+    found: dict[str, np.ndarray] = {}
+
+    def ours() -> None:
+        found["onegen"] = encode_passages(model, words, passages, show_progress=False).embeddings
+
+    def library(size: int) -> None:
+        found["library"] = library_forward(model, words, texts, size, device)
+
+    kinds: dict[str, Callable[[], Any]] = {"onegen": ours}
+    kinds |= {f"library_{size}": partial(library, size) for size in BATCH_SIZES}
+    seconds = in_turns(kinds, REPEATS, device, budget)
+    return {
+        "passages": number,
+        "passages_per_second": {name: spread([number / v for v in taken], 0) for name, taken in seconds.items()},
+        "onegen_is_faster_by": {name: ratios(seconds, name, "onegen") for name in kinds if name != "onegen"},
+        "least_cosine": round(float((found["onegen"] * found["library"]).sum(axis=1).min()), 4),
+    }
+
+
+def encoding(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[Measurement]:
+    """
+    Yields:
+        [`Measurement`]: The model's size, and the function that measures it.
+    """
     for shape, number in (("tiny", 24),) if quick else (("135M", 4096), ("1B", 2048)):
-        if budget.left < 0:
-            return
-        model = joint_model(shape, device, dtype).eval()
-        model.set_onegen_config(replace(model.onegen_config, max_embedded_tokens=512))  # nothing is cut
-        encoder = PassageEncoder(words, model.onegen_config)
-        passages = passages_of(number)
-        texts = [encoder.render(passage) + model.onegen_config.tokens.document for passage in passages]
-        found: dict[str, np.ndarray] = {}
-
-        def ours(model: Any = model, passages: Any = passages, found: Any = found) -> None:
-            found["onegen"] = encode_passages(model, words, passages, show_progress=False).embeddings
-
-        def library(size: int, model: Any = model, texts: Any = texts, found: Any = found) -> None:
-            found["library"] = library_forward(model, words, texts, size, device)
-
-        kinds: dict[str, Callable[[], Any]] = {"onegen": ours}
-        kinds |= {f"library_{size}": partial(library, size) for size in BATCH_SIZES}
-        seconds = in_turns(kinds, REPEATS, device, budget)
-        yield (
-            shape,
-            {
-                "passages": number,
-                "passages_per_second": {
-                    name: spread([number / v for v in taken], 0) for name, taken in seconds.items()
-                },
-                "onegen_is_faster_by": {name: ratios(seconds, name, "onegen") for name in kinds if name != "onegen"},
-                "least_cosine": round(float((found["onegen"] * found["library"]).sum(axis=1).min()), 4),
-            },
-        )
+        yield shape, partial(measure_model, shape, number, device, dtype, budget)

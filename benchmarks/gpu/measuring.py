@@ -28,6 +28,10 @@ class Budget:
         return self.end - time.monotonic()
 
 
+Measurement = tuple[str, Callable[[], Any]]
+"""A name, and what makes the result. Parts yield them, so that one that fails does not end the others."""
+
+
 def synchronize(device: str) -> None:
     """Wait until a device has done what it was asked for."""
     if device != "cpu":

@@ -9,15 +9,15 @@ A joint training step against plain fine-tuning on as many real tokens, in token
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.measuring import Budget, in_turns, ratios
+from benchmarks.gpu.measuring import Budget, Measurement, in_turns, ratios
 from benchmarks.gpu.models import joint_model, plain_model
 from benchmarks.report import spread
 from onegen_hf.modeling.fused_loss import has_plain_head
@@ -150,29 +150,23 @@ def measure_load(load: Load, device: str, dtype: torch.dtype, budget: Budget, li
     return result
 
 
-def training(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
+def training(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[Measurement]:
     """
     Yields:
-        `tuple`: The name of a load and its result.
+        [`Measurement`]: The name of a load, and the function that measures it.
     """
     for name, load in (QUICK if quick else LOADS).items():
-        yield name, measure_load(load, device, dtype, budget)
-        gc.collect()
-        if device != "cpu":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        yield name, partial(measure_load, load, device, dtype, budget)
 
 
-def training_with_liger(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[tuple[str, Any]]:
+def training_with_liger(device: str, dtype: torch.dtype, budget: Budget, quick: bool) -> Iterator[Measurement]:
     """
     As [`training`], with Liger's kernels and fused loss in both models. They replace functions of the whole process.
 
     Yields:
-        `tuple`: The name of a load and its result.
+        [`Measurement`]: The name of a load, and the function that measures it.
     """
     if device == "cpu":  # Liger's kernels are Triton's
         return
     for name, load in LOADS.items():
-        yield name, measure_load(load, device, dtype, budget, liger=True)
-        gc.collect()
-        torch.cuda.empty_cache()
+        yield name, partial(measure_load, load, device, dtype, budget, liger=True)

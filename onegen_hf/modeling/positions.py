@@ -82,6 +82,11 @@ def context_length(model: Any) -> int | None:
     return min((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
+def frequencies_change(config: Any) -> bool:
+    """Whether rotary frequencies depend on how long a forward is, which the model then asks the device for."""
+    return any(True for _ in _original_lengths(config))
+
+
 def _original_lengths(config: Any) -> Iterator[Any]:
     rope = getattr(config, "rope_parameters", None) or {}
     # One set of parameters, or one per layer type.

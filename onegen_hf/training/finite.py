@@ -37,9 +37,9 @@ def trained_weights(model: nn.Module, state_dict: Mapping[str, Tensor] | None) -
     """
     if state_dict is None:
         return {name: value for name, value in model.named_parameters() if value.requires_grad}
-    frozen = {
-        name.replace(CHECKPOINT_WRAPPER, "") for name, value in model.named_parameters() if not value.requires_grad
-    }
+    # A state dict has both names of a tied weight.
+    parameters = model.named_parameters(remove_duplicate=False)
+    frozen = {name.replace(CHECKPOINT_WRAPPER, "") for name, value in parameters if not value.requires_grad}
     return {name: value for name, value in state_dict.items() if name not in frozen}
 
 

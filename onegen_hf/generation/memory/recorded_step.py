@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...modeling.causal_mask import causal_mask
+from ...modeling.positions import frequencies_change
 from ...modeling.row_attention import IMPLEMENTATIONS, RowGroup, RowsMask
 from .cache import RaggedCache
 
@@ -38,8 +39,11 @@ def may_be_recorded(model: Any) -> bool:
         and torch.version.hip is None
         and len(set((getattr(model, "hf_device_map", None) or {"": 0}).values())) == 1
         and not model.training
-        # Flash attention is told by the host how long rows are.
+        # Flash attention is told by the host how long rows are; routers and changing frequencies wait for the device,
+        # which ends a recording in a way that torch's random numbers on the device may not survive.
         and model.config.get_text_config()._attn_implementation in IMPLEMENTATIONS
+        and not model.has_router
+        and not frequencies_change(model.config.get_text_config())
         and model not in _not_recordable
     )
 
