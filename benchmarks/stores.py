@@ -195,7 +195,9 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 collection = StoreTarget(url, None, precision).fill(passages, ones, vectors, fingerprint, None, None)
                 if collection.store.scheme == "postgresql":
                     return collection, collection.store.stored_bytes  # type: ignore[attr-defined]
-                return collection, lambda: folder_bytes(Path(directory))
+                # Without the program, and the log of etcd, whose size is fixed.
+                kept = Path(directory) / ("server/data" if server else "")
+                return collection, lambda: folder_bytes(kept) - folder_bytes(kept / "etcd.data")
 
             try:
                 yield row(name, stored)
@@ -228,9 +230,11 @@ def main() -> None:
     import_faiss().omp_set_num_threads(1)
     start = time.perf_counter()
     file = RESULTS / f"{result_name(options.name, options.quick)}.json"
-    rows: list[dict[str, Any]] = json.loads(file.read_text())["indexes"] if options.add else []
+    rows: list[dict[str, Any]] = []
     for count in sorted(options.sizes):
         for row in run(count, options):
+            if options.add and file.is_file():
+                rows = json.loads(file.read_text())["indexes"]
             rows = [kept for kept in rows if (kept["vectors"], kept["backend"]) != (count, row["backend"])]
             rows = sorted([*rows, row], key=lambda kept: kept["vectors"])
             # After each: a run takes long.

@@ -84,7 +84,6 @@ def test_a_repository_is_searched_without_a_download(hub: LoopbackHub, tmp_path:
     assert all(int(identifier[1:]) < 50 for identifier in answer["filtered"][0])
     assert (answer["count"], answer["title"], answer["model"]) == (19_998, "Title 9", "org/m")
     assert TOKEN not in answer["shown"] and not list(cache.rglob("*.lance"))  # nothing is kept on disk
-    print("SENT", kind, whole, sum(hub.sent.values()), len(hub.requests))  # noqa
     if kind == "?index=IVF_PQ":
         assert sum(hub.sent.values()) < whole / 2
 

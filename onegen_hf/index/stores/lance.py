@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class LanceStore(PassageStore):
                 codes = {"num_sub_vectors": parts} if self._kind == "IVF_PQ" else {}
                 clusters = min(int(4 * rows**0.5), rows // _ROWS_PER_CLUSTER)
                 dataset.create_index("vector", self._kind, metric="dot", num_partitions=clusters, **codes)
+            dataset.cleanup_old_versions(older_than=timedelta(0))  # nobody reads a first build before it is complete
 
     def files(self) -> tuple[Path, list[str]]:
         folder = self._folder.path

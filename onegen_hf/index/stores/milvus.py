@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,10 @@ class MilvusStore(PassageStore):
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback of each error that it raises
         if location.folder is not None:
             _users.take(location.folder)
-        self._address = {"uri": uri, "token": token}
-        self._connected: Any = None
-        self._lock = threading.Lock()
         with self._talking():
-            self._client  # noqa: B018  (says at once whether there is a server)
+            from pymilvus import MilvusClient
+
+            self._client = MilvusClient(uri=uri, token=token, timeout=self._timeout)
 
     def properties(self) -> dict[str, Any] | None:
         with self._talking():
@@ -215,23 +214,6 @@ class MilvusStore(PassageStore):
 
             server_manager_instance.release_server(os.path.abspath(self.location.folder))
 
-    @property
-    def _client(self) -> Any:
-        """The client; a new one after a failure, because it does not find a server again that was started anew."""
-        from pymilvus import MilvusClient
-
-        with self._lock:
-            if self._connected is None:
-                self._connected = MilvusClient(**self._address, timeout=self._timeout)
-            return self._connected
-
-    def _disconnect(self) -> None:
-        with self._lock:
-            failed, self._connected = self._connected, None
-        if failed is not None:
-            with suppress(Exception):  # nothing is lost with a connection that has failed
-                failed.close()
-
     @contextmanager
     def _talking(self) -> Iterator[None]:
         import grpc
@@ -240,8 +222,6 @@ class MilvusStore(PassageStore):
         try:
             yield
         except (MilvusException, grpc.RpcError) as error:
-            if self.location.folder is None:
-                self._disconnect()
             told = error.details() if isinstance(error, grpc.Call) else str(error)
             reason = (str(told).strip() or type(error).__name__).splitlines()[0]
             raise StoreError(

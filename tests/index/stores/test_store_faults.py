@@ -142,7 +142,7 @@ def test_the_server_goes_in_the_middle_of_an_answer(engine: str, llama: Setup, a
             rag("Where is it?", **options)
     finally:
         server.start()
-    until(lambda: answers(rag, options, expected))  # nothing has to be opened again
+    until(lambda: answers(rag, options, expected), seconds=120)  # nothing has to be opened again
 
 
 def answers(rag: Any, options: dict[str, Any], expected: Any) -> bool:
@@ -174,7 +174,7 @@ def test_a_server_that_falls_silent(engine: str, all_engines: Engines) -> None:
     finally:
         for process in processes:
             os.kill(process, signal.SIGCONT)
-    until(lambda: finds(collection))
+    until(lambda: finds(collection), seconds=60)
 
 
 def finds(collection: StoredCollection) -> bool:
