@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,8 @@ def tiny_components(dtype: str, device: str, truncate_queries: bool = False) -> 
         backbone = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         bert = BertModel(BertConfig(**sizes, **vocabulary))
     settings = OneGenConfig.of(AutoConfig.from_pretrained(DEFAULT_CHECKPOINT))
+    assert settings is not None
+    settings = replace(settings, projection_dim=None, answer_threshold=None)  # those of the trained weights
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings)
     model = model.to(device).eval()
     passages = list(PassageIndex.load(DEFAULT_CHECKPOINT / "index"))[:TINY_PASSAGES]

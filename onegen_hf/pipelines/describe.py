@@ -17,9 +17,6 @@ from .confidence import answer_confidence, retrieval_confidence, withhold
 from .critique import critique_of
 from .results import RagResult, RetrievalResult, UsageResult
 
-LEAST_SCORE = -1.0
-"""Of a passage: a cosine."""
-
 
 class RowDescriber:
     """
@@ -50,11 +47,6 @@ class RowDescriber:
         other = copy.copy(self)
         other.answer_threshold = threshold
         return other
-
-    @property
-    def may_withhold(self) -> bool:
-        """Whether the threshold is above the least score, so that some answer may be withheld."""
-        return self.answer_threshold is not None and self.answer_threshold > LEAST_SCORE
 
     def describe(self, row: RowState, question: str = "") -> RagResult:
         """

@@ -16,6 +16,7 @@ ELSEWHERE = {"encoding", "index_types", "one_pass", "training"}
 OPTIONS: dict[str, list[str]] = {
     "decoding": [],
     "drafts": [],
+    "hybrid": [],
     "index_memory": [],
     "on_gpu": ["--parts", "training", "decoding", "encoding"],
     "large_corpora": [],

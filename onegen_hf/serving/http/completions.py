@@ -63,8 +63,8 @@ async def _answer(
     try:
         request = body.request(question, client)
         describer = services.scheduler.engine.describer.with_answer_threshold(request.answer_threshold)
-        holds_back = describer.may_withhold or request.critique is not None
-        shape = shape_class(services.model_name, body, holds_back, answered)
+        chooses = request.critique is not None
+        shape = shape_class(services.model_name, body, chooses, describer.answer_threshold, answered)
         answering = Answering(services.scheduler, request)
         if not body.stream:
             text, done = await answering.whole(http_request)

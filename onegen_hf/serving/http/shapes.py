@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -31,13 +32,14 @@ class Shape:
     """
     The form of one answer.
 
-    A stream can't take back what it has sent. Where a threshold may withhold the answer, which then stands nowhere in
-    OpenAI's content, or critique chooses it at the end, a stream holds the content back to the end.
+    A stream can't take back what it has sent. What is written after passages that score below the threshold is held
+    back, since the answer will be withheld; with critique, which chooses at the end, all content is.
 
     Args:
         model_name (`str`)
         body ([`GenerationBody`])
         holds_back (`bool`, *optional*, defaults to `False`): Whether a stream has its content at the end.
+        threshold (`float`, *optional*): Least score of the best passage of each hop of an answer.
         answered (`Callable`, *optional*): Receives the content and the last event of an answer that is not withheld.
     """
 
@@ -50,15 +52,18 @@ class Shape:
         model_name: str,
         body: GenerationBody,
         holds_back: bool = False,
+        threshold: float | None = None,
         answered: Callable[[str, DoneEvent], None] | None = None,
     ) -> None:
         self.body = body
         self.holds_back = holds_back
+        self.threshold = -math.inf if threshold is None else threshold
         self.base = {"id": f"{self.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_name}
         stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
         self._trimmer = StopTrimmer(stops)
         self._answered = answered
         self._content = ""
+        self._sent = 0  # characters of the content
 
     def choice(self, text: str, finish_reason: str, refusal: str | None, done: DoneEvent) -> dict[str, Any]:
         """The one choice of a whole answer."""
@@ -71,7 +76,7 @@ class Shape:
     def whole(self, text: str, done: DoneEvent) -> dict[str, Any]:
         """The answer at once."""
         self._add(text)
-        _, refusal = self._end(done)
+        refusal = self._end(done)
         return {
             **self.base,
             "object": self.whole_object,
@@ -87,36 +92,46 @@ class Shape:
     def chunks(self, event: StreamEvent) -> list[dict[str, Any]]:
         """What a stream says of an event."""
         if isinstance(event, TokenEvent):
-            text = self._add(event.text)
-            return [self._chunk(text)] if text and not self.holds_back else []
+            self._add(event.text)
+            return [] if self.holds_back else self._unsent()
+        if isinstance(event, PassagesEvent) and self._best_score(event) < self.threshold:
+            self.holds_back = True
         if isinstance(event, (QueryEvent, PassagesEvent)):
             return [self._chunk("", event=event.to_dict())]
         return self._last_chunks(event) if isinstance(event, DoneEvent) else []
 
     def _last_chunks(self, done: DoneEvent) -> list[dict[str, Any]]:
-        rest, refusal = self._end(done)
-        rest = self._content if self.holds_back else rest
-        chunks = [self._chunk(rest)] if rest else []
+        refusal = self._end(done)
+        chunks = self._unsent()
         last = self._chunk("", FINISH_REASONS[done.stop_reason], refusal)
         chunks.append({**last, **_fields_of(done)})
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             chunks.append({**self._chunk(""), "choices": [], "usage": usage_of(done.usage)})
         return chunks
 
-    def _add(self, text: str) -> str:
-        """The part of a text that can be passed on."""
-        text = self._trimmer.add(text)
-        self._content += text
-        return text
+    @staticmethod
+    def _best_score(event: PassagesEvent) -> float:
+        """As a hop counts in `retrieval_confidence`."""
+        return float(event.passages[0]["score"]) if event.passages else 0.0
 
-    def _end(self, done: DoneEvent) -> tuple[str, str | None]:
-        """The rest of the content, and why there is none if the answer is withheld."""
-        rest = self._trimmer.finish(done.stop_reason == "stopping_criteria")
-        refusal = why_withheld(done.result) if self.holds_back else None
-        self._content = self._content + rest if refusal is None else ""
-        if refusal is None and self._answered is not None:
+    def _add(self, text: str) -> None:
+        """The part of a text that can be passed on is content."""
+        self._content += self._trimmer.add(text)
+
+    def _unsent(self) -> list[dict[str, Any]]:
+        """A chunk with the content that no chunk has had, if there is any."""
+        text, self._sent = self._content[self._sent :], len(self._content)
+        return [self._chunk(text)] if text else []
+
+    def _end(self, done: DoneEvent) -> str | None:
+        """Complete the content, or drop it; why, if the answer is withheld."""
+        self._content += self._trimmer.finish(done.stop_reason == "stopping_criteria")
+        refusal = why_withheld(done.result)
+        if refusal is not None:
+            self._content = ""
+        elif self._answered is not None:
             self._answered(self._content, done)
-        return rest, refusal
+        return refusal
 
     def _chunk(
         self, text: str, finish_reason: str | None = None, refusal: str | None = None, **others: Any
