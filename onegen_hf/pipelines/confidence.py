@@ -114,4 +114,6 @@ def why_withheld(result: Mapping[str, Any]) -> str | None:
     if not is_withheld(result):
         return None
     score, threshold = result["retrieval_confidence"], result["answer_threshold"]
-    return f"The passages do not answer this: best score {score:.2f}, threshold {threshold:.2f}"
+    # Enough digits to tell the two apart.
+    digits = next((digits for digits in range(2, 9) if f"{score:.{digits}f}" != f"{threshold:.{digits}f}"), 9)
+    return f"The passages do not answer this: best score {score:.{digits}f}, threshold {threshold:.{digits}f}"

@@ -13,7 +13,7 @@ from transformers import LogitsProcessor
 
 from onegen_hf import OneGenConfig
 from onegen_hf.generation.state import RowState
-from onegen_hf.pipelines.confidence import answer_confidence, retrieval_confidence, withhold
+from onegen_hf.pipelines.confidence import answer_confidence, retrieval_confidence, why_withheld, withhold
 
 pytestmark = pytest.mark.xdist_group("evaluation")
 
@@ -169,3 +169,16 @@ def test_thresholds_that_are_none(value: Any) -> None:
         pipeline()("Who?", answer_threshold=value)
     with pytest.raises((TypeError, ValueError), match="answer_threshold="):
         OneGenConfig(answer_threshold=value)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "shown"),
+    [
+        (0.41, 0.512, "best score 0.41, threshold 0.51"),
+        (0.537, 0.54, "best score 0.537, threshold 0.540"),
+        (0.53999, 0.54, "best score 0.53999, threshold 0.54000"),
+    ],
+)
+def test_the_reason_tells_score_and_threshold_apart(score: float, threshold: float, shown: str) -> None:
+    result = {"answered": False, "answer": "", "retrieval_confidence": score, "answer_threshold": threshold}
+    assert why_withheld(result) == f"The passages do not answer this: {shown}"
