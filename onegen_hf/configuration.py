@@ -157,6 +157,11 @@ class OneGenConfig:
             self.tokens = RetrievalTokens.from_dict(self.tokens)
         checked_fields(self, **_RULES)
 
+    @property
+    def embedded_tokens(self) -> int:
+        """Tokens of a passage that are embedded: `max_embedded_tokens`, or where that is unset as many as inserted."""
+        return self.max_embedded_tokens or self.max_inserted_tokens
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
         return {**asdict(self), "tokens": self.tokens.to_dict()}

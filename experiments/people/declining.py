@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from onegen_hf import OneGenForCausalLM
+from onegen_hf.evaluation import ScoredAnswers
 from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines.confidence import retrieval_confidence
 
@@ -41,18 +43,11 @@ def declining(
         thresholds (`Iterable[float]`)
     """
     scores, others = ([_score(record) for record in records] for records in (with_gold, without_gold))
-    table = []
-    for threshold in thresholds:
-        lost = [record["f1"] for record, score in zip(with_gold, scores, strict=True) if score < threshold]
-        table.append(
-            {
-                "threshold": threshold,
-                "declined_rightly": round(sum(score < threshold for score in others) / len(others), 3),
-                "declined_wrongly": round(len(lost) / len(scores), 3),
-                "f1_lost": round(100 * sum(lost) / len(scores), 1),
-            }
-        )
-    return table
+    answered = ScoredAnswers(scores, [record["f1"] for record in with_gold], others)
+    return [
+        {name: round(value, 1 if name == "f1_lost" else 3) for name, value in asdict(answered.at(threshold)).items()}
+        for threshold in thresholds
+    ]
 
 
 def _score(record: dict[str, Any]) -> float:

@@ -78,11 +78,9 @@ def main() -> None:
         Dataset.from_parquet(str(arguments.data / f"{part}.parquet")) for part in ("development", "documents")
     )
     results = []
-    for projected in (False, True) if arguments.without_projection else (True,):
+    for projected in (True, False) if arguments.without_projection else (True,):
         if not projected:
             model.set_onegen_config(replace(model.onegen_config, projection_dim=None))
-        elif arguments.without_projection:
-            model = OneGenForCausalLM.from_pretrained(arguments.model).eval()
         for family in embedded_families(
             model, tokenizer, questions, documents, arguments.families, 8192, arguments.max_passages
         ):

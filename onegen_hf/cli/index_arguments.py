@@ -139,7 +139,7 @@ class IndexArguments(ModelArguments):
         by_default = is_plain(self.passages) and settings.granularity == "passage"
         if self.long_passages == "cut" or (self.long_passages == "auto" and not by_default):
             return None
-        return settings.max_embedded_tokens or settings.max_inserted_tokens
+        return settings.embedded_tokens
 
     @property
     def in_database(self) -> bool:

@@ -102,7 +102,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "retrieval tokens": " ".join(settings.tokens.all),
         "task": "rag" if settings.tokens.continuation is None else "entity linking",
         "embeddings": f"one per {settings.granularity}, {settings.similarity}, of up to "
-        f"{settings.max_embedded_tokens or settings.max_inserted_tokens} tokens",
+        f"{settings.embedded_tokens} tokens",
         "inserted": f"up to {settings.max_inserted_tokens} tokens of a passage",
         "trained on": ", ".join(run.get("datasets") or []) or None,
         "index": settings.default_index,

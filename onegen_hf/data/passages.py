@@ -138,7 +138,7 @@ class PassageEncoder:
         self.config = config
         self.ids = config.tokens.ids(tokenizer)
         self.max_inserted = config.max_inserted_tokens
-        self.max_embedded = config.max_embedded_tokens or config.max_inserted_tokens
+        self.max_embedded = config.embedded_tokens
         self.texts = TextTokenizer.of(tokenizer, config.tokens)
         empty = tokenizer("")["input_ids"]
         self.prefix = [tokenizer.bos_token_id] if empty[:1] == [tokenizer.bos_token_id] else []

@@ -18,7 +18,7 @@ from ..data.documents import Corpus, DocumentStore
 from ..index.encode import as_document_store, encode_passages
 from ..modeling.embed import check_encoder, embed_rows, evaluation_mode
 from ..modeling.positions import context_length
-from ..modeling.projection import embedding_size, projection_weight
+from ..modeling.projection import embedding_size, projection_weight, use_projection
 from ..similarity import normalize, similarity_matrix
 from .examples import EvaluationExample, read_examples
 
@@ -160,9 +160,7 @@ def fit_projection(
     if present is not None:
         weight = weight @ present.cpu().float()
     model.set_onegen_config(replace(model.onegen_config, projection_dim=len(weight)))
-    with torch.no_grad():
-        target = model.retrieval_projection.weight
-        target.copy_(weight.to(target.device, target.dtype))
+    use_projection(model, weight)
     return ProjectionFit(weight, len(corpus), int(fitted.sum()), len(golds), prefixes)
 
 

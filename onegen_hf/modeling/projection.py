@@ -17,10 +17,10 @@ from transformers.utils import cached_file
 
 from ..files import atomic_file
 from ..hub.layout import PROJECTION_FILE
+from .tokenizers import HUB_OPTIONS
 
 MODULE = "retrieval_projection"
 """Name of the projection in the model."""
-_LOCATION_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "subfolder")
 
 
 class RetrievalProjection(nn.Module):
@@ -171,7 +171,7 @@ def read_projection(
         `OSError`: If the file is missing or damaged.
         `ValueError`: If it is not that of this model.
     """
-    places = {name: options[name] for name in _LOCATION_OPTIONS if options and options.get(name) is not None}
+    places = {name: options[name] for name in HUB_OPTIONS if options and options.get(name) is not None}
     try:
         weight = load_file(cached_file(os.fspath(name_or_path), PROJECTION_FILE, **places))["weight"]
     except (EntryNotFoundError, OSError, KeyError, SafetensorError) as error:
@@ -187,6 +187,20 @@ def read_projection(
     if not torch.isfinite(weight).all():
         raise ValueError(f"{PROJECTION_FILE} of {name_or_path} holds NaN or infinite numbers: restore the checkpoint")
     return weight
+
+
+def use_projection(model: Any, weight: Tensor) -> None:
+    """
+    Let a model project with a given weight, in its own dtype and place.
+
+    Args:
+        model (`OneGenForCausalLM`): Changed in place.
+        weight (`Tensor` of shape `(dim, hidden)`)
+    """
+    set_projection(model, len(weight))
+    target = model.retrieval_projection.weight
+    with torch.no_grad():
+        target.copy_(weight.to(target.device, target.dtype))
 
 
 def load_projection(
@@ -206,8 +220,4 @@ def load_projection(
     dim = model.onegen_config.projection_dim
     if dim is None:
         return
-    weight = read_projection(name_or_path, dim, int(model.config.get_text_config().hidden_size), options)
-    set_projection(model, dim)
-    target = model.retrieval_projection.weight
-    with torch.no_grad():
-        target.copy_(weight.to(target.device, target.dtype))
+    use_projection(model, read_projection(name_or_path, dim, int(model.config.get_text_config().hidden_size), options))

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 from support.http_server import Running, running_server
 from support.reflection_setup import reflection_setup
-from support.serving_setup import QUESTIONS, assert_same_result, scheduler_for, submit
+from support.serving_setup import QUESTIONS, alone, assert_same_result, scheduler_for, submit
 
 from onegen_hf import OneGenRagPipeline
 from onegen_hf.generation import CritiqueSettings
@@ -46,22 +45,6 @@ def rag(base_tokenizer: Any) -> OneGenRagPipeline:
 def server(rag: OneGenRagPipeline) -> Iterator[Running]:
     with running_server(rag, batch_size=8) as running:
         yield running
-
-
-def alone(rag: OneGenRagPipeline, request: GenerationRequest) -> Any:
-    """What the pipeline answers."""
-    if request.seed is not None:
-        torch.manual_seed(request.seed)
-    return rag(
-        request.question,
-        k=request.k,
-        max_hops=request.max_hops,
-        retrieval=request.retrieval,
-        threshold=request.threshold,
-        filter=request.filter,
-        critique=request.critique,
-        **request.sampling_options(),
-    )
 
 
 def split(result: dict[str, Any]) -> tuple[dict[str, Any], list[float]]:

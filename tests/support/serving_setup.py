@@ -104,6 +104,8 @@ def alone(rag: Any, request: GenerationRequest) -> dict[str, Any]:
         max_hops=request.max_hops,
         retrieval=request.retrieval,
         threshold=request.threshold,
+        filter=request.filter,
+        critique=request.critique,
         **request.sampling_options(),
     )
 

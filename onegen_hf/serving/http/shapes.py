@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...generation.events import DoneEvent, PassagesEvent, QueryEvent, StreamEvent, TokenEvent
-from ...pipelines.confidence import why_withheld
+from ...pipelines.confidence import retrieval_confidence, why_withheld
 from ...pipelines.results import inserted_retrievals
 from .schemas import GenerationBody
 from .stop_strings import StopTrimmer
@@ -94,8 +94,9 @@ class Shape:
         if isinstance(event, TokenEvent):
             self._add(event.text)
             return [] if self.holds_back else self._unsent()
-        if isinstance(event, PassagesEvent) and self._best_score(event) < self.threshold:
-            self.holds_back = True
+        if isinstance(event, PassagesEvent):
+            score = retrieval_confidence([event.passages[0]["score"] if event.passages else None])
+            self.holds_back |= score is not None and score < self.threshold
         if isinstance(event, (QueryEvent, PassagesEvent)):
             return [self._chunk("", event=event.to_dict())]
         return self._last_chunks(event) if isinstance(event, DoneEvent) else []
@@ -108,11 +109,6 @@ class Shape:
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             chunks.append({**self._chunk(""), "choices": [], "usage": usage_of(done.usage)})
         return chunks
-
-    @staticmethod
-    def _best_score(event: PassagesEvent) -> float:
-        """As a hop counts in `retrieval_confidence`."""
-        return float(event.passages[0]["score"]) if event.passages else 0.0
 
     def _add(self, text: str) -> None:
         """The part of a text that can be passed on is content."""
