@@ -52,7 +52,9 @@ def assert_same_step(model: Any, batch: dict[str, Any]) -> None:
         torch.testing.assert_close(getattr(output, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
     assert gradients.keys() == expected_gradients.keys()
     for name, gradient in expected_gradients.items():
-        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=lambda text, n=name: n + text)
+        # An element may be a small difference of large terms: its rounding is theirs.
+        atol = 1e-6 * max(1.0, gradient.abs().max().item())
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=atol, msg=lambda text, n=name: n + text)
 
 
 def test_both_losses_and_all_gradients(tiny: SimpleNamespace, stand_in: None) -> None:
@@ -62,6 +64,7 @@ def test_both_losses_and_all_gradients(tiny: SimpleNamespace, stand_in: None) ->
 
 @pytest.mark.parametrize("kind", SCALED)
 def test_scaled_logits(kind: str, llama: SimpleNamespace, stand_in: None) -> None:
+    torch.manual_seed(0)
     backbone = AutoModelForCausalLM.from_config(SCALED[kind]).float()
     if kind == "a bias":
         torch.nn.init.normal_(backbone.lm_head.bias)
