@@ -91,9 +91,10 @@ def main(arguments: Sequence[str]) -> None:
         require(package, extra="serve", purpose="onegen-hf serve")
     from ..serving.http import create_app
     from ..serving.http.guards import keys_from_environment
+    from ..serving.own_thread import in_own_thread
     from ..serving.server import serve
 
-    services = load_services(options, limits)
+    services = in_own_thread(load_services, options, limits)
     app = create_app(
         services, keys_from_environment(), options.cors_origins, options.max_body_bytes, options.shutdown_seconds
     )

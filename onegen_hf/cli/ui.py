@@ -47,10 +47,12 @@ class UiArguments(ModelArguments):
         """The app."""
         from transformers import pipeline
 
+        from ..serving.own_thread import in_own_thread
         from ..ui import build_app
 
-        rag = pipeline(
-            "onegen-rag", model=self.model, index=self.index, preset=self.preset, dtype=self.dtype, **self.place()
+        place = {"dtype": self.dtype, **self.place()}
+        rag = in_own_thread(
+            lambda: pipeline("onegen-rag", model=self.model, index=self.index, preset=self.preset, **place)
         )
         questions: tuple[str, ...] = ()
         if self.model is None and self.index is None:
@@ -63,7 +65,10 @@ class UiArguments(ModelArguments):
         """The pipeline that links entities."""
         from transformers import pipeline
 
-        return pipeline("onegen-entity-linking", model=self.linker, dtype=self.dtype, **self.place())
+        from ..serving.own_thread import in_own_thread
+
+        place = {"dtype": self.dtype, **self.place()}
+        return in_own_thread(lambda: pipeline("onegen-entity-linking", model=self.linker, **place))
 
 
 def parser() -> OptionParser:

@@ -13,6 +13,7 @@ from fastapi import Request
 
 from ..embedding import Embedder
 from ..metrics import ServingMetrics
+from ..own_thread import in_own_thread
 from ..refusals import Overloaded
 from ..remembered_turns import RememberedTurns
 from ..scheduler import Scheduler
@@ -73,7 +74,7 @@ class Services:
             raise Overloaded(f"{self._calls} requests are waiting already", retry_after=1)
         self._calls += 1  # all on the event loop's thread
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, in_own_thread, function)
         finally:
             self._calls -= 1
 
