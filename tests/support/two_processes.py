@@ -1,8 +1,14 @@
-"""Runs a function in processes that `torch.distributed` joins over gloo, forked so that imports cost nothing."""
+"""
+Runs a function in processes that `torch.distributed` joins over gloo.
+
+They are forked by a server that has imported the libraries and does nothing else: a process of pytest has threads by
+then, and those that are forked from it end with a segmentation fault now and then.
+"""
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -11,13 +17,18 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.multiprocessing import start_processes
+
+IMPORTED = [
+    "peft", "bitsandbytes", "pytest", "torch.distributed.fsdp",
+    "onegen_hf.training.trainer", "onegen_hf.pipelines", "onegen_hf.losses",
+]  # fmt: skip
+"""By the server, for all processes; what is not installed is left out."""
 
 
 def _start(rank: int, function: Callable[..., Any], directory: Path, processes: int, args: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    gc.freeze()  # accelerate collects garbage in each training: not what the parent had imported
+    gc.freeze()  # accelerate collects garbage in each training: not what the server had imported
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -25,8 +36,6 @@ def _start(rank: int, function: Callable[..., Any], directory: Path, processes: 
         "GLOO_SOCKET_IFNAME": "lo",
     }
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "yes"}
-    for state in (PartialState, AcceleratorState, GradientState):  # inherited from the parent, which is alone
-        state._shared_state.clear()
     store = dist.FileStore(str(directory / "store"), processes)
     dist.init_process_group("gloo", rank=rank, store=store, world_size=processes)
     torch.save(function(rank, *args), directory / f"{rank}.pt")
@@ -40,11 +49,13 @@ def run_together(
     """
     Call `function(rank, *args)` on every process and return the results (anything of tensors), by rank.
 
-    A process that fails, or a deadlock, fails the caller.
+    A process that fails, or a deadlock, fails the caller. The function and its arguments are pickled: nothing that a
+    test has patched reaches the processes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     arguments = (function, directory, processes, args)
-    context = start_processes(_start, args=arguments, nprocs=processes, join=False, start_method="fork")
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    context = start_processes(_start, args=arguments, nprocs=processes, join=False, start_method="forkserver")
     end = time.monotonic() + timeout
     while not context.join(timeout=1.0):
         if time.monotonic() > end:
