@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from peft import PeftConfig, PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import HubStrategy
 
 from ..cards import model_card
 from ..cards.curves import training_curves
@@ -241,10 +242,11 @@ class OneGenTrainer(Trainer):
         Args:
             output_dir (`str`, *optional*): By default that of the arguments.
         """
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        if plugin is None or _internal_call or "SHARDED" not in str(plugin.state_dict_type):
+        of_checkpoint = _internal_call and output_dir is not None  # that of a push has no folder
+        if of_checkpoint or not self._saves_shards:
             return super().save_model(output_dir, _internal_call)
         # Trainer writes nothing with sharded state dicts; those of checkpoints stay sharded.
+        plugin = self.accelerator.state.fsdp_plugin
         kind = plugin.state_dict_type
         plugin.set_state_dict_type("FULL_STATE_DICT")
         try:
@@ -252,7 +254,15 @@ class OneGenTrainer(Trainer):
         finally:
             plugin.set_state_dict_type(kind)
 
+    @property
+    def _saves_shards(self) -> bool:
+        """Whether a checkpoint holds what each process has, and no plain model."""
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        return plugin is not None and "SHARDED" in str(plugin.state_dict_type)
+
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._saves_shards and self.args.hub_strategy != HubStrategy.END:
+            self.save_model(_internal_call=True)
         push_checkpoint(self, checkpoint_folder)
 
     def call_model_init(self, trial: Any = None) -> Any:
