@@ -14,7 +14,10 @@ from typing import Any
 import httpx
 
 WARM_UP = 0.2
-"""Share of the time before memory is compared with itself."""
+"""
+Share of the time before answers are counted and memory is compared with itself. What is under way at the end counts
+for nothing, so that only answers between two moments under full load give a rate.
+"""
 REPORT_SECONDS = 10.0
 AFTER_ERROR_SECONDS = 1.0
 
@@ -27,6 +30,7 @@ class Client:
     seconds: list[float] = field(default_factory=list)
     first_token: list[float] = field(default_factory=list)
     answers: list[tuple[str, list[str]]] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     async def ask(self, http: httpx.AsyncClient, body: dict[str, Any], question: str, streamed: bool) -> None:
@@ -50,7 +54,8 @@ class Client:
                     first = time.perf_counter() - start
                 if "answer" in chunk:
                     answer = [chunk["answer"], *(hop["query"] for hop in chunk["retrievals"])]
-        self.seconds.append(time.perf_counter() - start)
+        self.ends.append(time.perf_counter())
+        self.seconds.append(self.ends[-1] - start)
         self.answers.append((question, answer))
         if first is not None:
             self.first_token.append(first)
@@ -90,6 +95,7 @@ async def measure(
     """
     clients = [Client(key) for key in keys]
     sizes: list[tuple[float, int]] = []
+    warm: list[float] = []  # when answers begin to count, and the server's processor seconds until then
     begin = time.perf_counter()
 
     async def watch() -> None:
@@ -97,6 +103,8 @@ async def measure(
         while True:
             passed = time.perf_counter() - begin
             sizes.append((passed, memory()))
+            if not warm and passed >= WARM_UP * seconds:
+                warm[:] = time.perf_counter(), cpu_seconds()
             if passed >= report:
                 report += REPORT_SECONDS
                 answers, errors = (sum(len(getattr(c, name)) for c in clients) for name in ("answers", "errors"))
@@ -105,20 +113,25 @@ async def measure(
                 print(line, file=sys.stderr)
             await asyncio.sleep(1)
 
-    cpu = cpu_seconds()
     async with httpx.AsyncClient(base_url=url, timeout=seconds + 60, limits=httpx.Limits(), trust_env=False) as http:
         tasks = [asyncio.create_task(client.run(http, body, questions, n)) for n, client in enumerate(clients)]
         tasks.append(asyncio.create_task(watch()))
         try:
             finished, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-            wall, cpu = time.perf_counter() - begin, cpu_seconds() - cpu
+            end, cpu = time.perf_counter(), cpu_seconds()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     for task in finished:
         task.result()  # raises what ended it
-    return {"wall_seconds": wall, "cpu_seconds": cpu, **summary(clients, [s for t, s in sizes if t > WARM_UP * wall])}
+    return {
+        "wall_seconds": end - begin,
+        "counted_seconds": end - warm[0],
+        "counted_cpu_seconds": cpu - warm[1],
+        "counted_questions": sum(warm[0] < ended <= end for client in clients for ended in client.ends),
+        **summary(clients, [size for passed, size in sizes if passed > WARM_UP * seconds]),
+    }
 
 
 def summary(clients: Sequence[Client], sizes: Sequence[int]) -> dict[str, Any]:
