@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,6 +190,36 @@ def test_ctrl_c() -> None:
     _, shown = process.communicate(timeout=30)
     assert process.returncode == INTERRUPTED
     assert shown == "onegen-hf index: interrupted: run the same command again to continue\n"
+
+
+def test_ctrl_c_while_the_command_is_imported() -> None:
+    """Of the first tenth of a second, only the interpreter's own start and two small modules are without a handler."""
+    code = "\n".join(
+        [
+            "import sys, types",
+            "from onegen_hf.__main__ import main",
+            "def interrupted(fullname, path, target=None):",
+            "    if fullname == 'onegen_hf.cli.main':",
+            "        raise KeyboardInterrupt",
+            "sys.meta_path.insert(0, types.SimpleNamespace(find_spec=interrupted))",
+            "main()",
+        ]
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, "onegen-hf: interrupted\n")
+
+
+def test_little_is_imported_before_ctrl_c_has_a_handler() -> None:
+    code = "import sys; before = {*sys.modules}; import onegen_hf.__main__; print(*{*sys.modules} - before)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert not {"dataclasses", "inspect", "logging", "tempfile"} & {*done.stdout.split()}
+
+
+def test_the_script_is_the_module() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"onegen-hf": "onegen_hf.__main__:main"}
 
 
 def test_a_reader_that_stops_reading() -> None:
