@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
-from ..checks import Rule, number
+from ..checks import Rule, number, source
 from ..filters import PassageFilter
+from ..hub.layout import DESCRIPTION_FILE, current_version
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -46,6 +49,22 @@ def threshold() -> Rule:
 
     def rule(name: str, value: Any) -> float:
         return -math.inf if value == -math.inf else number()(name, value)
+
+    return rule
+
+
+def index_source() -> Rule:
+    """A directory that holds an index, a Hub repository, or a URL."""
+    exists = source("build one with `onegen-hf index`, or leave it out for the model's own")
+
+    def rule(name: str, value: Any) -> Any:
+        folder = Path(exists(name, value))
+        if folder.is_dir() and not (current_version(folder) / DESCRIPTION_FILE).is_file():
+            raise FileNotFoundError(
+                f"{name}={value!r} holds no index: build one with `onegen-hf index --passages {shlex.quote(value)} "
+                "--output-dir my-index` and name that folder, or leave it out for the model's own"
+            )
+        return value
 
     return rule
 

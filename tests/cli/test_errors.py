@@ -65,6 +65,7 @@ def test_help_is_light(arguments: list[str]) -> None:
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--limit", "0"], "limit=0 must be at least"),
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--fit-threshold"], "for task=entity-linking only"),
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--confidence-level", "nan"], "confidence_level=nan"),
+        (["evaluate", "--passages", "a"], "unknown options: --passages; did you mean --passages-split"),
         (["demo", "--max-hops", "five"], "argument --max-hops: invalid int value: 'five'"),
         (["push", "model", "folder", "not a repo!!", "--dry-run"], "repository 'not a repo!!' is not a valid name"),
         (["ask", "--config", "no-such-file.yaml"], "no-such-file.yaml: No such file or directory"),
