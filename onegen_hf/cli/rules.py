@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
 import shlex
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,30 @@ def json_filter() -> Rule:
         return str(value)
 
     return rule
+
+
+def require_free_port(host: str, port: int) -> None:
+    """
+    Check that a server can listen at a port.
+
+    Args:
+        host (`str`): Name or address of this machine.
+        port (`int`): 0 for any.
+
+    Raises:
+        `OSError`: If another program listens there, or the host is none of this machine.
+    """
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as server:
+            server.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as servers do, after one that has just ended
+            server.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(f"port={port} is taken: choose another one, or 0 for a free one") from error
+        raise OSError(f"host={host!r}: this machine can't listen there at port {port} ({error})") from error
 
 
 def require_device(name: str) -> None:

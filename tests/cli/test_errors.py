@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -149,6 +150,20 @@ def test_debug_of_the_training_arguments_is_left_to_them() -> None:
     assert command_line._without_debug(["train", "--debug", "--use_cpu"]) == (["train", "--use_cpu"], True)
     assert command_line._without_debug(["ask", "--debug", "Who?"]) == (["ask", "Who?"], True)
     assert command_line._without_debug(["ask", "--", "--debug"]) == (["ask", "--", "--debug"], False)
+
+
+@pytest.mark.parametrize("command", ["serve", "ui"])
+def test_a_port_that_is_taken(command: str) -> None:
+    """Said before a model is loaded."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        report, shown = probe(command, "--port", str(port))
+    assert report["code"] == 1 and report["heavy"] == []
+    assert shown.startswith(f"onegen-hf {command}: port={port} is taken: choose another one, or 0 for a free one")
+    _, shown = probe(command, "--host", "no.such.host.invalid")
+    assert shown.startswith(f"onegen-hf {command}: host='no.such.host.invalid': this machine can't listen there")
 
 
 def test_warnings_in_one_line() -> None:
