@@ -42,7 +42,7 @@ class Converter(ABC):
     path_options: ClassVar[tuple[str, ...]] = ()
     """Options that name a file; the report shows its name only, since paths of a machine are not published."""
     corpus_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
-    """Endings of the files that count when `--documents` names a folder."""
+    """Endings of the files that count when `--passages` names a folder."""
     example_suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
     """Endings of the files that count when `--examples` names one."""
 
@@ -72,7 +72,7 @@ class Converter(ABC):
 
     def add_corpus_record(self, record: Mapping[str, Any], store: DocumentStore) -> None:
         """
-        Put one record of a corpus file (`--documents`) into `store`; by default `id`, `title`, `sentences` or `text`.
+        Put one record of a corpus file (`--passages`) into `store`; by default `id`, `title`, `sentences` or `text`.
 
         Raises:
             `RecordError`: If it is malformed.

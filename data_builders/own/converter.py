@@ -25,7 +25,7 @@ class OwnConverter(Converter):
     """
     Your own data.
 
-    Documents (`--documents`) are a folder of `.txt` and `.md` files, titled by their names, or records with a text, in
+    Documents (`--passages`) are a folder of `.txt` and `.md` files, titled by their names, or records with a text, in
     JSON, Parquet, CSV or a dataset on the Hub. A text that is too long for one passage becomes several, with the ids
     `ID/1`, `ID/2`, ...
 

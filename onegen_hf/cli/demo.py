@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     (demo,) = parser().parse(arguments)
     start = time.perf_counter()
     rag = demo.load()
-    print(f"\n{rag.index}\nloaded in {time.perf_counter() - start:.1f} s\n")
+    print(f"{len(rag.index)} passages and the model, loaded in {time.perf_counter() - start:.1f} s\n")
     # Later questions take more hops: pick some of each.
     known = demo_questions()
     step = len(known) / max(demo.num_questions, 1)

@@ -45,7 +45,7 @@ class Inputs:
             `ValueError` or `OSError`: Errors that can be found without the model are raised before it is loaded.
         """
         options.checkpoint()
-        from ..data.loading import load_documents, load_examples
+        from ..data.loading import load_examples
         from ..evaluation.examples import read_examples
         from ..evaluation.runs.run_directory import RunDirectory
         from ..index import PassageIndex
@@ -56,11 +56,11 @@ class Inputs:
         index = None if options.index is None else PassageIndex.load(options.index)
         documents = None
         if index is None:
-            documents = as_document_store(load_documents(dataset, options.passages_split))
+            documents = as_document_store(_documents(dataset, options.passages_split))
             read_examples(examples, documents.ids, "documents")
         model, tokenizer = options.load_model(), options.load_tokenizer()
         if index is None:
-            index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model)
+            index = _index_of(documents, Path(options.output_dir), model, tokenizer, options.model_name())
         return cls(directory, examples, index, model, tokenizer)
 
     def pipeline(self) -> OneGenRagPipeline:
@@ -71,6 +71,22 @@ class Inputs:
         return OneGenRagPipeline(
             model=self.model, tokenizer=self.tokenizer, index=self.index, **where_it_is(self.model)
         )
+
+
+def _documents(dataset: str, split: str) -> Any:
+    """The passages of a dataset, which a file of questions lacks."""
+    from ..data.loading import load_documents
+    from ..data.plain_files import is_plain
+
+    try:
+        return load_documents(dataset, split)
+    except ValueError as error:
+        if not is_plain(dataset):
+            raise
+        raise ValueError(
+            f"{dataset} holds questions and no passages ({error}): name an index of passages with --index; "
+            "`onegen-hf index` builds one"
+        ) from error
 
 
 def evaluate(options: EvaluateArguments) -> EvaluationReport:
@@ -126,7 +142,7 @@ def _with_page(options: EvaluateArguments, report: EvaluationReport, examples: A
     return report
 
 
-def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, model_id: str | None) -> PassageIndex:
+def _index_of(documents: Any, output_dir: Path, model: Any, tokenizer: Any, model_id: str) -> PassageIndex:
     from ..evaluation.runs.settings import sample_digest
     from ..index import PassageIndex
 

@@ -31,8 +31,8 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
 
     dataset: list[str] = field(
         metadata={
-            "help": "Dataset repository with the configs `examples` and `documents`. For entity linking one or more "
-            "benchmarks, [GROUP=]PATH[:SPLIT]."
+            "help": "Dataset repository with the configs `examples` and `documents`, or with --index a file of "
+            "questions and answers. For entity linking one or more benchmarks, [GROUP=]PATH[:SPLIT]."
         }
     )
     output_dir: str = field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     (options,) = parser().parse(arguments)
     options.checkpoint()
     if options.in_database:
-        print(_build(options, _documents(options), backend=options.output_dir))
-        return
-    if options.shards is not None:
+        index = _build(options, _documents(options), backend=options.output_dir)
+    elif options.shards is not None:
         from .index_shards import index_in_shards
 
         index = index_in_shards(options, options.shards)
@@ -35,7 +35,22 @@ def main(arguments: Sequence[str]) -> None:
         index = update_index(options)
     else:
         index = build_index(options)
-    print(f"{index} saved to {options.output_dir}")
+    print(report(options, index))
+
+
+def report(options: IndexArguments, index: Any) -> str:
+    """What was indexed and where it is, and the command that uses it."""
+    from ..tokens import RetrievalTokens
+
+    links = index.fingerprint.facts["query_token"] == RetrievalTokens.entity_linking().query
+    command = ["onegen-hf", "link" if links else "ask", '"..."', "--index", shlex.quote(options.output_dir)]
+    for name in ("model", "preset"):
+        if (value := getattr(options, name)) is not None:
+            command += [f"--{name}", shlex.quote(value)]
+    return (
+        f"{len(index):,} passages are in {options.output_dir} ({index.num_rows:,} embeddings of dimension "
+        f"{index.dimension})\nNext: {' '.join(command)}"
+    )
 
 
 def build_index(options: IndexArguments) -> Any:
@@ -67,7 +82,7 @@ def _build(options: IndexArguments, documents: Any, **place: Any) -> Any:
         documents,
         batch_size=options.batch_size,
         factory=options.factory,
-        model_id=options.model,
+        model_id=options.model_name(),
         max_tokens_per_passage=options.piece_tokens(model.onegen_config),
         dimensions=options.dimensions,
         precision=options.precision,

@@ -19,7 +19,12 @@ class IndexArguments(ModelArguments):
     group: ClassVar[str] = "index"
     renamed: ClassVar[dict[str, str]] = {**ModelArguments.renamed, "corpus": "passages"}
 
-    passages: str = field(metadata={"help": "Dataset repository with the config `documents`, or a file of passages."})
+    passages: str = field(
+        metadata={
+            "help": "A folder of texts (.txt, .md) or of records (.jsonl, .csv, .parquet, ...), one such file, or a "
+            "dataset repository with the config `documents`."
+        }
+    )
     output_dir: str = field(
         metadata={
             "help": "Directory of the index, where the same command continues an interrupted run; or the URL of a "
@@ -133,7 +138,7 @@ class IndexArguments(ModelArguments):
         """
         if self.max_tokens_per_passage is not None:
             return self.max_tokens_per_passage
-        from ..data.loading import is_plain
+        from ..data.plain_files import is_plain
 
         # A reference to a sentence, DOC#3, would be one to a piece.
         by_default = is_plain(self.passages) and settings.granularity == "passage"

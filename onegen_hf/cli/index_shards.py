@@ -35,7 +35,7 @@ def index_in_shards(options: IndexArguments, shards: str) -> Any:
         "deduplicate": options.deduplicate,
         "precision": options.shard_precision,
         "update": options.update,
-        "model_id": options.model,
+        "model_id": options.model_name(),
     }
     if options.runner == "ray":
         from ..index.shards.ray_runner import encode_shards_on_ray

@@ -90,7 +90,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "backbone": f"{config.get('model_type')}, {config.get('num_hidden_layers')} layers, "
         f"hidden size {config.get('hidden_size')}",
-        "weights": _megabytes([file for pattern in _WEIGHTS for file in folder.glob(pattern)]),
+        "weights": _size([file for pattern in _WEIGHTS for file in folder.glob(pattern)]),
     }
     if adapter:
         facts["adapter"] = f"{adapter.get('peft_type')}, rank {adapter.get('r')}"
@@ -125,7 +125,7 @@ def describe_index(folder: Path) -> dict[str, Any]:
         f"one per {description.get('granularity', 'passage')}",
         "search": description.get("factory") or description.get("backend"),
         "model": description.get("model_id") or made_by.get("model_type"),
-        "size": _megabytes([folder / name for name in description.get("files", {})]),
+        "size": _size([folder / name for name in description.get("files", {})]),
     }
 
 
@@ -161,7 +161,7 @@ def describe_dataset(folder: Path) -> dict[str, Any]:
             paths = part["path"] if isinstance(part["path"], list) else [part["path"]]
             files = [file for path in paths for file in sorted(folder.glob(path))]
             rows = sum(parquet.read_metadata(file).num_rows for file in files)
-            facts[f"{config.get('config_name')}, {part['split']}"] = f"{rows:,} rows, {_megabytes(files)}"
+            facts[f"{config.get('config_name')}, {part['split']}"] = f"{rows:,} rows, {_size(files)}"
     return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -185,5 +185,6 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _megabytes(files: Sequence[Path]) -> str:
-    return f"{sum(file.stat().st_size for file in files if file.is_file()) / 1e6:,.1f} MB"
+def _size(files: Sequence[Path]) -> str:
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -66,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments, chosen = _without_verbosity(arguments)
     name = arguments[0] if arguments else "--help"
     if name == "--version":
-        from importlib.metadata import version  # a third of the time in which Ctrl-C finds no handler yet
+        with errors_in_one_line("onegen-hf", debug):
+            from importlib.metadata import version  # not needed by any other command
 
-        print(f"onegen-hf {version('onegen-hf')}")
+            print(f"onegen-hf {version('onegen-hf')}")
         return
     if name in ("-h", "--help"):
         print(usage())

@@ -11,9 +11,9 @@ from ..bundled.weights import require_weights
 from ..checks import checked_fields, choice, flag, integer, number, optional, source
 from ..configuration import OneGenConfig
 from ..presets import PRESET_CHOICES, with_preset
-from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, require_device, threshold
+from .rules import DEVICE_MAPS, DTYPES, RETRIEVAL_MODES, device, dtype, index_source, require_device, threshold
 
-INDEX = optional(source("build one with `onegen-hf index`, or leave it out for the model's own"))
+INDEX = optional(index_source())
 """Rule of an option that names an index."""
 
 
@@ -49,6 +49,10 @@ class ModelArguments:
     def builtin(self) -> Path:
         """The checkpoint that `--model builtin` names, and that is loaded by default."""
         return DEFAULT_CHECKPOINT
+
+    def model_name(self) -> str:
+        """The model as an index names it."""
+        return "builtin" if self.model is None else self.model
 
     def checkpoint(self) -> str:
         """

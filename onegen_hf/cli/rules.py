@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
+import shlex
+import socket
+from pathlib import Path
 from typing import Any
 
-from ..checks import Rule, number
+from ..checks import Rule, number, source
 from ..filters import PassageFilter
+from ..hub.layout import DESCRIPTION_FILE, current_version
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -50,6 +55,22 @@ def threshold() -> Rule:
     return rule
 
 
+def index_source() -> Rule:
+    """A directory that holds an index, a Hub repository, or a URL."""
+    exists = source("build one with `onegen-hf index`, or leave it out for the model's own")
+
+    def rule(name: str, value: Any) -> Any:
+        folder = Path(exists(name, value))
+        if folder.is_dir() and not (current_version(folder) / DESCRIPTION_FILE).is_file():
+            raise FileNotFoundError(
+                f"{name}={value!r} holds no index: build one with `onegen-hf index --passages {shlex.quote(value)} "
+                "--output-dir my-index` and name that folder, or leave it out for the model's own"
+            )
+        return value
+
+    return rule
+
+
 def json_filter() -> Rule:
     """A filter of passages, written as JSON."""
 
@@ -64,6 +85,30 @@ def json_filter() -> Rule:
         return str(value)
 
     return rule
+
+
+def require_free_port(host: str, port: int) -> None:
+    """
+    Check that a server can listen at a port.
+
+    Args:
+        host (`str`): Name or address of this machine.
+        port (`int`): 0 for any.
+
+    Raises:
+        `OSError`: If another program listens there, or the host is none of this machine.
+    """
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as server:
+            server.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as servers do, after one that has just ended
+            server.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(f"port={port} is taken: choose another one, or 0 for a free one") from error
+        raise OSError(f"host={host!r}: this machine can't listen there at port {port} ({error})") from error
 
 
 def require_device(name: str) -> None:

@@ -11,6 +11,7 @@ from ..importing.extras import require
 from ..serving.limits import ServingLimits
 from ..terminal.options import OptionParser
 from .model_arguments import INDEX, ModelArguments
+from .rules import require_free_port
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 ENGINES = ("transformers", "vllm")
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     Keys that clients must send come from the environment variable `ONEGEN_API_KEYS`, separated by commas.
     """
     options, limits = parser().parse(arguments)
+    require_free_port(options.host, options.port)
     for package in PACKAGES:
         require(package, extra="serve", purpose="onegen-hf serve")
     from ..serving.http import create_app

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import select
 import stat
 import sys
 from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 
 def lines_of_standard_input(prompt: str = "") -> Iterator[str]:
@@ -27,6 +30,8 @@ def lines_of_standard_input(prompt: str = "") -> Iterator[str]:
             print(prompt, end="", file=sys.stderr, flush=True)
         line = _read_line()
         if not line:
+            if not number:
+                _warn_of_nothing()
             return
         number += 1
         yield _decode(line, f"line {number} of standard input", first=number == 1).rstrip("\r\n")
@@ -61,7 +66,15 @@ def whole_standard_input() -> str:
         `ValueError`: If it is not UTF-8.
     """
     buffer = getattr(sys.stdin, "buffer", None)
-    return _decode(sys.stdin.read() if buffer is None else buffer.read(), "standard input", first=True)
+    text = _decode(sys.stdin.read() if buffer is None else buffer.read(), "standard input", first=True)
+    if not text:
+        _warn_of_nothing()
+    return text
+
+
+def _warn_of_nothing() -> None:
+    if not sys.stdin.isatty():
+        logger.warning("standard input is empty: give texts as arguments, or on standard input")
 
 
 def _more_is_there() -> bool:

@@ -37,6 +37,8 @@ def print_stream(question: str, events: Iterable[StreamEvent], sources: int = 1)
         record = event.to_dict()
         if event.type == "token":
             text.write(record["text"])
+        elif event.type == "query" and not text.in_line:  # the model asks for something that it has not just written
+            text.line(printable_line(record["text"]))
         elif event.type == "passages":
             text.end_line()
             for passage in record["passages"][:sources]:
@@ -79,7 +81,7 @@ class _IndentedText:
     """Prints pieces of text in indented lines, without the white space around a line."""
 
     def __init__(self) -> None:
-        self._in_line = False
+        self.in_line = False
         self._space = ""
 
     def write(self, piece: str) -> None:
@@ -89,14 +91,14 @@ class _IndentedText:
             elif character.isspace():
                 self._space += character
             else:
-                print(f"{self._space if self._in_line else _INDENT}{character}", end="")
-                self._in_line, self._space = True, ""
+                print(f"{self._space if self.in_line else _INDENT}{character}", end="")
+                self.in_line, self._space = True, ""
         print(end="", flush=True)
 
     def end_line(self) -> None:
-        if self._in_line:
+        if self.in_line:
             print(flush=True)
-        self._in_line, self._space = False, ""
+        self.in_line, self._space = False, ""
 
     def line(self, text: str) -> None:
         print(f"{_INDENT}{text}", flush=True)

@@ -11,6 +11,7 @@ from ..checks import checked_fields, flag, integer, optional, source, text
 from ..importing.extras import require
 from ..terminal.options import OptionParser
 from .model_arguments import INDEX, ModelArguments
+from .rules import require_free_port
 
 TEXTS = (
     "James Cameron directed Titanic and Avatar. He was born in Kapuskasing.",
@@ -81,6 +82,7 @@ def parser() -> OptionParser:
 def main(arguments: Sequence[str]) -> None:
     """Run the command, until it is interrupted."""
     (options,) = parser().parse(arguments)
+    require_free_port(options.host, options.port)
     require("gradio", extra="ui", purpose="onegen-hf ui")
     app = options.load()
     from ..ui import launch_options
@@ -91,5 +93,9 @@ def main(arguments: Sequence[str]) -> None:
         server_name=options.host,
         server_port=options.port or None,
         inbrowser=options.browser,
+        prevent_thread_lock=True,
+        quiet=True,
         **launch_options(),
     )
+    print(f"The page is at {app.local_url} (Ctrl-C stops it)", flush=True)
+    app.block_thread()

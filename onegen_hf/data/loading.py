@@ -11,13 +11,11 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from data_builders.folders import check_folder, is_saved_dataset, load_saved, parquet_files
-from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, data_suffix
-from data_builders.sources import resolve
+from data_builders.records import data_suffix
 
 from ..checks import checked, integer, optional, path, text
+from .plain_files import SUFFIXES, check_file, check_files_in, files_in, is_plain, warn_of_left_out
 from .record_files import examples_of_files, passages_of_files
-
-_SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
 
 
 @checked(source=path(), split=text())
@@ -29,7 +27,8 @@ def load_documents(source: str | os.PathLike[str], split: str = "train") -> Data
     Args:
         source (`str` or path): A dataset repository (local or on the Hub) with the config `documents`; a folder that
             `save_to_disk` wrote; a `.jsonl`, `.json`, `.parquet`, `.csv`, `.tsv`, `.txt` or `.md` file with `id`,
-            `title` and `sentences` or `text`, also compressed (`.gz`, `.zst`); or a folder of such files.
+            `title` and `sentences` or `text`, also compressed (`.gz`, `.zst`); or a folder of such files, where the id
+            of a text is its path there. A warning names the files of a folder that are not read.
         split (`str`, *optional*, defaults to `"train"`): Of the repository.
 
     Returns:
@@ -77,35 +76,23 @@ def join(parts: Sequence[Dataset]) -> Dataset:
     return concatenate_datasets([part.select_columns(sorted(shared)) for part in parts])
 
 
-def is_plain(source: str | os.PathLike[str], config: str = "documents") -> bool:
-    """
-    Whether a corpus is a file, or a folder of files, and no dataset whose examples refer to passages by their ids.
-
-    Args:
-        source (`str` or path): As for [`load_documents`].
-        config (`str`, *optional*, defaults to `"documents"`): Of a dataset repository.
-    """
-    path = Path(source)
-    if not path.is_dir():
-        return path.is_file()
-    return not (is_saved_dataset(path) or (path / "README.md").is_file() or (path / config).is_dir())
-
-
 def _load(
-    source: str | os.PathLike[str], config: str, split: str, read: Callable[[Sequence[Path]], Dataset]
+    source: str | os.PathLike[str], config: str, split: str, read: Callable[[Sequence[Path], Path | None], Dataset]
 ) -> Dataset:
     path = Path(source)
     if path.is_file():
-        if data_suffix(path) not in _SUFFIXES:
-            raise ValueError(f"{path}: the ending {path.suffix!r} is unknown; give one of {sorted(_SUFFIXES)}")
-        return read([path])
+        check_file(path)
+        return read([path], None)
     if path.is_dir():
         check_folder(path)
         if is_saved_dataset(path):
             return load_saved(path, split)
         if is_plain(path, config):
-            return read(resolve(path, split=split, download_dir=path, suffixes=_SUFFIXES))
-    elif data_suffix(path) in _SUFFIXES:
+            check_files_in(path)
+            files = list(files_in(path))
+            warn_of_left_out(path, files)
+            return read(files, path)
+    elif data_suffix(path) in SUFFIXES:
         raise FileNotFoundError(f"{path}: no such file")
     return _load_config(source, config, split)
 

@@ -16,18 +16,20 @@ from data_builders.features import DOCUMENTS_FEATURES, EXAMPLES_FEATURES
 from data_builders.records import Located, read_records
 
 from .passages import Passage
+from .plain_files import id_in
 
 _TEXT_FEATURES = Features({"id": Value("string"), "title": Value("string"), "text": Value("string")})
-_READER_VERSION = 2
+_READER_VERSION = 3
 """Part of what identifies a file in the cache of `datasets`: to be raised when files are read in another way."""
 
 
-def passages_of_files(files: Sequence[Path]) -> Dataset:
+def passages_of_files(files: Sequence[Path], folder: Path | None = None) -> Dataset:
     """
     Read passages from files.
 
     Args:
         files (`Sequence[Path]`): JSON, JSON lines, CSV, TSV, Parquet or text, also compressed.
+        folder (`Path`, *optional*): In which the files lie; the ids of texts are their paths there.
 
     Returns:
         `datasets.Dataset`: With `id`, `title`, `sentences` if the first record has them, else `text`; and `meta`.
@@ -38,13 +40,19 @@ def passages_of_files(files: Sequence[Path]) -> Dataset:
     first = next(read_records(files[0]), None)
     by_sentence = first is not None and first.record.get("sentences") is not None
     features = Features({**(DOCUMENTS_FEATURES if by_sentence else _TEXT_FEATURES), "meta": Json()})
-    return _dataset(files, _passages, features, by_sentence=by_sentence)
+    return _dataset(
+        files, _passages, features, by_sentence=by_sentence, folder=None if folder is None else str(folder)
+    )
 
 
-def examples_of_files(files: Sequence[Path]) -> Dataset:
+def examples_of_files(files: Sequence[Path], folder: Path | None = None) -> Dataset:
     """
     Read examples from files: rows of the `examples` config, or questions with answers (`golden_answers`, ...) and
     perhaps the ids of passages that answer them.
+
+    Args:
+        files (`Sequence[Path]`)
+        folder (`Path`, *optional*): As for [`passages_of_files`]. Examples do not depend on it.
 
     Raises:
         `ValueError`: If a file is empty or malformed, or a record has no question.
@@ -67,18 +75,20 @@ def _dataset(files: Sequence[Path], generator: Any, features: Features, **option
         raise ValueError(f"{', '.join(map(str, files))}: {cause}") from error
 
 
-def _records(files: Sequence[str]) -> Iterator[tuple[int, Located]]:
+def _records(files: Sequence[str]) -> Iterator[tuple[int, str, Located]]:
     number = 0
     for file in files:
         for located in read_records(file):
-            yield number, located
+            yield number, file, located
             number += 1
     if number == 0:
         raise ValueError(f"{', '.join(files)}: no record in this file; give one with records.")
 
 
-def _passages(files: Sequence[str], stamps: Any, by_sentence: bool) -> Iterator[dict[str, Any]]:
-    for number, (record, where, _) in _records(files):
+def _passages(files: Sequence[str], stamps: Any, by_sentence: bool, folder: str | None) -> Iterator[dict[str, Any]]:
+    for number, file, (record, where, _) in _records(files):
+        if folder is not None and (identifier := id_in(Path(folder), Path(file))) is not None:
+            record["id"] = identifier
         try:
             passage = Passage.from_record(record, number)
         except (TypeError, ValueError) as error:
@@ -91,7 +101,7 @@ def _passages(files: Sequence[str], stamps: Any, by_sentence: bool) -> Iterator[
 
 
 def _examples(files: Sequence[str], stamps: Any) -> Iterator[dict[str, Any]]:
-    for number, (record, where, _) in _records(files):
+    for number, _, (record, where, _) in _records(files):
         try:
             yield _example(record, number)
         except RecordError as error:

@@ -12,13 +12,12 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 from data_builders.folders import check_folder, is_saved_dataset, load_saved
-from data_builders.records import DATA_SUFFIXES, TEXT_SUFFIXES, data_suffix, read_records
+from data_builders.records import data_suffix, read_records
 
 from ..checks import checked, path, text
 from .documents import check_container
 from .passages import Passage
-
-_SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
+from .plain_files import SUFFIXES, check_file, check_files_in, files_in, id_in, is_plain
 
 
 class PassageStream:
@@ -78,19 +77,17 @@ def stream_documents(source: str | os.PathLike[str], split: str = "train") -> Pa
     """
     location = Path(source)
     if location.is_file():
-        if data_suffix(location) not in _SUFFIXES:
-            raise ValueError(f"{location}: the ending {location.suffix!r} is unknown; give one of {sorted(_SUFFIXES)}")
+        check_file(location)
         return _of_files(location, lambda: iter([location]))
     if location.is_dir():
         check_folder(location)
         if is_saved_dataset(location):
             saved = load_saved(location, split)
             return PassageStream(str(location), PassageStream.of(saved)._read, saved._fingerprint, len(saved))
-        if not (location / "README.md").is_file() and not (location / "documents").is_dir():
-            if next(_files_in(location), None) is None:
-                raise ValueError(f"{location}: no file in this folder ends in one of {', '.join(_SUFFIXES)}")
-            return _of_files(location, lambda: _files_in(location))
-    elif data_suffix(location) in _SUFFIXES:
+        if is_plain(location):
+            check_files_in(location)
+            return _of_files(location, lambda: files_in(location))
+    elif data_suffix(location) in SUFFIXES:
         raise FileNotFoundError(f"{location}: no such file")
     return _of_repository(str(source), split)
 
@@ -100,8 +97,8 @@ def _of_files(source: Path, files: Callable[[], Iterator[Path]]) -> PassageStrea
         number = 0
         for file in files():
             for record, where, _ in read_records(file):
-                if data_suffix(file) in TEXT_SUFFIXES and file != source:
-                    record["id"] = file.relative_to(source).as_posix()
+                if file != source and (identifier := id_in(source, file)) is not None:
+                    record["id"] = identifier
                 try:
                     yield Passage.from_record(record, number)
                 except (TypeError, ValueError) as error:
@@ -114,20 +111,6 @@ def _of_files(source: Path, files: Callable[[], Iterator[Path]]) -> PassageStrea
         name = file.name if file == source else file.relative_to(source).as_posix()
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return PassageStream(str(source), read, digest.hexdigest())
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    """The files of passages in a folder and below it, sorted by path; holds the names of one folder at a time."""
-    with os.scandir(folder) as entries:
-        names = sorted(
-            (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not entry.name.startswith(".")
-        )
-    for name, is_folder in names:
-        file = folder / name
-        if is_folder:
-            yield from _files_in(file)
-        elif data_suffix(file) in _SUFFIXES and file.is_file():
-            yield file
 
 
 def _of_repository(source: str, split: str) -> PassageStream:

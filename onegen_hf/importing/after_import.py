@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 
-class _Watcher(MetaPathFinder):
-    """Steps aside at the first import of a module, and calls back when that is done."""
+class _Watcher:
+    """
+    A finder of modules. Steps aside at the first import of one, and calls back when that is done.
+
+    It does without `importlib.abc`, whose import would be the longest part of `import onegen_hf`.
+    """
 
     def __init__(self, module: str, callback: Callable[[], Any]) -> None:
         self.module, self.callback = module, callback

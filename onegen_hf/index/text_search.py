@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..bundled.checkpoints import BUILTIN, builtin_path
 from ..configuration import OneGenConfig
 from ..data.prompts import query_ids
 from ..hub.layout import index_directory
@@ -125,12 +126,11 @@ def load_encoder(directory: Path | None, model_id: str | None, revision: str | N
     if checkpoint is not None and (checkpoint / "config.json").is_file() and any(checkpoint.glob("*.safetensors")):
         logger.info("searching with the model of the checkpoint %s", checkpoint)
         return OneGenForCausalLM.from_pretrained(checkpoint), load_tokenizer(checkpoint)
-    if model_id is not None and "/" in model_id:  # a name without a slash is that of a directory, wherever it was
+    # Other names without a slash are those of directories, wherever they were.
+    if model_id is not None and ("/" in model_id or model_id in BUILTIN):
         logger.info("searching with the model %s, which made the index", model_id)
-        return (
-            OneGenForCausalLM.from_pretrained(model_id, revision=revision),
-            load_tokenizer(model_id, revision=revision),
-        )
+        name = builtin_path(model_id)
+        return OneGenForCausalLM.from_pretrained(name, revision=revision), load_tokenizer(name, revision=revision)
     raise ValueError(
         "the index does not know where its model is, which embeds the text: pass `model=` and `tokenizer=`, or use "
         "`rag.retrieve` of a pipeline"

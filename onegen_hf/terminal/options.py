@@ -105,6 +105,9 @@ class OptionParser(TrlParser):
 
     def error(self, message: str) -> NoReturn:
         """End with code 2 and one line, without the usage of all options."""
+        if message.startswith("ambiguous option: "):  # argparse names what begins with it, in both spellings
+            option, *_, close = message.removeprefix("ambiguous option: ").split()
+            message = f"unknown options: {option}; did you mean {close}?"
         message = f"{self.prog}: {' '.join(message.split())} (see `{self.prog} --help`)"
         sys.stderr.write(f"{message}\n")
         raise UsageError(message)

@@ -54,6 +54,19 @@ Answer    Fern Bay
     )
 
 
+def test_a_query_that_the_model_did_not_write(capsys: pytest.CaptureFixture[str]) -> None:
+    """As where it searches for the question: it is shown all the same."""
+    print_stream("Who made it?", [TokenEvent("", 1, 0), QueryEvent(0, "Who made it?"), *events()[6:]])
+    assert capsys.readouterr().out.startswith(
+        """Question  Who made it?
+          Who made it?
+            0.679  Tin Boat: Tin Boat is a film by Ada Moll.
+          Ada Moll
+          Where?
+            0.500"""
+    )
+
+
 def test_more_passages_and_why_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     print_stream("Where?", events("", "max_new_tokens", "max_hops"), sources=2)
     shown = capsys.readouterr().out

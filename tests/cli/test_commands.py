@@ -162,10 +162,30 @@ def test_index_then_ask(checkpoint: Path, tmp_path: Path, capsys: pytest.Capture
     corpus.write_text("".join(json.dumps({**d, "id": n}) + "\n" for n, d in enumerate(DOCUMENTS[:5])))
     out = tmp_path / "index"
     main(["index", "--passages", str(corpus), "--output-dir", str(out), "--model", str(checkpoint)])
-    assert "5 passages" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        f"5 passages are in {out} (5 embeddings of dimension 32)\n"
+        f'Next: onegen-hf ask "..." --index {out} --model {checkpoint}\n'
+    )
     assert sorted(path.name for path in out.iterdir()) == ["index.faiss", "index.json", "passages.parquet"]
     assert PassageIndex.load(out).passages[4].id == "4"
     main(["ask", "Why?", "--model", str(checkpoint), "--index", str(out), "--max-new-tokens", "3"])
+
+
+def test_an_index_of_the_bundled_model_names_it(
+    checkpoint: Path, default_checkpoint: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("The boat is made of tin.")
+    main(["index", "--passages", str(tmp_path / "notes.txt"), "--output-dir", str(tmp_path / "my index")])
+    assert capsys.readouterr().out.endswith(f"Next: onegen-hf ask \"...\" --index '{tmp_path / 'my index'}'\n")
+    assert PassageIndex.load(tmp_path / "my index").model_id == "builtin"
+
+
+@pytest.mark.parametrize("command", [["ask", "Who?"], ["search", "a boat"]])
+def test_a_folder_of_texts_is_no_index(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("The boat is made of tin.")
+    with pytest.raises(SystemExit, match="holds no index: build one with `onegen-hf index --passages .*` and name"):
+        main([*command, "--index", str(tmp_path)])
+    assert "Loading weights" not in capsys.readouterr().err
 
 
 def test_index_of_the_torch_backend(checkpoint: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_info_of_a_checkpoint_and_its_index(checkpoint: Path, capsys: pytest.Cap
     assert facts["retrieval tokens"] == "[RQ] [RD] <paragraph> </paragraph>" and facts["task"] == "rag"
     assert facts["index passages"] == len(DOCUMENTS)
     index = info(capsys, checkpoint / "index")
+    assert index["size"].endswith(" kB") and not index["size"].startswith("0")
     assert index["kind"] == "index" and index["passages"] == len(DOCUMENTS) and index["search"] == "Flat"
     main(["info", str(checkpoint), str(checkpoint / "index")])
     assert capsys.readouterr().out.count("passages") == 2

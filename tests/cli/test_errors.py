@@ -7,9 +7,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tomllib
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +66,7 @@ def test_help_is_light(arguments: list[str]) -> None:
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--limit", "0"], "limit=0 must be at least"),
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--fit-threshold"], "for task=entity-linking only"),
         (["evaluate", "--dataset", "a", "--output-dir", "b", "--confidence-level", "nan"], "confidence_level=nan"),
+        (["evaluate", "--passages", "a"], "unknown options: --passages; did you mean --passages-split"),
         (["demo", "--max-hops", "five"], "argument --max-hops: invalid int value: 'five'"),
         (["push", "model", "folder", "not a repo!!", "--dry-run"], "repository 'not a repo!!' is not a valid name"),
         (["ask", "--config", "no-such-file.yaml"], "no-such-file.yaml: No such file or directory"),
@@ -148,6 +152,20 @@ def test_debug_of_the_training_arguments_is_left_to_them() -> None:
     assert command_line._without_debug(["ask", "--", "--debug"]) == (["ask", "--", "--debug"], False)
 
 
+@pytest.mark.parametrize("command", ["serve", "ui"])
+def test_a_port_that_is_taken(command: str) -> None:
+    """Said before a model is loaded."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        report, shown = probe(command, "--port", str(port))
+    assert report["code"] == 1 and report["heavy"] == []
+    assert shown.startswith(f"onegen-hf {command}: port={port} is taken: choose another one, or 0 for a free one")
+    _, shown = probe(command, "--host", "no.such.host.invalid")
+    assert shown.startswith(f"onegen-hf {command}: host='no.such.host.invalid': this machine can't listen there")
+
+
 def test_warnings_in_one_line() -> None:
     before = warnings.formatwarning
     with warnings_in_one_line("onegen-hf ask"):
@@ -188,6 +206,36 @@ def test_ctrl_c() -> None:
     _, shown = process.communicate(timeout=30)
     assert process.returncode == INTERRUPTED
     assert shown == "onegen-hf index: interrupted: run the same command again to continue\n"
+
+
+def test_ctrl_c_while_the_command_is_imported() -> None:
+    """Of the first tenth of a second, only the interpreter's own start and two small modules are without a handler."""
+    code = "\n".join(
+        [
+            "import sys, types",
+            "from onegen_hf.__main__ import main",
+            "def interrupted(fullname, path, target=None):",
+            "    if fullname == 'onegen_hf.cli.main':",
+            "        raise KeyboardInterrupt",
+            "sys.meta_path.insert(0, types.SimpleNamespace(find_spec=interrupted))",
+            "main()",
+        ]
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, "onegen-hf: interrupted\n")
+
+
+def test_little_is_imported_before_ctrl_c_has_a_handler() -> None:
+    code = "import sys; before = {*sys.modules}; import onegen_hf.__main__; print(*{*sys.modules} - before)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert not {"dataclasses", "inspect", "logging", "tempfile"} & {*done.stdout.split()}
+
+
+def test_the_script_is_the_module() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"onegen-hf": "onegen_hf.__main__:main"}
 
 
 def test_a_reader_that_stops_reading() -> None:

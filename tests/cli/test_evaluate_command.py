@@ -55,6 +55,15 @@ def test_retrieval_with_an_index_that_is_there(tmp_path: Path, capsys: pytest.Ca
         main(options(tmp_path, "--task", "retrieval", "--top-k", "5", "--index", str(checkpoint() / "index")))
 
 
+def test_questions_without_passages(tmp_path: Path) -> None:
+    file = tmp_path / "questions.tsv"
+    file.write_text("question\tanswer\nWho made it?\tAda Moll\n")
+    arguments = ["--model", str(checkpoint()), "--dataset", str(file), "--output-dir", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match=r"questions.tsv holds questions and no passages \(.*name an index .*--index"):
+        main(arguments)
+    main([*arguments, "--index", str(checkpoint() / "index"), "--max-new-tokens", "4"])
+
+
 def test_the_report_is_pushed_with_the_model_that_was_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,9 @@ def command(checkpoint: Path, corpus: Path, tmp_path: Path, name: str = "one", *
 
 def test_one_process(checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(command(checkpoint, corpus, tmp_path))
-    assert "PassageIndex(50 passages, 50 rows of dimension 32" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        f"50 passages are in {tmp_path / 'index-one'} (50 embeddings of dimension 32)"
+    )
     index = PassageIndex.load(tmp_path / "index-one")
     assert index.model_id == checkpoint.name and [p.id for p in index] == [f"p{n}" for n in range(50)]
     tokenizer = make_tokenizer()

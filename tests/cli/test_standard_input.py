@@ -42,6 +42,16 @@ def test_other_encodings_are_named(monkeypatch: pytest.MonkeyPatch, data: bytes,
         list(lines_of_standard_input())
 
 
+def test_nothing_to_read_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    standard_input(monkeypatch, b"")
+    assert list(lines_of_standard_input()) == []
+    standard_input(monkeypatch, b"")
+    assert whole_standard_input() == ""
+    assert [record.message for record in caplog.records] == 2 * [
+        "standard input is empty: give texts as arguments, or on standard input"
+    ]
+
+
 def result(**changes: Any) -> dict[str, Any]:
     passage = {"id": "a", "title": f"Ada {HOSTILE}\nAnswer    no", "text": f"text {HOSTILE}", "score": 0.5}
     retrieval = {"hop": 0, "query": f"Where {HOSTILE}?", "passages": [passage]}

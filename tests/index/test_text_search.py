@@ -12,6 +12,7 @@ import torch
 from support.index_fixtures import make_corpus, make_model, make_tokenizer
 
 from onegen_hf import OneGenForCausalLM, PassageIndex, as_sentence_transformer
+from onegen_hf.bundled.checkpoints import BUILTIN
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,18 @@ def test_the_named_repository_is_loaded(
     monkeypatch.setattr(f"{module}.load_tokenizer", lambda *a, **k: tokenizer)
     assert PassageIndex.load(tmp_path).search_text(QUERY) == index.search_text(QUERY)
     assert asked == [(("org/model",), {"revision": "abc"})]
+
+
+def test_an_index_of_the_bundled_model_finds_it(
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save_pretrained(tmp_path / "bundled")
+    tokenizer.save_pretrained(tmp_path / "bundled")
+    monkeypatch.setitem(BUILTIN, "builtin", tmp_path / "bundled")
+    index = PassageIndex.build(model, tokenizer, make_corpus(9), show_progress=False, model_id="builtin")
+    index.save(tmp_path / "index")
+    loaded = PassageIndex.load(tmp_path / "index")
+    assert [p.id for p in loaded.search_text(QUERY)] == [p.id for p in index.search_text(QUERY)]
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_the_command(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            assert f":{port}" in next(line for line in process.stdout if "http" in line)
+            assert process.stdout.readline() == f"The page is at http://127.0.0.1:{port}/ (Ctrl-C stops it)\n"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:  # noqa: S310
                 assert answer.status == 200 and b"OneGen" in answer.read()
         finally:
