@@ -65,7 +65,7 @@ class Manifest:
     @classmethod
     def write(cls, folder: ShardFolder, staging: dict[str, Any]) -> Manifest:
         """
-        Sum up all shards. The content depends on nothing but them.
+        Sum up all shards of a folder.
 
         Args:
             folder ([`ShardFolder`])
@@ -74,25 +74,50 @@ class Manifest:
         Raises:
             `ValueError`: If a shard is damaged, or, where passages were split, a piece has the id of another passage.
         """
-        encoding = read_json(folder.encoding_file) or {}
         summaries = [Shard(folder.shard(number)).summary for number in range(staging["shards"])]
-        manifest = cls(
-            folder,
-            {
-                **encoding,
-                "format_version": FORMAT_VERSION,
-                "corpus": {name: staging[name] for name in ("passages", "beginning")},
-                "dimension": summaries[0].dimension,
-                "passages": sum(summary.passages for summary in summaries),
-                "embeddings": sum(summary.embeddings for summary in summaries),
-                "truncated": sum(summary.truncated for summary in summaries),
-                "shards": [asdict(summary) for summary in summaries],
-            },
-        )
-        if any(summary.split for summary in summaries):
-            manifest._require_distinct_ids()
-        write_text_atomically(folder.manifest_file, json.dumps(manifest.content, sort_keys=True) + "\n")
+        manifest = cls.of(folder, read_json(folder.encoding_file) or {}, staging, summaries)
+        manifest.save()
         return manifest
+
+    @classmethod
+    def of(
+        cls, folder: ShardFolder, encoding: dict[str, Any], staging: dict[str, Any], summaries: list[ShardSummary]
+    ) -> Manifest:
+        """
+        The manifest of shards. The content depends on nothing but them.
+
+        Args:
+            folder ([`ShardFolder`])
+            encoding (`dict[str, Any]`): The content of encoding.json.
+            staging (`dict[str, Any]`): As [`ShardFolder.staging`] gives it.
+            summaries (`list[ShardSummary]`): Of all shards, in order.
+        """
+        content = {
+            **encoding,
+            "format_version": FORMAT_VERSION,
+            "corpus": {name: staging[name] for name in ("passages", "beginning")},
+            "dimension": summaries[0].dimension,
+            "passages": sum(summary.passages for summary in summaries),
+            "embeddings": sum(summary.embeddings for summary in summaries),
+            "truncated": sum(summary.truncated for summary in summaries),
+            "shards": [asdict(summary) for summary in summaries],
+        }
+        return cls(folder, content)
+
+    def to_json(self) -> str:
+        """The content of manifest.json."""
+        return json.dumps(self.content, sort_keys=True) + "\n"
+
+    def save(self) -> None:
+        """
+        Write manifest.json into the folder, whose shards are all there.
+
+        Raises:
+            `ValueError`: If, where passages were split, a piece has the id of another passage.
+        """
+        if any(summary.split for summary in self.summaries):
+            self._require_distinct_ids()
+        write_text_atomically(self.folder.manifest_file, self.to_json())
 
     def shard(self, number: int) -> Shard:
         """

@@ -22,7 +22,8 @@ from .tensor_file import mapped_tensors
 
 DTYPES: dict[str, Any] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 """Precision of the vectors in a shard → their type."""
-_VECTORS, _PASSAGES, _SUMMARY = "embeddings.safetensors", "passages.parquet", "shard.json"
+_VECTORS, _PASSAGES, SUMMARY_FILE = "embeddings.safetensors", "passages.parquet", "shard.json"
+SHARD_FILES = (_PASSAGES, _VECTORS, SUMMARY_FILE)
 _BLOCK = 2**20
 
 
@@ -85,7 +86,7 @@ def write_shard(
             dimension = int(vectors.shape[1])
             summary = ShardSummary(len(passages), len(vectors), dimension, truncated, split, reused, files)
             content = json.dumps(asdict(summary), sort_keys=True) + "\n"
-            (folder / _SUMMARY).write_text(content, encoding="utf-8")
+            (folder / SUMMARY_FILE).write_text(content, encoding="utf-8")
     except (SafetensorError, *WRITE_ERRORS) as error:
         raise OSError(f"{path} could not be written ({error}): free some space, or choose another folder") from error
 
@@ -103,9 +104,9 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = read_json(path / _SUMMARY)
+        content = read_json(path / SUMMARY_FILE)
         if content is None:
-            raise ValueError(f"{path / _SUMMARY} is missing: {self._remedy}")
+            raise ValueError(f"{path / SUMMARY_FILE} is missing: {self._remedy}")
         try:
             self.summary = ShardSummary(**content)
             for name in (_PASSAGES, _VECTORS):

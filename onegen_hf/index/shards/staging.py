@@ -104,10 +104,12 @@ def stage(
             passages share an id, or an earlier part of it was staged from another corpus.
     """
     passages, total, shard, beginning = iter(stream), 0, 0, ""
+    whole = hashlib.blake2b(digest_size=16)
     while group := list(islice(passages, settings.shard_size)):
         _check(group, total)
         ids, texts = _hashes_of(group)
         beginning = beginning or _digest(ids, texts)
+        whole.update(ids.tobytes() + texts.tobytes() + json.dumps([p.meta for p in group]).encode())
         _stage_shard(folder, shard, group, ids, texts)
         total, shard = total + len(group), shard + 1
         advance(len(group))
@@ -116,7 +118,7 @@ def stage(
     _require_distinct_ids(folder, shard, total, settings.shard_size)
     if settings.deduplicate:
         _note_repeats(folder, shard, total)
-    staging = {"passages": total, "shards": shard, "beginning": beginning}
+    staging = {"passages": total, "shards": shard, "beginning": beginning, "digest": whole.hexdigest()}
     write_text_atomically(folder.staged_file, json.dumps(staging, sort_keys=True) + "\n")
 
 
