@@ -22,6 +22,7 @@ from support.loopback import LoopbackHub
 from support.shard_workers import contents
 
 from onegen_hf import Passage, PassageIndex
+from onegen_hf.cli.main import main
 from onegen_hf.index import encode_shards, encode_shards_on_hub, fetch_shards, merge_shards
 from onegen_hf.index.shards import encoder, repository
 from onegen_hf.index.shards.layout import ShardFolder
@@ -383,3 +384,78 @@ def test_no_such_address(model: Any, tokenizer: Any, tmp_path: Path, address: st
 def test_ranks(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="machine_rank=2 must be below num_machines=2: count from 0"):
         encode(model, tokenizer, make_corpus(20), tmp_path / "work", machine_rank=2, num_machines=2)
+
+
+# From the command line.
+
+
+def index_command(tmp_path: Path, machine: str, *more: str) -> list[str]:
+    return [
+        "index", "--model", str(tmp_path / "model"), "--passages", str(tmp_path / "corpus.jsonl"),
+        "--shards", str(tmp_path / machine), "--shard-size", str(SHARD), "--output-dir", ADDRESS, *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def files(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    """A checkpoint and a corpus."""
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    records = [{"id": passage.id, "title": passage.title, "text": passage.text} for passage in make_corpus(40)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_the_command(
+    files: None, hub: LoopbackHub, model: Any, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(index_command(tmp_path, "a", "--private", "--factory", "IVF4,SQ8"))
+    assert "PassageIndex(40 passages" in (shown := capsys.readouterr().out) and "saved to org/films" in shown
+    index = PassageIndex.load("org/films", cache_dir=tmp_path / "fresh")
+    assert [passage.id for passage in index] == [f"p{n}" for n in range(40)] and KEY in hub.private
+    index.check_model(model, tokenizer)
+    before = dict(hub.repositories[KEY]["main"])
+    main(index_command(tmp_path, "b", "--num-machines", "2", "--machine-rank", "1", "--factory", "IVF4,SQ8"))
+    assert hub.repositories[KEY]["main"] == before
+
+
+def test_only_one_machine_merges(
+    files: None, hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onegen_hf.index.shards.hub_worker import HubWorker
+
+    complete = HubWorker._complete
+
+    def late(self: Any, *args: Any) -> bool:
+        """Another machine sees the last shard first."""
+        monkeypatch.setattr(HubWorker, "_complete", complete)
+        main(index_command(tmp_path, "b"))
+        return complete(self, *args)
+
+    monkeypatch.setattr(HubWorker, "_complete", late)
+    main(index_command(tmp_path, "a"))
+    shown = capsys.readouterr().out.splitlines()
+    assert "saved to org/films" in shown[0]
+    assert shown[1] == f"40 passages encoded in {ADDRESS}; another machine merges them"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output-dir", ADDRESS], "is a repository of the Hub: add --shards FOLDER"),
+        (["--output-dir", ADDRESS, "--shards", "x", "--update"], "update=True is for shards in a shared folder"),
+        (["--output-dir", ADDRESS, "--shards", "x", "--runner", "ray"], "runner='ray' is for shards in a shared"),
+        (["--output-dir", ADDRESS, "--shards", "x", "--machine-rank", "1"], "machine_rank=1 must be below num_machi"),
+        (["--output-dir", "x", "--shards", "x", "--num-machines", "2"], "num_machines=2 is for an --output-dir on th"),
+        (["--output-dir", "x", "--private"], "private=True is for an --output-dir on the Hub"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["index", "--passages", "x", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_an_address_that_is_none(files: None, tmp_path: Path) -> None:
+    command = [part.replace(ADDRESS, "hf://org/films") for part in index_command(tmp_path, "a")]
+    with pytest.raises(SystemExit, match="repository='hf://org/films' is no dataset repository: write hf://datasets"):
+        main(command)

@@ -17,7 +17,7 @@ from .manifest import Manifest
 from .repository import RepositoryState, ShardRepository
 from .shard import SHARD_FILES, SUMMARY_FILE
 
-_DOWNLOADS = ".fetched"
+_DOWNLOADS = ".downloads"
 
 
 @checked(folder=path(), show_progress=flag())
@@ -42,7 +42,6 @@ def fetch_shards(repository: str, folder: str | os.PathLike[str], show_progress:
     state = place.state()
     shards = latest_generation(Path(folder)) or ShardFolder(Path(folder) / "1")
     manifest = published_manifest(place, state, shards)
-    downloads = shards.root / _DOWNLOADS
     for number, summary in enumerate(tqdm(manifest.summaries, "Fetching", disable=not show_progress)):
         target = shards.shard(number)
         if read_json(target / SUMMARY_FILE) == asdict(summary):
@@ -50,10 +49,11 @@ def fetch_shards(repository: str, folder: str | os.PathLike[str], show_progress:
         # There may be one that this machine has encoded, while another machine was faster.
         shutil.rmtree(target, ignore_errors=True)
         with atomic_folder(target) as temporary:
+            downloads = temporary / _DOWNLOADS
             for name in SHARD_FILES:
                 file = place.download(f"shards/{target.name}/{name}", state.commit, downloads)
                 os.replace(file, temporary / name)
-    shutil.rmtree(downloads, ignore_errors=True)
+            shutil.rmtree(downloads)
     manifest.save()
     return manifest
 
