@@ -152,7 +152,13 @@ class HubWorker(Worker):
             return True
 
     def _summary(self, shard: int, state: RepositoryState) -> ShardSummary:
-        return ShardSummary(**(self.repository.read(f"shards/{shard:08d}/{SUMMARY_FILE}", state) or {}))
+        summary = ShardSummary(**(self.repository.read(f"shards/{shard:08d}/{SUMMARY_FILE}", state) or {}))
+        if summary.number != shard:
+            raise ValueError(
+                f"{self.repository}/shards/{shard:08d} is another shard, number {summary.number}: delete it there, "
+                "and encode again; only this shard is encoded"
+            )
+        return summary
 
 
 def join_repository(repository: ShardRepository, folder: ShardFolder, encoder: ShardEncoder) -> bool:

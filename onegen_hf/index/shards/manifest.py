@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import choice, integer, shown
 from ...files import write_text_atomically
 from ..fingerprint import ModelFingerprint
 from ..text_hash import as_halves, hash_id
 from .layout import ShardFolder, read_json
-from .shard import Shard, ShardSummary
+from .shard import DTYPES, Shard, ShardSummary
 from .sorted_hashes import repeated, sort_hashes
 
 FORMAT_VERSION = 1
@@ -35,8 +36,9 @@ class Manifest:
     def __init__(self, folder: ShardFolder, content: dict[str, Any]) -> None:
         self.folder, self.content = folder, content
         try:
-            if content["format_version"] > FORMAT_VERSION:
-                raise ValueError(f"format version {content['format_version']}: pip install --upgrade onegen-hf")
+            version = integer(least=1)("format_version", content["format_version"])
+            if version > FORMAT_VERSION:
+                raise ValueError(f"format version {version}: pip install --upgrade onegen-hf")
             self.summaries = [ShardSummary(**summary) for summary in content["shards"]]
             self.fingerprint = ModelFingerprint.from_dict(content["fingerprint"])
             self.num_passages = int(content["passages"])
@@ -44,6 +46,7 @@ class Manifest:
             self.dimension, self.precision = int(content["dimension"]), str(content["precision"])
             self.model_id, self.revision = content["model_id"], content["revision"]
             self.truncated = int(content["truncated"])
+            self._require_agreement()
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder.manifest_file} is damaged ({error}): delete it, and encode again") from error
 
@@ -137,6 +140,16 @@ class Manifest:
         """All shards, in order."""
         return map(self.shard, range(len(self.summaries)))
 
+    def _require_agreement(self) -> None:
+        choice(list(DTYPES))("precision", self.precision)
+        for name, number in (("passages", self.num_passages), ("embeddings", self.num_vectors)):
+            total = sum(getattr(summary, name) for summary in self.summaries)
+            if number != total or number < 1:
+                raise ValueError(f"{name}={number}, and its shards have {total}")
+        dimensions = {summary.dimension for summary in self.summaries}
+        if dimensions != {self.dimension}:
+            raise ValueError(f"dimension={self.dimension}, and its shards have {sorted(dimensions)}")
+
     def _require_distinct_ids(self) -> None:
         path = self.folder.root / "ids.sorted"
         hashes = (as_halves([hash_id(passage.id) for passage in shard.passages()]) for shard in self.shards())
@@ -144,8 +157,8 @@ class Manifest:
         try:
             for later, _ in repeated(path):
                 raise ValueError(
-                    f"the id {self._id_of(int(later[0]))!r} stands for a passage and for a piece of another one that "
-                    "was split: rename the passage, or choose another max_tokens_per_passage"
+                    f"the id {shown(self._id_of(int(later[0])))} stands for a passage and for a piece of another one "
+                    "that was split: rename the passage, or choose another max_tokens_per_passage"
                 )
         finally:
             path.unlink()

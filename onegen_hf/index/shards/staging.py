@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ...checks import shown
 from ...data.passages import Passage
 from ...data.streaming import PassageStream
 from ...files import atomic_file, write_text_atomically
@@ -143,7 +144,9 @@ def _check(group: list[Passage], start: int) -> None:
     check_texts(group, start)
     for number, passage in enumerate(group, start):
         if not (passage.text.strip() or passage.title.strip()):
-            raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
+            raise ValueError(
+                f"passage {number} (id {shown(passage.id)}) has no text to embed: drop it, or give it a text"
+            )
 
 
 def _hashes_of(group: list[Passage]) -> tuple[np.ndarray, np.ndarray]:
@@ -176,8 +179,8 @@ def _require_distinct_ids(folder: ShardFolder, shards: int, count: int, shard_si
             row, first = int(later[0]), int(earlier[0])
             group = list(read_passages(folder.staged_passages(row // shard_size)))
             raise ValueError(
-                f"the id {group[row % shard_size][0].id!r} stands for passage {first} and for passage {row} of the "
-                "corpus. Make ids unique."
+                f"the id {shown(group[row % shard_size][0].id)} stands for passage {first} and for passage {row} of "
+                "the corpus. Make ids unique."
             )
     finally:
         path.unlink()

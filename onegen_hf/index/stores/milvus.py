@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import shown
 from ...filters import Condition
 from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
@@ -155,8 +156,8 @@ class MilvusStore(PassageStore):
             for name in ("id", "title", "text"):
                 if len(columns[name].encode()) > _LONGEST:
                     raise ValueError(
-                        f"passage {row.passage.id!r}: its {name} has more than the {_LONGEST} bytes that Milvus can "
-                        "store: split it with `max_tokens_per_passage`"
+                        f"passage {shown(row.passage.id)}: its {name} has more than the {_LONGEST} bytes that Milvus "
+                        "can store: split it with `max_tokens_per_passage`"
                     )
             # Values of a JSON field are objects.
             boxed = {"sentences": {"value": columns["sentences"]}, "meta": {"value": columns["meta"]}}

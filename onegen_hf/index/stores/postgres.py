@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import shown
 from ...filters import Condition
 from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
@@ -134,7 +135,7 @@ class PostgresStore(PassageStore):
             columns = row.columns()
             if "\\u0000" in json.dumps(columns):
                 raise ValueError(
-                    f"passage {row.passage.id!r} holds a null character, which PostgreSQL cannot store: remove it"
+                    f"passage {shown(row.passage.id)} holds a null character, which PostgreSQL cannot store: remove it"
                 )
             meta = None if columns["meta"] is None else Jsonb(columns["meta"])
             values.append(
