@@ -186,6 +186,8 @@ class PassageIndex:
         count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
         hidden = embedding_size(model)
         vectors.check(hidden, count)
+        if isinstance(vectors, StoreTarget):
+            vectors.check_passages(store)
         if dimensions is not None:
             warn_of_untrained_prefixes(dimensions, model.onegen_config.matryoshka_dims, hidden)
         fingerprint = ModelFingerprint.of(model, tokenizer)

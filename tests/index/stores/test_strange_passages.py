@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
 
 import numpy as np
 import pytest
+from support.index_fixtures import CountedEmbed, make_corpus, make_model
 from support.index_places import IndexPlace, search
+from support.store_engines import Engines, require_engine
 from support.store_passages import unit
 
-from onegen_hf import Passage
+from onegen_hf import Passage, PassageIndex
 from onegen_hf.filters import PassageFilter
 
 LONG = "i" * 10_000
@@ -17,16 +21,20 @@ MIXED: list[Any] = [None, 5, 5.0, "5", True, [5], ["5", 5], [], {}, {"x": 5}, [{
 
 
 def test_long_ids(place: IndexPlace) -> None:
-    corpus = [Passage(LONG, "", "a"), Passage(LONG[:-1] + "j", "", "b"), Passage("ü" * 5_000, "", "c")]
-    index = place.fill(corpus, unit(3))
+    random_id = "".join(random.Random(0).choices(string.ascii_letters, k=10_000))  # nothing to compress
+    ids = [LONG, LONG[:-1] + "j", "ü" * 5_000, random_id]
+    corpus = [Passage(name, "", f"Passage {n}.") for n, name in enumerate(ids)]
+    index = place.fill(corpus, unit(4))
     for opened in (index, place.open()):
         assert [opened.get(passage.id) for passage in corpus] == corpus
-        assert search(opened, unit(3), 1) == [[passage.id] for passage in corpus]
-    changed = Passage(LONG, "", "changed")
-    place.write(index, [changed], unit(1, seed=5))
-    assert len(place.open()) == 3 and index.get(LONG) == changed
-    place.remove(index, [LONG])
-    assert index.get(LONG) is None and len(index) == 2
+        assert search(opened, unit(4), 1) == [[passage.id] for passage in corpus]
+    for name in (LONG, random_id):
+        changed = Passage(name, "", "changed")
+        place.write(index, [changed], unit(1, seed=5))
+        assert len(index) == len(place.open()) and index.get(name) == changed
+        place.remove(index, [name])
+        assert index.get(name) is None
+    assert len(index) == 2
 
 
 @pytest.mark.parametrize(
@@ -52,6 +60,28 @@ def test_null_characters(place: IndexPlace, passage: Passage) -> None:
     index = place.open()
     assert index.get(passage.id) == passage and sorted(p.id for p in index) == sorted(["first", passage.id])
     assert search(index, unit(2), 1) == [["first"], [passage.id]]
+
+
+@pytest.mark.parametrize("updated", [False, True])
+@pytest.mark.parametrize(
+    ("engine", "unwanted"),
+    [("postgresql", Passage("odd", "", "a\0b")), ("milvus", Passage("odd" * 30_000, "", "x"))],
+    ids=["postgresql", "milvus"],
+)
+def test_what_a_database_cannot_keep_is_named_before_the_work(
+    all_engines: Engines, tokenizer: Any, engine: str, unwanted: Passage, updated: bool
+) -> None:
+    require_engine(engine)
+    url, model, corpus = all_engines.url(engine), make_model(tokenizer), make_corpus(5)
+    options: dict[str, Any] = {"show_progress": False}
+    index = PassageIndex.build(model, tokenizer, corpus, backend=url, **options) if updated else None
+    counted = CountedEmbed(model)
+    with pytest.raises(ValueError, match="passage 'odd.*(null character|more than the 65535 bytes)"):
+        if index is None:
+            PassageIndex.build(model, tokenizer, [*corpus, unwanted], backend=url, **options)
+        else:
+            index.update(model, tokenizer, [*corpus, unwanted], **options)
+    assert sum(counted.rows) <= 4, "a passage was encoded"  # only the fingerprint
 
 
 def test_empty_passages(place: IndexPlace) -> None:
