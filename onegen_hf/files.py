@@ -103,18 +103,33 @@ def atomic_file(path: Path, *library_errors: type[Exception]) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
+        with errors_naming(path, *library_errors):
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_naming(path: Path, *library_errors: type[Exception]) -> Iterator[None]:
+    """
+    Let the errors of a block name a file or folder, where they name nothing, as those of a full disk do, or a
+    temporary that has taken its place.
+
+    Args:
+        path (`Path`)
+        library_errors (`type[Exception]`): As for [`atomic_file`].
+    """
+    try:
+        yield
     except library_errors as error:
         raise OSError(f"{path} could not be written ({error}): free some space, or choose another folder") from error
     except OSError as error:
-        # Libraries name the temporary, or nothing: say which file it was.
-        if error.errno is None or error.filename not in (None, temporary, str(temporary)):
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if error.errno is None or (named is not None and not _is_temporary_of(named, path)):
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -129,14 +144,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)  # in a container, the process before us had our number
     temporary.mkdir(parents=True)
     try:
-        yield temporary
-        for file in temporary.iterdir():
-            _flush_to_disk(file)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            if not path.is_dir():
-                raise
+        with errors_naming(path):
+            yield temporary
+            for file in temporary.iterdir():
+                _flush_to_disk(file)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                if not path.is_dir():
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -183,6 +199,11 @@ def _is_abandoned(temporary: os.DirEntry[str], host: str | None, pid: int) -> bo
 def _temporary(path: Path) -> Path:
     delete_abandoned(path)
     return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}-{threading.get_native_id()}.tmp")
+
+
+def _is_temporary_of(file: Path, path: Path) -> bool:
+    parts = (file, *file.parents)
+    return any(part.parent == path.parent and part.match(f".{path.name}.*.tmp") for part in parts)
 
 
 def _flush_to_disk(file: Path) -> None:

@@ -26,8 +26,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.in_database:
         index = _build(options, _documents(options), backend=options.output_dir)
     elif options.shards is not None:
-        from .index_shards import index_in_shards
+        from .index_shards import index_in_shards, index_on_hub
 
+        if options.on_hub:
+            print(index_on_hub(options, options.shards))
+            return
         index = index_in_shards(options, options.shards)
     elif options.update:
         from .index_update import update_index

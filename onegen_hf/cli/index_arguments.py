@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..checks import checked_fields, choice, flag, integer, optional, path, text
 from ..configuration import OneGenConfig
@@ -28,7 +28,8 @@ class IndexArguments(ModelArguments):
     output_dir: str = field(
         metadata={
             "help": "Directory of the index, where the same command continues an interrupted run; or the URL of a "
-            "database, such as qdrant://localhost:6333/films."
+            "database, such as qdrant://localhost:6333/films; or, with --shards, a dataset repository of the Hub, "
+            "hf://datasets/organisation/films, where machines that share no folder meet."
         }
     )
     split: str = field(default="train", metadata={"help": "Split of the dataset repository."})
@@ -71,7 +72,8 @@ class IndexArguments(ModelArguments):
         default=None,
         metadata={
             "help": "Folder in which the corpus is encoded shard by shard, with the memory of one. Run the same "
-            "command several times, or on several machines that share the folder, and they split the work."
+            "command several times, or on several machines that share the folder (or the repository that "
+            "--output-dir names), and they split the work."
         },
     )
     shard_size: int = field(default=10_000, metadata={"help": "With --shards: passages per shard."})
@@ -87,6 +89,23 @@ class IndexArguments(ModelArguments):
         metadata={"help": "With --shards: ray starts workers on a Ray cluster.", "choices": ["local", "ray"]},
     )
     workers: int = field(default=1, metadata={"help": "With --runner ray: number of workers."})
+    num_machines: int = field(
+        default=1, metadata={"help": "With an --output-dir on the Hub: number of machines that share the work."}
+    )
+    machine_rank: int = field(
+        default=0,
+        metadata={
+            "help": "With an --output-dir on the Hub: which of the machines this is, from 0; one that takes the place "
+            "of another has its rank."
+        },
+    )
+    private: bool = field(
+        default=False,
+        metadata={
+            "help": "With an --output-dir on the Hub: make a new repository private; default: the organization's "
+            "setting."
+        },
+    )
     update: bool = field(
         default=False,
         metadata={"help": "Bring an index up to date: only passages whose text has changed are encoded."},
@@ -116,6 +135,9 @@ class IndexArguments(ModelArguments):
             deduplicate=flag(),
             runner=choice(["local", "ray"]),
             workers=integer(least=1),
+            num_machines=integer(least=1),
+            machine_rank=integer(least=0),
+            private=flag(),
             update=flag(),
             remove_missing=flag(),
         )
@@ -149,7 +171,12 @@ class IndexArguments(ModelArguments):
     @property
     def in_database(self) -> bool:
         """Whether `output_dir` is the URL of a database."""
-        return "://" in self.output_dir
+        return "://" in self.output_dir and not self.on_hub
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether `output_dir` is a repository of the Hub, for shards and the index in files."""
+        return self.output_dir.startswith("hf://") and not self.output_dir.endswith(".lance")
 
     def _require_company(self) -> None:
         """Refuse options that would have no effect without another one."""
@@ -159,6 +186,7 @@ class IndexArguments(ModelArguments):
                 raise ValueError(
                     f"{name}={value!r} is for an index in files, and output_dir is a database: leave it out"
                 )
+        self._require_hub(defaults)
         for name in ("shard_size", "shard_precision", "deduplicate", "runner"):
             if self.shards is None and (value := getattr(self, name)) != defaults[name]:
                 raise ValueError(f"{name}={value!r} is for encoding in shards: add --shards FOLDER, or leave it out")
@@ -171,4 +199,30 @@ class IndexArguments(ModelArguments):
             raise ValueError(
                 "remove_missing=True is for --update without --shards: an index of shards always has the passages of "
                 "the corpus and no other ones"
+            )
+
+    def _require_hub(self, defaults: dict[str, Any]) -> None:
+        """Refuse options that do not go together with an `output_dir` on the Hub, or without one."""
+        if not self.on_hub:
+            for name in ("num_machines", "machine_rank", "private"):
+                if (value := getattr(self, name)) != defaults[name]:
+                    raise ValueError(
+                        f"{name}={value!r} is for an --output-dir on the Hub, such as "
+                        "hf://datasets/organisation/films: leave it out"
+                    )
+            return
+        if self.shards is None:
+            raise ValueError(
+                f"output_dir={self.output_dir!r} is a repository of the Hub: add --shards FOLDER, where this machine "
+                "encodes; or build the index in a folder, and send it with `onegen-hf push index`"
+            )
+        for name in ("update", "runner"):
+            if (value := getattr(self, name)) != defaults[name]:
+                raise ValueError(
+                    f"{name}={value!r} is for shards in a shared folder, and output_dir={self.output_dir!r} is a "
+                    "repository of the Hub: leave it out"
+                )
+        if self.machine_rank >= self.num_machines:
+            raise ValueError(
+                f"machine_rank={self.machine_rank} must be below num_machines={self.num_machines}: count from 0"
             )

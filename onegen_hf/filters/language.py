@@ -113,6 +113,7 @@ def _path(place: str, key: str) -> tuple[str, ...]:
     names = tuple(key.split("."))
     if not all(names):
         raise ValueError(f"{place}: the path {key!r} has an empty name: write 'author.name', or 'lang'")
+    _require_storable(place, key)
     return names
 
 
@@ -152,9 +153,16 @@ def _scalar(place: str, value: Any) -> Scalar:
             f"{place}={shown(value)} must be a text, a number, true, false or null; for one of several write "
             f"{{'$in': [...]}}"
         )
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{place}={shown(value)} holds a null character, which databases cannot store: leave it out")
+    if isinstance(value, str):
+        _require_storable(f"{place}={shown(value)}", value)
     return value
+
+
+def _require_storable(place: str, text: str) -> None:
+    if "\0" in text:
+        raise ValueError(f"{place} holds a null character, which databases cannot store: leave it out")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{place} holds half of a surrogate pair, which no text can be stored with: leave it out")
 
 
 def _unknown(key: Any, known: tuple[str, ...]) -> str:

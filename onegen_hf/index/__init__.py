@@ -6,7 +6,7 @@ from .embeddings_file import read_embeddings
 from .fingerprint import ModelFingerprint
 from .passage_index import PassageIndex
 from .retriever import Retriever
-from .shards import encode_shards, merge_shards
+from .shards import encode_shards, encode_shards_on_hub, fetch_shards, merge_shards
 from .stores import StoreError
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "TorchBackend",
     "VectorBackend",
     "encode_shards",
+    "encode_shards_on_hub",
+    "fetch_shards",
     "merge_shards",
     "read_embeddings",
 ]

@@ -236,7 +236,7 @@ def check_texts(passages: Iterable[Passage], start: int = 0) -> None:
 
 
 def _check_text(number: int, passage: Passage) -> None:
-    name = f"passage {number} (id {passage.id!r}):"
+    name = f"passage {number} (id {shown(passage.id)}):"
     for field in ("id", "title", "text"):
         _TEXT(f"{name} {field}", getattr(passage, field))
     for sentence in passage.sentences:
@@ -302,11 +302,11 @@ def _tokenize(
             for number, passage, row in zip(numbers, passages, encoder.rows(passages), strict=True):
                 if not (passage.text.strip() or passage.title.strip()) or len(row.input_ids) < empty_length + 1:
                     raise ValueError(
-                        f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text"
+                        f"passage {number} (id {shown(passage.id)}) has no text to embed: drop it, or give it a text"
                     )
                 if limit is not None and len(row.input_ids) > limit:
                     raise ValueError(
-                        f"passage {number} (id {passage.id!r}) takes {len(row.input_ids)} tokens, more than the "
+                        f"passage {number} (id {shown(passage.id)}) takes {len(row.input_ids)} tokens, more than the "
                         f"model's context of {limit} (config.max_position_embeddings). Split it, or lower "
                         f"max_embedded_tokens (now {encoder.max_embedded}) in OneGenConfig."
                     )

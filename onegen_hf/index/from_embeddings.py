@@ -95,9 +95,9 @@ def _order(ids: Sequence[str], store: DocumentStore, counts: np.ndarray) -> np.n
         try:
             number, sentence = store.resolve(identifier)
         except ValueError as error:
-            raise ValueError(f"ids: entry {row}, {identifier!r}, names none of the passages") from error
+            raise ValueError(f"ids: entry {row}, {shown(identifier)}, names none of the passages") from error
         place = int(starts[number]) + (sentence or 0)
         if order[place] >= 0:
-            raise ValueError(f"ids: entries {int(order[place])} and {row} both name {identifier!r}")
+            raise ValueError(f"ids: entries {int(order[place])} and {row} both name {shown(identifier)}")
         order[place] = row
     return order

@@ -186,6 +186,8 @@ class PassageIndex:
         count = int(embeddings_per_passage(store, model.onegen_config.granularity).sum())
         hidden = embedding_size(model)
         vectors.check(hidden, count)
+        if isinstance(vectors, StoreTarget):
+            vectors.check_passages(store)
         if dimensions is not None:
             warn_of_untrained_prefixes(dimensions, model.onegen_config.matryoshka_dims, hidden)
         fingerprint = ModelFingerprint.of(model, tokenizer)
@@ -675,6 +677,18 @@ class PassageIndex:
             return cls._over_store(str(dir_or_repo))
         check_hub_options(hub_kwargs)
         root = locate(dir_or_repo, revision, **hub_kwargs)
+        while True:
+            try:
+                return cls._read(root, mmap)
+            except (FileNotFoundError, ValueError):
+                # Replaced twice meanwhile, an index has lost its files, and a newer one is there.
+                newest = locate(dir_or_repo, revision, **hub_kwargs)
+                if newest == root:
+                    raise
+                root = newest
+
+    @classmethod
+    def _read(cls, root: Path, mmap: bool) -> PassageIndex:
         description = read_description(root)
         fingerprint = ModelFingerprint.from_dict(description["fingerprint"])
         collection = LocalCollection.read(root, description, mmap)

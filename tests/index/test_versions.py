@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.index_fixtures import make_corpus, make_model, make_tokenizer
@@ -13,6 +14,7 @@ from support.shard_workers import FORK
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.hub.layout import current_version
 from onegen_hf.index import encode_shards, merge_shards
+from onegen_hf.index.local_collection import LocalCollection
 from onegen_hf.index.publish import index_upload
 from onegen_hf.index.versions import publish_version
 
@@ -136,6 +138,26 @@ def test_readers_while_it_is_switched(indexes: list[PassageIndex], tmp_path: Pat
         reader.join(60)
         assert reader.exitcode == 0
         assert set(file.read_text()) == {"0", "1"}
+
+
+def test_an_index_that_is_replaced_twice_while_it_is_loaded(
+    indexes: list[PassageIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the files that the reader was about to open are gone."""
+    publish(indexes[0], tmp_path)
+    read = LocalCollection.read
+
+    def late(root: Path, *rest: Any) -> LocalCollection:
+        monkeypatch.setattr(LocalCollection, "read", read)
+        publish(indexes[1], tmp_path)
+        publish(indexes[1], tmp_path)
+        return read(root, *rest)
+
+    monkeypatch.setattr(LocalCollection, "read", late)
+    assert check(PassageIndex.load(tmp_path)) == 1
+    (current_version(tmp_path) / "passages.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match="passages.parquet"):
+        PassageIndex.load(tmp_path)
 
 
 def test_after_training(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
+import pytest
+
 from support.loopback import LoopbackHub
 
 TOKEN = "hf_SecretOfTheTests"
@@ -34,3 +37,17 @@ def run(hub: LoopbackHub, cache: Path, *command: str, **changed: str) -> str:
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr
     return done.stdout
+
+
+def connect(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch, token: str = TOKEN) -> None:
+    """Let this process, and those that are forked from it, speak to a Hub."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template.partition(".co")[2])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -28,6 +28,7 @@ class LoopbackHub(ThreadingHTTPServer):
     Attributes:
         repositories (`dict[str, Repository]`): By `models/org/name` or `datasets/org/name`; commits are revisions too.
         private (`set[str]`): Those that ask for a token.
+        readers (`set[str]`): Tokens that may read and not write.
         objects (`dict[str, bytes]`): What LFS stored, by SHA-256.
         faults (`list[Fault]`): What goes wrong.
         requests (`list[str]`): Method and path of what was asked.
@@ -42,6 +43,7 @@ class LoopbackHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, Repository] = {}
         self.private: set[str] = set()
+        self.readers: set[str] = set()
         self.objects: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
@@ -128,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api_post(self, path: str, body: bytes) -> None:
         if path == "api/repos/create":
+            self._require_writer()
             asked = json.loads(body)
             owner = f"{asked['organization']}/" if asked.get("organization") else "someone/"
             key = f"{asked.get('type') or 'model'}s/{owner}{asked['name']}"
@@ -152,10 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self._commit(f"{kind}/{owner}/{name}", revision, [json.loads(line) for line in body.splitlines()])
 
     def _commit(self, key: str, revision: str, operations: list[dict[str, Any]]) -> None:
+        self._require_writer()
+        parent = next((o["value"].get("parentCommit") for o in operations if o["key"] == "header"), None)
         with self.server.lock:
             repository = self.server.repositories[key]
             files = dict(repository[revision])
-            for operation in operations:
+            is_current = parent in (None, commit_hash(files))
+            for operation in operations if is_current else ():
                 value = operation["value"]
                 if operation["key"] == "file":
                     files[value["path"]] = base64.b64decode(value["content"])
@@ -166,13 +172,20 @@ class _Handler(BaseHTTPRequestHandler):
             commit = commit_hash(files)
             repository[revision] = files
             repository[commit] = dict(files)
+        if not is_current:
+            self._stop(412, "PreconditionFailed")
         self._json({"commitUrl": f"{self.server.url}/{key}/commit/{commit}", "commitOid": commit})
 
     def _api_get(self, path: str, body: bytes) -> None:
         if path == "api/whoami-v2":
             return self._json({"type": "user", "name": "someone", "orgs": []})
         _, kind, owner, name, *rest = path.split("/")
-        files = self._files(f"{kind}/{owner}/{name}", rest[1] if len(rest) > 1 else "main")
+        checks = rest[:1] == ["auth-check"]
+        files = self._files(f"{kind}/{owner}/{name}", rest[1] if len(rest) > 1 and not checks else "main")
+        if checks:
+            if rest[1:] == ["write"]:
+                self._require_writer()
+            return self._json({})
         if rest[:1] == ["tree"]:
             below = "".join(f"{part}/" for part in rest[2:])
             deep = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
@@ -230,6 +243,13 @@ class _Handler(BaseHTTPRequestHandler):
         if revision not in repository and revision not in by_commit:
             self._stop(404, "RevisionNotFound")
         return repository.get(revision) or by_commit.get(revision) or {}
+
+    def _require_writer(self) -> None:
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if not token:
+            self._stop(401, "RepoNotFound")
+        if token in self.server.readers:
+            self._stop(403, "")
 
     def _stop(self, status: int, error: str) -> None:
         self._json({}, status, {"X-Error-Code": error})

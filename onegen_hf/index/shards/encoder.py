@@ -103,20 +103,24 @@ class ShardEncoder:
                 **asdict(self.settings),
             }
             write_text_atomically(folder.encoding_file, json.dumps(content, sort_keys=True) + "\n")
-        self.require_same(folder)
+        self.require_same(read_json(folder.encoding_file) or {}, folder.root)
 
-    def require_same(self, folder: ShardFolder) -> None:
+    def require_same(self, encoding: dict[str, Any], place: object) -> None:
         """
-        Compare the model and the settings with those that encode in a folder.
+        Compare the model and the settings with those that encode somewhere.
+
+        Args:
+            encoding (`dict[str, Any]`): The content of encoding.json.
+            place (`object`): What the error calls the folder or repository that it is from.
 
         Raises:
             `ValueError`: If they differ.
         """
-        difference = self._difference(read_json(folder.encoding_file) or {})
+        difference = self._difference(encoding)
         if difference is not None:
             raise ValueError(
-                f"{folder.root} holds the shards of another model, or of other settings: {difference}. Give the same "
-                "ones to go on, or another folder"
+                f"{place} holds the shards of another model, or of other settings: {difference}. Give the same "
+                "ones to go on, or another place"
             )
 
     def encode(

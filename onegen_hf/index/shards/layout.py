@@ -64,8 +64,8 @@ class ShardFolder:
 
     def staging(self) -> dict[str, Any] | None:
         """
-        The content of staged.json: the numbers of `passages` and `shards`, and the hash of the `beginning` of the
-        corpus; `None` while shards are being staged.
+        The content of staged.json: the numbers of `passages` and `shards`, the hash of the `beginning` of the corpus,
+        and the `digest` of all of it; `None` while shards are being staged.
         """
         return read_json(self.staged_file)
 

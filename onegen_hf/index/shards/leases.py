@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from ...files import errors_naming
+
 logger = logging.getLogger(__name__)
 
 _BEATS_PER_LEASE = 4
@@ -109,8 +111,13 @@ class Leases:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"host": _HOST, "pid": os.getpid(), "started": psutil.Process().create_time()}, file)
+        owner = json.dumps({"host": _HOST, "pid": os.getpid(), "started": psutil.Process().create_time()})
+        try:
+            with errors_naming(path), os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(owner)
+        except OSError:
+            os.utime(path, (0, 0))  # the disk is full: others need not wait for this worker
+            raise
         if generation:
             logger.info("took over %s from a worker that is gone", name)
         return Lease(path, self.folder / f"{name}.{generation + 2}")

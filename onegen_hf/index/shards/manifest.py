@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import choice, integer, shown
 from ...files import write_text_atomically
 from ..fingerprint import ModelFingerprint
 from ..text_hash import as_halves, hash_id
 from .layout import ShardFolder, read_json
-from .shard import Shard, ShardSummary
+from .shard import DTYPES, Shard, ShardSummary
 from .sorted_hashes import repeated, sort_hashes
 
 FORMAT_VERSION = 1
@@ -35,8 +36,9 @@ class Manifest:
     def __init__(self, folder: ShardFolder, content: dict[str, Any]) -> None:
         self.folder, self.content = folder, content
         try:
-            if content["format_version"] > FORMAT_VERSION:
-                raise ValueError(f"format version {content['format_version']}: pip install --upgrade onegen-hf")
+            version = integer(least=1)("format_version", content["format_version"])
+            if version > FORMAT_VERSION:
+                raise ValueError(f"format version {version}: pip install --upgrade onegen-hf")
             self.summaries = [ShardSummary(**summary) for summary in content["shards"]]
             self.fingerprint = ModelFingerprint.from_dict(content["fingerprint"])
             self.num_passages = int(content["passages"])
@@ -44,6 +46,7 @@ class Manifest:
             self.dimension, self.precision = int(content["dimension"]), str(content["precision"])
             self.model_id, self.revision = content["model_id"], content["revision"]
             self.truncated = int(content["truncated"])
+            self._require_agreement()
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder.manifest_file} is damaged ({error}): delete it, and encode again") from error
 
@@ -65,7 +68,7 @@ class Manifest:
     @classmethod
     def write(cls, folder: ShardFolder, staging: dict[str, Any]) -> Manifest:
         """
-        Sum up all shards. The content depends on nothing but them.
+        Sum up all shards of a folder.
 
         Args:
             folder ([`ShardFolder`])
@@ -74,25 +77,50 @@ class Manifest:
         Raises:
             `ValueError`: If a shard is damaged, or, where passages were split, a piece has the id of another passage.
         """
-        encoding = read_json(folder.encoding_file) or {}
         summaries = [Shard(folder.shard(number)).summary for number in range(staging["shards"])]
-        manifest = cls(
-            folder,
-            {
-                **encoding,
-                "format_version": FORMAT_VERSION,
-                "corpus": {name: staging[name] for name in ("passages", "beginning")},
-                "dimension": summaries[0].dimension,
-                "passages": sum(summary.passages for summary in summaries),
-                "embeddings": sum(summary.embeddings for summary in summaries),
-                "truncated": sum(summary.truncated for summary in summaries),
-                "shards": [asdict(summary) for summary in summaries],
-            },
-        )
-        if any(summary.split for summary in summaries):
-            manifest._require_distinct_ids()
-        write_text_atomically(folder.manifest_file, json.dumps(manifest.content, sort_keys=True) + "\n")
+        manifest = cls.of(folder, read_json(folder.encoding_file) or {}, staging, summaries)
+        manifest.save()
         return manifest
+
+    @classmethod
+    def of(
+        cls, folder: ShardFolder, encoding: dict[str, Any], staging: dict[str, Any], summaries: list[ShardSummary]
+    ) -> Manifest:
+        """
+        The manifest of shards. The content depends on nothing but them.
+
+        Args:
+            folder ([`ShardFolder`])
+            encoding (`dict[str, Any]`): The content of encoding.json.
+            staging (`dict[str, Any]`): As [`ShardFolder.staging`] gives it.
+            summaries (`list[ShardSummary]`): Of all shards, in order.
+        """
+        content = {
+            **encoding,
+            "format_version": FORMAT_VERSION,
+            "corpus": {name: staging[name] for name in ("passages", "beginning")},
+            "dimension": summaries[0].dimension,
+            "passages": sum(summary.passages for summary in summaries),
+            "embeddings": sum(summary.embeddings for summary in summaries),
+            "truncated": sum(summary.truncated for summary in summaries),
+            "shards": [asdict(summary) for summary in summaries],
+        }
+        return cls(folder, content)
+
+    def to_json(self) -> str:
+        """The content of manifest.json."""
+        return json.dumps(self.content, sort_keys=True) + "\n"
+
+    def save(self) -> None:
+        """
+        Write manifest.json into the folder, whose shards are all there.
+
+        Raises:
+            `ValueError`: If, where passages were split, a piece has the id of another passage.
+        """
+        if any(summary.split for summary in self.summaries):
+            self._require_distinct_ids()
+        write_text_atomically(self.folder.manifest_file, self.to_json())
 
     def shard(self, number: int) -> Shard:
         """
@@ -112,6 +140,16 @@ class Manifest:
         """All shards, in order."""
         return map(self.shard, range(len(self.summaries)))
 
+    def _require_agreement(self) -> None:
+        choice(list(DTYPES))("precision", self.precision)
+        for name, number in (("passages", self.num_passages), ("embeddings", self.num_vectors)):
+            total = sum(getattr(summary, name) for summary in self.summaries)
+            if number != total or number < 1:
+                raise ValueError(f"{name}={number}, and its shards have {total}")
+        dimensions = {summary.dimension for summary in self.summaries}
+        if dimensions != {self.dimension}:
+            raise ValueError(f"dimension={self.dimension}, and its shards have {sorted(dimensions)}")
+
     def _require_distinct_ids(self) -> None:
         path = self.folder.root / "ids.sorted"
         hashes = (as_halves([hash_id(passage.id) for passage in shard.passages()]) for shard in self.shards())
@@ -119,8 +157,8 @@ class Manifest:
         try:
             for later, _ in repeated(path):
                 raise ValueError(
-                    f"the id {self._id_of(int(later[0]))!r} stands for a passage and for a piece of another one that "
-                    "was split: rename the passage, or choose another max_tokens_per_passage"
+                    f"the id {shown(self._id_of(int(later[0])))} stands for a passage and for a piece of another one "
+                    "that was split: rename the passage, or choose another max_tokens_per_passage"
                 )
         finally:
             path.unlink()

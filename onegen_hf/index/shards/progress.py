@@ -26,6 +26,9 @@ class Progress:
         shard_size (`int`)
         lease_seconds (`float`): After which a silent worker is not counted any more.
         show (`bool`): Show a bar.
+
+    Attributes:
+        done_elsewhere (`set[int]`): Shards that other machines have encoded, which share no folder with this one.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Progress:
     ) -> None:
         self._folder, self._file = folder, folder.workers / worker
         self._shard_size, self._lease_seconds = shard_size, lease_seconds
+        self.done_elsewhere: set[int] = set()
         self._in_shard, self._last = 0, 0.0
         self._bar = tqdm(desc="Encoding", unit="passage", disable=not show, initial=self._done()[0])
 
@@ -80,7 +84,7 @@ class Progress:
 
     def _done(self) -> tuple[int, int]:
         """Passages that are encoded, and the number of workers."""
-        finished = self._folder.finished()
+        finished = self._folder.finished() | self.done_elsewhere
         staging = self._folder.staging()
         passages = len(finished) * self._shard_size
         if staging is not None and staging["shards"] - 1 in finished:

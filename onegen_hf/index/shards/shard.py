@@ -22,7 +22,8 @@ from .tensor_file import mapped_tensors
 
 DTYPES: dict[str, Any] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 """Precision of the vectors in a shard → their type."""
-_VECTORS, _PASSAGES, _SUMMARY = "embeddings.safetensors", "passages.parquet", "shard.json"
+_VECTORS, _PASSAGES, SUMMARY_FILE = "embeddings.safetensors", "passages.parquet", "shard.json"
+SHARD_FILES = (_PASSAGES, _VECTORS, SUMMARY_FILE)
 _BLOCK = 2**20
 
 
@@ -39,6 +40,7 @@ class ShardSummary:
         split (`int`): Passages that were split.
         reused (`int`): Passages whose vectors are those of an earlier encoding.
         files (`dict`): Name → `{"bytes": ..., "sha256": ...}`.
+        number (`int`, *optional*): Which shard of the encoding it is; older releases did not say so.
     """
 
     passages: int
@@ -48,6 +50,7 @@ class ShardSummary:
     split: int
     reused: int
     files: dict[str, dict[str, Any]]
+    number: int | None = None
 
 
 def write_shard(
@@ -64,7 +67,7 @@ def write_shard(
     Write a shard in one step. If another worker has written it meanwhile, that one stays: both are equal.
 
     Args:
-        path (`Path`): The folder.
+        path (`Path`): The folder, whose name is the number of the shard.
         passages (`Sequence[Passage]`)
         counts (`np.ndarray` of shape `(n_passages,)`, int32): Vectors of each passage.
         vectors (`np.ndarray` of shape `(n_vectors, dimension)`, float32)
@@ -83,9 +86,11 @@ def write_shard(
             write_passages(passages, counts.tolist(), folder / _PASSAGES)
             files = {name: _checked_file(folder / name) for name in (_PASSAGES, _VECTORS)}
             dimension = int(vectors.shape[1])
-            summary = ShardSummary(len(passages), len(vectors), dimension, truncated, split, reused, files)
+            summary = ShardSummary(
+                len(passages), len(vectors), dimension, truncated, split, reused, files, int(path.name)
+            )
             content = json.dumps(asdict(summary), sort_keys=True) + "\n"
-            (folder / _SUMMARY).write_text(content, encoding="utf-8")
+            (folder / SUMMARY_FILE).write_text(content, encoding="utf-8")
     except (SafetensorError, *WRITE_ERRORS) as error:
         raise OSError(f"{path} could not be written ({error}): free some space, or choose another folder") from error
 
@@ -98,14 +103,14 @@ class Shard:
         path (`Path`): The folder.
 
     Raises:
-        `ValueError`: If a file is missing, or has another size than was written.
+        `ValueError`: If a file is missing, has another size than was written, or is of another shard.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = read_json(path / _SUMMARY)
+        content = read_json(path / SUMMARY_FILE)
         if content is None:
-            raise ValueError(f"{path / _SUMMARY} is missing: {self._remedy}")
+            raise ValueError(f"{path / SUMMARY_FILE} is missing: {self._remedy}")
         try:
             self.summary = ShardSummary(**content)
             for name in (_PASSAGES, _VECTORS):
@@ -115,7 +120,12 @@ class Shard:
                     raise ValueError(f"{path / name} has {actual} bytes instead of {expected}: {self._remedy}")
         except (TypeError, KeyError, FileNotFoundError) as error:
             raise ValueError(f"{path} is damaged ({error}): {self._remedy}") from error
-        self._tensors = mapped_tensors(path / _VECTORS)
+        if self.summary.number not in (None, int(path.name)):
+            raise ValueError(f"{path} is another shard, number {self.summary.number}: {self._remedy}")
+        try:
+            self._tensors = mapped_tensors(path / _VECTORS)
+        except ValueError as error:
+            raise ValueError(f"{error.args[0].partition(': write')[0]}: {self._remedy}") from error
 
     @property
     def _remedy(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...files import atomic_file
+from ...files import atomic_file, errors_naming
 from .tensor_file import mapped_tensors, write_tensor
 
 RECORD = 3
@@ -34,7 +34,7 @@ def sort_hashes(blocks: Iterable[np.ndarray], count: int, path: Path) -> None:
     while buckets * _RECORDS_PER_BUCKET < count and buckets < _MOST_BUCKETS:
         buckets *= 2
     shift = np.uint64(65 - buckets.bit_length())
-    with ExitStack() as stack:
+    with errors_naming(path), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".sorting-", dir=path.parent)))
         files: list[BinaryIO] = [
             stack.enter_context(open(folder / str(bucket), "w+b", buffering=2**14)) for bucket in range(buckets)

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ...checks import shown
 from ...data.passages import Passage
 from ...data.streaming import PassageStream
 from ...files import atomic_file, write_text_atomically
@@ -104,10 +105,12 @@ def stage(
             passages share an id, or an earlier part of it was staged from another corpus.
     """
     passages, total, shard, beginning = iter(stream), 0, 0, ""
+    whole = hashlib.blake2b(digest_size=16)
     while group := list(islice(passages, settings.shard_size)):
         _check(group, total)
         ids, texts = _hashes_of(group)
         beginning = beginning or _digest(ids, texts)
+        whole.update(ids.tobytes() + texts.tobytes() + json.dumps([p.meta for p in group]).encode())
         _stage_shard(folder, shard, group, ids, texts)
         total, shard = total + len(group), shard + 1
         advance(len(group))
@@ -116,7 +119,7 @@ def stage(
     _require_distinct_ids(folder, shard, total, settings.shard_size)
     if settings.deduplicate:
         _note_repeats(folder, shard, total)
-    staging = {"passages": total, "shards": shard, "beginning": beginning}
+    staging = {"passages": total, "shards": shard, "beginning": beginning, "digest": whole.hexdigest()}
     write_text_atomically(folder.staged_file, json.dumps(staging, sort_keys=True) + "\n")
 
 
@@ -141,7 +144,9 @@ def _check(group: list[Passage], start: int) -> None:
     check_texts(group, start)
     for number, passage in enumerate(group, start):
         if not (passage.text.strip() or passage.title.strip()):
-            raise ValueError(f"passage {number} (id {passage.id!r}) has no text to embed: drop it, or give it a text")
+            raise ValueError(
+                f"passage {number} (id {shown(passage.id)}) has no text to embed: drop it, or give it a text"
+            )
 
 
 def _hashes_of(group: list[Passage]) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +179,8 @@ def _require_distinct_ids(folder: ShardFolder, shards: int, count: int, shard_si
             row, first = int(later[0]), int(earlier[0])
             group = list(read_passages(folder.staged_passages(row // shard_size)))
             raise ValueError(
-                f"the id {group[row % shard_size][0].id!r} stands for passage {first} and for passage {row} of the "
-                "corpus. Make ids unique."
+                f"the id {shown(group[row % shard_size][0].id)} stands for passage {first} and for passage {row} of "
+                "the corpus. Make ids unique."
             )
     finally:
         path.unlink()

@@ -47,15 +47,23 @@ def mapped_tensors(path: Path) -> Mapping[str, np.ndarray]:
 
     Args:
         path (`Path`)
+
+    Raises:
+        `ValueError`: If the file is damaged.
     """
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
-        dtype = _DTYPES[entry["dtype"]]
-        tensors[name] = np.memmap(path, dtype, "r", start, shape) if 0 not in shape else np.empty(shape, dtype)
+    size, tensors = path.stat().st_size, {}
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > size:
+                raise ValueError(f"its header is said to have {length} bytes")
+            header = json.loads(file.read(length))
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
+            dtype = _DTYPES[entry["dtype"]]
+            tensors[name] = np.memmap(path, dtype, "r", start, shape) if 0 not in shape else np.empty(shape, dtype)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged ({error}): write it again") from error
     return tensors

@@ -15,7 +15,7 @@ from ...checks import checked, choice, flag, integer, number, optional, path, te
 from ...data.streaming import PassageStream
 from .encoder import EncodingSettings, ShardEncoder
 from .generations import open_generation, remove_earlier
-from .layout import ShardFolder
+from .layout import ShardFolder, read_json
 from .leases import LeaseLostError, Leases
 from .manifest import Manifest
 from .progress import Progress
@@ -179,10 +179,14 @@ class Worker:
                 logger.info("%s", error)
             except (ValueError, OSError):
                 # Another worker may have taken over, finished, and deleted what this one was reading.
-                if not self.folder.shard(shard).is_dir():
+                if not self.is_done(shard):
                     raise
             self.progress.start_shard()
             return True
+
+    def is_done(self, shard: int) -> bool:
+        """Whether a shard is encoded."""
+        return self.folder.shard(shard).is_dir()
 
     def open_shards(self) -> list[int]:
         """The staged shards that are not encoded."""
@@ -213,6 +217,12 @@ def finished_encoding(folder: ShardFolder) -> Manifest:
     folder.clean_up()
     remove_earlier(folder)
     manifest = Manifest.read(folder)
+    warn_of_truncation(manifest)
+    return manifest
+
+
+def warn_of_truncation(manifest: Manifest) -> None:
+    """Say how many passages were cut, if any."""
     if manifest.truncated:
         logger.warning(
             "%d of %d passages were cut before embedding. Split them with max_tokens_per_passage, or raise "
@@ -220,7 +230,6 @@ def finished_encoding(folder: ShardFolder) -> Manifest:
             manifest.truncated,
             manifest.num_passages,
         )
-    return manifest
 
 
 def earlier_vectors(earlier: ShardFolder | None, folder: ShardFolder, encoder: ShardEncoder) -> EarlierVectors | None:
@@ -233,7 +242,7 @@ def earlier_vectors(earlier: ShardFolder | None, folder: ShardFolder, encoder: S
     if earlier is None:
         return None
     try:
-        encoder.require_same(earlier)
+        encoder.require_same(read_json(earlier.encoding_file) or {}, earlier.root)
         return EarlierVectors(earlier)
     except (ValueError, OSError):
         if not folder.manifest_file.exists():  # else others have finished, and deleted the earlier one

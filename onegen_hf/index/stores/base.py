@@ -134,6 +134,12 @@ class PassageStore(ABC):
     def count(self, passages: bool = False) -> int:
         """Number of rows, or of passages."""
 
+    def check_passage(self, passage: Passage) -> None:  # noqa: B027
+        """
+        Raises:
+            `ValueError`: If the database cannot keep a passage. Called before anything is encoded.
+        """
+
     @abstractmethod
     def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
         """

@@ -111,6 +111,8 @@ class StoredCollection(PassageCollection):
         for batch in batches(passages, self.store.batch_size):
             present = {row.passage.id: row.passage for row in self._find([passage.id for passage in batch])}
             new += [passage for passage in batch if present.get(passage.id) != passage]
+        for passage in new:
+            self.store.check_passage(passage)
         return UpdatePlan(np.empty(0, np.int64), 0, new, np.full(len(new), MISSING))
 
     def removal(self, ids: Iterable[str]) -> UpdatePlan:

@@ -46,8 +46,17 @@ def _collect(value: Any, path: tuple[str, ...], known: dict[str, Any]) -> None:
 
 def token(path: tuple[str, ...], *value: Scalar) -> str:
     """A word of letters for "this path has a value", or "it has this value": nothing to quote, whatever is in them."""
-    kinds = [float(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in value]
+    kinds = [_exact(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item for item in value]
     return hashlib.blake2b(json.dumps([path, kinds]).encode(), digest_size=12).hexdigest()
+
+
+def _exact(number: int | float) -> int | float:
+    """One form for equal numbers: a float, of zeros the positive one, unless it would be another number."""
+    try:
+        rounded = float(number) + 0.0
+    except OverflowError:
+        return number
+    return rounded if rounded == number else number
 
 
 def bound_key(path: tuple[str, ...], value: Scalar) -> str:

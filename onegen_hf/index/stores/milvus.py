@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import shown
+from ...data.passages import Passage
 from ...filters import Condition
 from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
@@ -24,6 +26,7 @@ _COLUMNS = ["id", "part", "title", "text", "sentences", "meta"]
 _PROPERTY = "onegen"
 _LONGEST = 65535
 """Bytes of a text that Milvus can store."""
+_REMEDIES = {"id": "shorten it", "title": "shorten it", "text": "split it with `max_tokens_per_passage`"}
 _MOST = 16384
 """Results of one search."""
 _CONSISTENCIES = ("Strong", "Session", "Bounded", "Eventually")
@@ -148,16 +151,18 @@ class MilvusStore(PassageStore):
             )
         return int(counted[0]["count(*)"])
 
+    def check_passage(self, passage: Passage) -> None:
+        for name in ("id", "title", "text"):
+            if len(getattr(passage, name).encode()) > _LONGEST:
+                raise ValueError(
+                    f"passage {shown(passage.id)}: its {name} has more than the {_LONGEST} bytes that Milvus can "
+                    f"store: {_REMEDIES[name]}"
+                )
+
     def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
         records = []
         for row, vector in zip(rows, vectors, strict=True):
             columns = row.columns()
-            for name in ("id", "title", "text"):
-                if len(columns[name].encode()) > _LONGEST:
-                    raise ValueError(
-                        f"passage {row.passage.id!r}: its {name} has more than the {_LONGEST} bytes that Milvus can "
-                        "store: split it with `max_tokens_per_passage`"
-                    )
             # Values of a JSON field are objects.
             boxed = {"sentences": {"value": columns["sentences"]}, "meta": {"value": columns["meta"]}}
             records.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +84,11 @@ class StoreTarget:
                 f"dimensions={self.dimensions} is more than the {dimension} of the model's embeddings: choose fewer"
             )
 
+    def check_passages(self, passages: Iterable[Passage]) -> None:
+        """Make sure that the database can keep these passages, before any is encoded."""
+        for passage in passages:
+            self.store.check_passage(passage)
+
     def fill(
         self,
         passages: Sequence[Passage],
@@ -111,6 +116,7 @@ class StoreTarget:
         properties = IndexProperties(
             fingerprint, embeddings.shape[1], self.dimensions, self.precision, granularity, model_id, revision
         )
+        self.check_passages(passages[n] for n in range(len(passages)))
         begun = replace(properties, complete=False)
         self.store.create(begun.to_dict(), self.dimensions or embeddings.shape[1], self.precision)
         collection = StoredCollection(self.store, properties)

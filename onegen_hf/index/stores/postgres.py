@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import shown
+from ...data.passages import Passage
 from ...filters import Condition
 from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
@@ -102,7 +104,8 @@ class PostgresStore(PassageStore):
             if size * _BYTES[precision] <= _MOST_IN_A_ROW:
                 # Else it goes to a table of its own, compressed, and a search spends most of its time on getting it.
                 connection.execute(self._statement("ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN"))
-            connection.execute(self._statement("CREATE INDEX ON {table} (id)"))
+            # A tree has no room for long ids.
+            connection.execute(self._statement("CREATE INDEX ON {table} USING hash (id)"))
             self._comment(connection, properties)
 
     def drop(self) -> None:
@@ -125,6 +128,12 @@ class PostgresStore(PassageStore):
             condition = " WHERE part = 0" if passages else ""
             return int(connection.execute(self._statement("SELECT count(*) FROM {table}" + condition)).fetchone()[0])
 
+    def check_passage(self, passage: Passage) -> None:
+        if "\\u0000" in json.dumps(StoredRow(passage, 0).columns()):
+            raise ValueError(
+                f"passage {shown(passage.id)} holds a null character, which PostgreSQL cannot store: remove it"
+            )
+
     def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
         from psycopg.types.json import Jsonb
 
@@ -132,10 +141,6 @@ class PostgresStore(PassageStore):
         values = []
         for row, vector in zip(rows, vectors, strict=True):
             columns = row.columns()
-            if "\\u0000" in json.dumps(columns):
-                raise ValueError(
-                    f"passage {row.passage.id!r} holds a null character, which PostgreSQL cannot store: remove it"
-                )
             meta = None if columns["meta"] is None else Jsonb(columns["meta"])
             values.append(
                 (

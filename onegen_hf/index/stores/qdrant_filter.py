@@ -22,7 +22,7 @@ def qdrant_filter(condition: Condition, models: Any) -> Any:
         `qdrant_client.models.Filter`
 
     Raises:
-        `ValueError`: If Qdrant has nothing like it: an order of texts.
+        `ValueError`: If Qdrant has nothing like it: an order of texts, or a key with a quotation mark.
     """
     if isinstance(condition, AllOf):
         return models.Filter(must=[qdrant_filter(part, models) for part in condition.parts])
@@ -57,6 +57,8 @@ def _leaf(key: str, condition: Comparison, models: Any) -> Any:
 
 def _keys(path: tuple[str, ...]) -> list[str]:
     """The places of a path in the payload: each object on the way may also stand in a list."""
+    if any('"' in name for name in path):
+        raise ValueError(f"filter[{'.'.join(path)!r}]: Qdrant finds no key with a quotation mark: rename it in `meta`")
     *way, last = ("meta", *map(_quoted, path))
     return [
         ".".join([*(name + ending for name, ending in zip(way, endings, strict=True)), last])
