@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -225,6 +226,7 @@ def row_attention(
         visible = padded.mask(window, additive)
         states = attend(module, padded.queries(query), padded.held(key), padded.held(value), visible, **kwargs)[0]
         return padded.packed(states), None
+    shared_keys = implementation == "sdpa" and attention_mask.cached and shares_keys(query, key, value, kwargs)
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size
@@ -238,10 +240,47 @@ def row_attention(
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
-        states = attend(module, queries, keys, values, mask, **kwargs)[0]
+        if shared_keys and mask is not None and group.size > 1:
+            # Torch would turn a bool mask into this one again in every layer.
+            mask = group.mask(window, query.dtype, query.device)
+            states = shared_key_attention(queries, keys, values, mask, kwargs.get("scaling"))
+        else:
+            states = attend(module, queries, keys, values, mask, **kwargs)[0]
         parts.append(states if query.shape[0] > 1 else states.reshape(1, tokens, *states.shape[2:]))
         start += tokens
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if query.shape[0] > 1 else 1), None
+
+
+def shares_keys(query: Tensor, key: Tensor, value: Tensor, kwargs: Mapping[str, Any]) -> bool:
+    """
+    Whether [`shared_key_attention`] computes what the model's own attention does: on a CPU, for several heads of
+    queries per head of keys, without anything that is not in its arguments.
+    """
+    plain = not kwargs.get("dropout") and all(
+        kwargs.get(name) is None for name in ("softcap", "position_bias", "s_aux")
+    )
+    return plain and query.device.type == "cpu" and query.shape[1] != key.shape[1] == value.shape[1]
+
+
+def shared_key_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    """
+    Attention whose heads of queries share heads of keys and values. With a mask, transformers copies the keys and
+    values of the whole cache for each head of queries, which takes longer than attention itself; torch's kernel for
+    CPUs needs no copies and gives the same bits.
+
+    Args:
+        query (`Tensor` of shape `(rows, heads, size, head_dim)`)
+        key, value (`Tensor` of shape `(rows, key_heads, visible, head_dim)`)
+        mask (`Tensor` of shape `(rows, 1, size, visible)`): Added to the scores.
+        scaling (`float`, *optional*)
+
+    Returns:
+        `Tensor` of shape `(rows, size, heads, head_dim)`.
+    """
+    states = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True)
+    return states.transpose(1, 2)
 
 
 def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:

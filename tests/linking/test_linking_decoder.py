@@ -236,7 +236,7 @@ def test_wrong_guesses_of_mentions_come_to_an_end(setup: LinkingSetup) -> None:
     (plain,) = setup.generate([text], opening_bias=-1e4).rows
     (row,) = setup.generate([text], draft_tokens=200, opening_bias=-1e4).rows
     assert row.ids == plain.ids
-    assert row.usage.forward_calls <= 2 + TRIAL
+    assert row.usage.forward_calls <= 3 + TRIAL
 
 
 @pytest.mark.parametrize("spans", [[(0, 8), (13, 20), (24, 32)], [(0, 8), (13, 20)], []], ids=str)
