@@ -29,6 +29,11 @@ from .variable_length import boundaries, computed_dtype, takes_variable_lengths,
 NAME = "onegen_rows"
 NAME_OF_FLASH = "onegen_rows_flash"
 """Layers whose heads have values of another size ask whether "flash" is in the name."""
+EXACT = "attends_in_float64"
+"""
+Attribute of attention layers whose results must not depend, in their last bits, on how many tokens attend at a time:
+those between layers of integers, which turn a last bit into a step of rounding.
+"""
 IMPLEMENTATIONS = ("sdpa", "eager")
 """What row attention calls for each group of rows; flash attention takes all rows at once."""
 
@@ -226,6 +231,7 @@ def row_attention(
         visible = padded.mask(window, additive)
         states = attend(module, padded.queries(query), padded.held(key), padded.held(value), visible, **kwargs)[0]
         return padded.packed(states), None
+    exact = query.device.type == "cpu" and getattr(module, EXACT, False)
     shared_keys = implementation == "sdpa" and attention_mask.cached and shares_keys(query, key, value, kwargs)
     parts, start = [], 0
     for group in attention_mask.groups:
@@ -240,12 +246,15 @@ def row_attention(
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
+        if exact:
+            queries, keys, values = (states.double() for states in (queries, keys, values))
         if shared_keys and mask is not None and group.size > 1:
             # Torch would turn a bool mask into this one again in every layer.
-            mask = group.mask(window, query.dtype, query.device)
+            mask = group.mask(window, queries.dtype, query.device)
             states = shared_key_attention(queries, keys, values, mask, kwargs.get("scaling"))
         else:
             states = attend(module, queries, keys, values, mask, **kwargs)[0]
+        states = states.to(query.dtype)
         parts.append(states if query.shape[0] > 1 else states.reshape(1, tokens, *states.shape[2:]))
         start += tokens
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if query.shape[0] > 1 else 1), None
@@ -333,6 +342,18 @@ def install_row_attention(layers: Iterable[nn.Module]) -> None:
         # Attention layers keep the configuration to look their implementation up.
         if hasattr(layer, "layer_idx") and hasattr(config, "_attn_implementation"):
             layer.config = LayerConfig(config.plain if isinstance(config, LayerConfig) else config)  # type: ignore
+
+
+def attend_exactly(layers: Iterable[nn.Module]) -> None:
+    """
+    Let the attention of packed rows be computed in float64 and rounded to the model's dtype, on a CPU.
+
+    Args:
+        layers (`Iterable[nn.Module]`): All modules of a decoder.
+    """
+    for layer in layers:
+        if isinstance(getattr(layer, "config", None), LayerConfig):
+            setattr(layer, EXACT, True)
 
 
 for name in (NAME, NAME_OF_FLASH):

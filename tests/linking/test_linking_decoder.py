@@ -231,6 +231,47 @@ def test_drafts_copy_a_text_without_mentions_in_a_few_forwards(setup: LinkingSet
     assert row.spans == [] and row.usage.forward_calls <= 2 and row.usage.rejected_tokens == 0
 
 
+def test_drafts_end_where_a_second_new_name_begins(setup: LinkingSetup) -> None:
+    text = "Ada Moll met Ben Oak. Ada Moll saw Elm Hill."
+    rule = CopyRule(setup.markup, text, setup.tokenizer.eos_token_id)
+    opened = setup.markup.annotate(text, [(0, 8), (13, 20)]).ids
+    drafted = expected_tokens(rule, LikelyMentions(text), 1000, new_names=2)
+    assert drafted == opened[: len(opened) - opened[::-1].index(setup.markup.open)]
+    for token in drafted:
+        rule.advance(token)
+    # Ben Oak is open, hence marked soon, and Ada Moll is not new.
+    again = expected_tokens(rule, LikelyMentions(text), 1000, new_names=2)
+    assert again.count(setup.markup.open) == 2
+
+
+@pytest.mark.parametrize("opening_bias", [0.0, -1e-30])
+@pytest.mark.parametrize("draft_tokens", [0, 16])
+def test_the_choice_among_a_few_tokens_is_that_among_all(
+    setup: LinkingSetup, draft_tokens: int, opening_bias: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bias, however small, takes the logits of all tokens."""
+    few = setup.generate(TEXTS, draft_tokens=draft_tokens, opening_bias=opening_bias).rows
+    monkeypatch.setattr("onegen_hf.modeling.token_head.TokenHead.of", lambda model: None)
+    every = setup.generate(TEXTS, draft_tokens=draft_tokens).rows
+    assert [(row.ids, row.spans, row.usage) for row in few] == [(row.ids, row.spans, row.usage) for row in every]
+
+
+def test_the_instruction_is_read_once_for_all_rows(setup: LinkingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = [setup.generate([text], 2).rows[0] for text in TEXTS]
+    monkeypatch.setattr("onegen_hf.generation.shared_prefix.LEAST_SAVING", 1)
+    together = setup.generate(TEXTS, 2).rows
+    assert [(row.ids, row.spans, row.stop_reason) for row in together] == [
+        (row.ids, row.spans, row.stop_reason) for row in apart
+    ]
+    pairs = list(zip(together, apart, strict=True))
+    for row, alone in pairs:
+        for one, other in zip(row.embeddings, alone.embeddings, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert together[0].usage.forwarded_tokens == apart[0].usage.forwarded_tokens
+    saved = {alone.usage.forwarded_tokens - row.usage.forwarded_tokens for row, alone in pairs}
+    assert len(saved) == 2 and max(saved) > len(setup.tokenizer(INSTRUCTION)["input_ids"]) // 2
+
+
 def test_wrong_guesses_of_mentions_come_to_an_end(setup: LinkingSetup) -> None:
     text = " ".join(["Ada Moll met", "Ben Oak in", "Fern Bay by", "Elm Hill near"] * 4)
     (plain,) = setup.generate([text], opening_bias=-1e4).rows
