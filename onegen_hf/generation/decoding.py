@@ -131,6 +131,20 @@ class DecodingTask(ABC, Generic[Row]):
             return "eos"
         return "max_new_tokens" if row.usage.generated_tokens >= self.max_new_tokens else None
 
+    def undoes(self, row: Row) -> bool:
+        """Whether the row is about to take back what it wrote; asked after every token."""
+        return False
+
+    def take_back(self, row: Row) -> int:
+        """
+        Called for each row that undoes something, where the memory can be rolled back.
+
+        Returns:
+            `int`: How many of the tokens that the row has read are to be removed from the memory. At least one of
+            those that remain is pending again.
+        """
+        raise NotImplementedError
+
     def proceed(self, row: Row) -> None:
         """Called for each row at the end of a step."""
         if row.stop_reason is None and self.room(row) == 0:
@@ -182,7 +196,9 @@ class Decoding(Generic[Row]):
             return []
         return self.drafter.draft(row, rows, self._room_to_write(row))
 
-    def advance(self, rows: Sequence[Row], drafts: Sequence[list[int]], output: StepOutput) -> list[int]:
+    def advance(
+        self, rows: Sequence[Row], drafts: Sequence[list[int]], output: StepOutput, can_rollback: bool = False
+    ) -> list[int]:
         """
         Process a forward: let rows write their next tokens.
 
@@ -190,16 +206,20 @@ class Decoding(Generic[Row]):
             rows (`Sequence[RowState]`): Of this decoding; their pending tokens and drafts have just been read.
             drafts (`Sequence[list[int]]`): Of each row.
             output ([`StepOutput`]): Of these rows.
+            can_rollback (`bool`, *optional*, defaults to `False`): Whether rows may take back what they have read.
 
         Returns:
-            `list[int]`: Number of rejected drafts of each row, which the memory holds but the row does not.
+            `list[int]`: Number of tokens of each row that the memory holds but the row does not: drafts that were
+            rejected, and what the row took back.
         """
         choosing = self.task.read(rows, output)
         if choosing:
             logits = output.logits if len(choosing) == len(rows) else output.logits[choosing]
             self._choose([rows[place] for place in choosing], logits, output.head)
         rejected = [self._judge(*each, output.head) for each in zip(rows, drafts, output.drafted, strict=True)]
-        for row in rows:
+        for place, row in enumerate(rows):
+            if can_rollback and row.stop_reason is None and self.task.undoes(row):
+                rejected[place] += self.task.take_back(row)
             self.task.proceed(row)
         return rejected
 
@@ -234,7 +254,12 @@ class Decoding(Generic[Row]):
             `int`: Number of rejected tokens.
         """
         accepted = 0
-        while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
+        while (
+            accepted < len(draft)
+            and row.stop_reason is None
+            and row.ids[-1] == draft[accepted]
+            and not self.task.undoes(row)
+        ):
             row.take_pending()
             self._choose([row], logits[accepted : accepted + 1], head)
             accepted += 1

@@ -186,7 +186,9 @@ class DecodingLoop:
     def _advance(self, members: list[Member], drafts: list[list[int]], output: StepOutput) -> None:
         """Let the rows of one call go on."""
         assert self._memory is not None
-        rejected = members[0].decoding.advance([member.row for member in members], drafts, output)
+        rejected = members[0].decoding.advance(
+            [member.row for member in members], drafts, output, self._memory.can_rollback
+        )
         for member, tokens in zip(members, rejected, strict=True):
             if tokens:
                 self._memory.rollback(member.key, tokens)

@@ -16,7 +16,7 @@ LEAST_SAVING = 64
 def common_prefix(rows: Sequence[RowState]) -> list[int]:
     """The tokens that all rows begin with and go on after; empty where reading them apart saves too little."""
     prompts = [row.pending[:-1] for row in rows]
-    prefix = os.path.commonprefix(prompts) if prompts else []
+    prefix = list(os.path.commonprefix(prompts)) if prompts else []
     return prefix if (len(rows) - 1) * len(prefix) >= LEAST_SAVING else []
 
 

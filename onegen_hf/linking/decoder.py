@@ -211,6 +211,13 @@ class _Linking(DecodingTask[LinkingRow]):
         """A row ends once everything that it wrote has been read, see [`~_Linking.proceed`]."""
         return None
 
+    def undoes(self, row: LinkingRow) -> bool:
+        return isinstance(row.rule, CopyRule) and row.rule.runs_on
+
+    def take_back(self, row: LinkingRow) -> int:
+        assert isinstance(row.rule, CopyRule)
+        return row.take_back(row.rule.decline())
+
     def proceed(self, row: LinkingRow) -> None:
         del row.query_states[row.queries_read :]  # of drafts that were not kept
         self._write_forced(row)
