@@ -118,7 +118,8 @@ class PackedMemory:
             None,
             input_ids=inputs[0],
             position_ids=inputs[1],
-            attention_mask=RowsMask.of(groups, cached=True, device=self.cache.device),
+            # A choice among few tokens is often close: it must not depend on how many tokens were drafted.
+            attention_mask=RowsMask.of(groups, cached=True, device=self.cache.device, exact=True),
             cache=self.cache,
             use_cache=True,
             logits_to_keep=torch.zeros_like(inputs[0], dtype=torch.bool),
