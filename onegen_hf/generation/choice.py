@@ -133,6 +133,11 @@ class TokenSampler:
         ids, values = torch.stack([tokens_chosen.to(logits.dtype), log_probabilities]).tolist()
         return [int(token) for token in ids], values, scores
 
+    @property
+    def takes_the_best(self) -> bool:
+        """Whether the logits of the tokens that may come next are all that a choice depends on."""
+        return not (self.do_sample or self.processors or self.criteria or self.log_probabilities)
+
     def stops(self, row: RowState, scores: Tensor) -> bool:
         """Whether one of the caller's stopping criteria ends the row; `scores` has the shape `(vocab,)`."""
         if not self.criteria:

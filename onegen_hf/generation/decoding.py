@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..modeling.positions import context_length
+from ..modeling.token_head import TokenHead
 from .choice import TokenSampler
 from .memory import StepOutput
 from .state import Hit, RowState
@@ -111,6 +112,15 @@ class DecodingTask(ABC, Generic[Row]):
             Token ids for each row, or a bool `Tensor` of shape `(rows, vocab)`.
         """
 
+    @property
+    def among_few(self) -> bool:
+        """Whether rows always choose among a few tokens, those of [`~DecodingTask.allowed`], by the model's logits."""
+        return False
+
+    def allowed(self, row: Row) -> Sequence[int] | None:
+        """The few tokens one of which comes next; `None` where most may."""
+        return None
+
     def settle(self, row: Row, token: int) -> int:
         """The token to write in place of the chosen one; by default that one."""
         return token
@@ -120,6 +130,20 @@ class DecodingTask(ABC, Generic[Row]):
         if token in self.end_tokens:
             return "eos"
         return "max_new_tokens" if row.usage.generated_tokens >= self.max_new_tokens else None
+
+    def undoes(self, row: Row) -> bool:
+        """Whether the row is about to take back what it wrote; asked after every token."""
+        return False
+
+    def take_back(self, row: Row) -> int:
+        """
+        Called for each row that undoes something, where the memory can be rolled back.
+
+        Returns:
+            `int`: How many of the tokens that the row has read are to be removed from the memory. At least one of
+            those that remain is pending again.
+        """
+        raise NotImplementedError
 
     def proceed(self, row: Row) -> None:
         """Called for each row at the end of a step."""
@@ -150,6 +174,11 @@ class Decoding(Generic[Row]):
         self.drafter = drafter
         self.streamer = streamer
 
+    @property
+    def among_few(self) -> bool:
+        """Whether choices need no more than the logits of a few tokens."""
+        return self.task.among_few and self.sampler.takes_the_best
+
     def stream(self, tokens: Sequence[int]) -> None:
         """Hand tokens to the streamer, if there is one."""
         if self.streamer is not None:
@@ -167,7 +196,9 @@ class Decoding(Generic[Row]):
             return []
         return self.drafter.draft(row, rows, self._room_to_write(row))
 
-    def advance(self, rows: Sequence[Row], drafts: Sequence[list[int]], output: StepOutput) -> list[int]:
+    def advance(
+        self, rows: Sequence[Row], drafts: Sequence[list[int]], output: StepOutput, can_rollback: bool = False
+    ) -> list[int]:
         """
         Process a forward: let rows write their next tokens.
 
@@ -175,22 +206,35 @@ class Decoding(Generic[Row]):
             rows (`Sequence[RowState]`): Of this decoding; their pending tokens and drafts have just been read.
             drafts (`Sequence[list[int]]`): Of each row.
             output ([`StepOutput`]): Of these rows.
+            can_rollback (`bool`, *optional*, defaults to `False`): Whether rows may take back what they have read.
 
         Returns:
-            `list[int]`: Number of rejected drafts of each row, which the memory holds but the row does not.
+            `list[int]`: Number of tokens of each row that the memory holds but the row does not: drafts that were
+            rejected, and what the row took back.
         """
         choosing = self.task.read(rows, output)
         if choosing:
             logits = output.logits if len(choosing) == len(rows) else output.logits[choosing]
-            self._choose([rows[place] for place in choosing], logits)
-        rejected = [self._judge(*each) for each in zip(rows, drafts, output.drafted, strict=True)]
-        for row in rows:
+            self._choose([rows[place] for place in choosing], logits, output.head)
+        rejected = [self._judge(*each, output.head) for each in zip(rows, drafts, output.drafted, strict=True)]
+        for place, row in enumerate(rows):
+            if can_rollback and row.stop_reason is None and self.task.undoes(row):
+                rejected[place] += self.task.take_back(row)
             self.task.proceed(row)
         return rejected
 
-    def _choose(self, rows: list[Row], logits: Tensor) -> None:
-        logits = self.task.adjusted(rows, logits)
-        tokens, log_probabilities, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
+    def _choose(self, rows: list[Row], logits: Tensor, head: TokenHead | None) -> None:
+        """
+        Args:
+            logits (`Tensor` of shape `(rows, vocab)`): The last hidden states, if there is a `head`.
+        """
+        log_probabilities: list[float | None]
+        if head is not None:
+            allowed = [self.task.allowed(row) or () for row in rows]
+            tokens, log_probabilities, scores = head.best(logits, allowed), [None] * len(rows), logits
+        else:
+            logits = self.task.adjusted(rows, logits)
+            tokens, log_probabilities, scores = self.sampler.choose(rows, logits, self.task.banned(rows, logits))
         for row, chosen, log_probability, row_scores in zip(rows, tokens, log_probabilities, scores, strict=True):
             token = self.task.settle(row, chosen)
             row.write(token, log_probability if token == chosen else None)
@@ -199,20 +243,25 @@ class Decoding(Generic[Row]):
             if row.stop_reason is None and self.sampler.stops(row, row_scores):
                 row.stop_reason = "stopping_criteria"
 
-    def _judge(self, row: Row, draft: list[int], logits: Tensor) -> int:
+    def _judge(self, row: Row, draft: list[int], logits: Tensor, head: TokenHead | None) -> int:
         """
         Keep the part of a draft that agrees with the row's own choices.
 
         Args:
-            logits (`Tensor` of shape `(len(draft), vocab)`): After each token of the draft.
+            logits (`Tensor` of shape `(len(draft), vocab)`): After each token of the draft; see [`StepOutput`].
 
         Returns:
             `int`: Number of rejected tokens.
         """
         accepted = 0
-        while accepted < len(draft) and row.stop_reason is None and row.ids[-1] == draft[accepted]:
+        while (
+            accepted < len(draft)
+            and row.stop_reason is None
+            and row.ids[-1] == draft[accepted]
+            and not self.task.undoes(row)
+        ):
             row.take_pending()
-            self._choose([row], logits[accepted : accepted + 1])
+            self._choose([row], logits[accepted : accepted + 1], head)
             accepted += 1
         rejected = len(draft) - accepted
         row.usage.rejected_tokens += rejected

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .decoding import Decoding
 from .memory import Memory, StepOutput, memory_for
+from .shared_prefix import common_prefix, read_prefix
 from .state import RowState
 
 
@@ -59,10 +60,21 @@ class DecodingLoop:
         """Number of rows that have not ended."""
         return sum(member.row.stop_reason is None for member in (*self._members, *self._joining))
 
-    def join(self, decoding: Decoding[Any], row: RowState) -> None:
-        """Let a row take part from the next step on."""
+    def join(self, decoding: Decoding[Any], row: RowState, source: int | None = None) -> None:
+        """Let a row take part from the next step on, as a fork of what the memory holds under `source`."""
         decoding.task.admit(row)  # type: ignore[arg-type]
-        self._joining.append(Member(row, decoding, next(self._keys)))
+        self._joining.append(Member(row, decoding, next(self._keys), source))
+
+    @torch.no_grad()
+    def run_together(self, decoding: Decoding[Any], rows: Sequence[RowState]) -> None:
+        """Decode rows that start together until all have ended; what all of them begin with is read once."""
+        source = None
+        if self._memory is None and (prefix := common_prefix(rows)):
+            source = next(self._keys)
+            self._memory = read_prefix(self.model, rows, prefix, source)
+        for row in sorted(rows, key=lambda row: -len(row.ids)):
+            self.join(decoding, row, source)
+        self.run(decoding, [])
 
     def run(self, decoding: Decoding[Any], rows: Sequence[RowState], max_rows: int | None = None) -> None:
         """Decode rows until all have ended; see [`~DecodingLoop.steps`]."""
@@ -111,6 +123,7 @@ class DecodingLoop:
                 for member, draft in zip(members, drafts, strict=True)
             ],
             [len(draft) for draft in drafts],
+            among_few=all(member.decoding.among_few for member in members),
         )
         for member, draft in zip(members, drafts, strict=True):
             member.row.count_forward(len(draft))
@@ -173,7 +186,9 @@ class DecodingLoop:
     def _advance(self, members: list[Member], drafts: list[list[int]], output: StepOutput) -> None:
         """Let the rows of one call go on."""
         assert self._memory is not None
-        rejected = members[0].decoding.advance([member.row for member in members], drafts, output)
+        rejected = members[0].decoding.advance(
+            [member.row for member in members], drafts, output, self._memory.can_rollback
+        )
         for member, tokens in zip(members, rejected, strict=True):
             if tokens:
                 self._memory.rollback(member.key, tokens)

@@ -34,7 +34,8 @@ class LinkingDecoder:
     The model only chooses where mentions begin and end: a [`CopyRule`] determines the allowed tokens. Where only one
     token is allowed, the model is not asked, and the forced tokens go through the decoder together with the following
     ones. The hidden state at each `[LK]` is kept; the search runs once, at the end. A row forwards its prompt and its
-    generated tokens (except the end token) exactly once, whatever the number of mentions.
+    generated tokens (except the end token) exactly once, whatever the number of mentions. The instruction that all
+    prompts begin with is forwarded once for all rows, and counts for the first.
 
     `num_beams` selects transformers' beam search under the same rule, one token at a time.
 
@@ -139,7 +140,7 @@ class LinkingDecoder:
             task = _Linking(self, model, generation_config.max_length - width, end_tokens)
             # A draw for every token would take other random numbers than one for every choice.
             drafter = CopyDrafter(self.draft_tokens) if self.draft_tokens and not sampler.do_sample else None
-            DecodingLoop(model).run(Decoding(task, sampler, drafter), rows)
+            DecodingLoop(model).run_together(Decoding(task, sampler, drafter), rows)
         for row in rows:
             row.finish()
         sequences = as_sequences(rows, width, pad_token_id).to(input_ids.device)
@@ -161,6 +162,11 @@ class _Linking(DecodingTask[LinkingRow]):
         self.query_token = decoder.markup.query
         self.feed_forced_together = decoder.feed_forced_together
         self.opening_bias = decoder.opening_bias
+        self.constrained = decoder.decoding == "constrained"
+
+    @property
+    def among_few(self) -> bool:
+        return self.constrained and not self.opening_bias
 
     def admit(self, row: LinkingRow) -> None:
         self._write_forced(row)
@@ -186,14 +192,14 @@ class _Linking(DecodingTask[LinkingRow]):
             logits.shape, dtype=torch.bool
         )  # on the host, so that rows don't synchronize with an accelerator
         for place, row in enumerate(rows):
-            allowed = self._allowed(row)
+            allowed = self.allowed(row)
             if allowed is not None:
                 banned[place] = True
                 banned[place, allowed] = False
         return banned
 
     def settle(self, row: LinkingRow, token: int) -> int:
-        allowed = self._allowed(row)
+        allowed = self.allowed(row)
         if allowed is not None and token not in allowed:
             raise ValueError(
                 f"logits_processor leaves none of the tokens {allowed} that may come next when the text is copied: "
@@ -204,6 +210,13 @@ class _Linking(DecodingTask[LinkingRow]):
     def stop_reason(self, row: LinkingRow, token: int) -> str | None:
         """A row ends once everything that it wrote has been read, see [`~_Linking.proceed`]."""
         return None
+
+    def undoes(self, row: LinkingRow) -> bool:
+        return isinstance(row.rule, CopyRule) and row.rule.runs_on
+
+    def take_back(self, row: LinkingRow) -> int:
+        assert isinstance(row.rule, CopyRule)
+        return row.take_back(row.rule.decline())
 
     def proceed(self, row: LinkingRow) -> None:
         del row.query_states[row.queries_read :]  # of drafts that were not kept
@@ -218,10 +231,10 @@ class _Linking(DecodingTask[LinkingRow]):
     def _has_choice(self, row: LinkingRow) -> bool:
         if row.rule.done or self._is_full(row):
             return False
-        allowed = self._allowed(row)
+        allowed = self.allowed(row)
         return allowed is None or len(allowed) > 1
 
-    def _allowed(self, row: LinkingRow) -> list[int] | None:
+    def allowed(self, row: LinkingRow) -> list[int] | None:
         if not row.rule.leaves_room(self.room(row)):
             row.mentions_stopped = "context_full"
         return row.rule.allowed_tokens(may_open=row.mentions_stopped is None)
@@ -229,7 +242,7 @@ class _Linking(DecodingTask[LinkingRow]):
     def _write_forced(self, row: LinkingRow) -> None:
         """Write forced tokens until there is a choice."""
         while row.stop_reason is None and not self._is_full(row):
-            allowed = self._allowed(row)
+            allowed = self.allowed(row)
             if allowed is None or len(allowed) != 1 or (row.pending and not self.feed_forced_together):
                 return
             row.write(allowed[0])

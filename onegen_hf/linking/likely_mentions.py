@@ -19,7 +19,7 @@ LEAST_SUCCESS = 0.25
 class LikelyMentions:
     """
     The mentions that the letters of a text suggest: runs of capitalized words, with "of" and its like inside of them.
-    The first word of a sentence alone only counts if it is capitalized elsewhere as well.
+    The first word of a sentence alone only counts if it is capitalized elsewhere as well, alone or as a surname.
 
     What has been marked so far is learned from: names that were marked are expected again, names that were not are
     not, and where most guesses were wrong, as in a language without capital letters, no more are made.
@@ -32,6 +32,7 @@ class LikelyMentions:
         self.text = text
         spans = [match.span() for match in _NAME.finditer(text)]
         within = {text[start:end] for start, end in spans if not self._begins_sentence(start)}
+        within |= {text[start:end].rpartition(" ")[2] for start, end in spans if " " in text[start:end]}
         self._ends = {
             start: end
             for start, end in spans
@@ -54,7 +55,8 @@ class LikelyMentions:
             again = re.compile(rf"(?<!\w){name}(?!\w)").finditer(self.text, end)
             self._ends |= {match.start(): match.end() for match in again}
         self._learned = len(rule.spans)
-        marked = {start for start, _ in rule.spans}
+        # A draft may begin inside of a mention, which is as good as marked.
+        marked = {start for start, _ in rule.spans} | {rule.inside}
         passed = [start for start in self._ends if start in marked or rule.has_passed(start)]
         declined = {self._name(start) for start in passed if start not in marked}
         declined -= {self.text[start:end] for start, end in rule.spans}

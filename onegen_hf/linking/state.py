@@ -60,6 +60,21 @@ class LinkingRow(RowState):
         self.queries_read += len(self.query_positions)
         self.query_positions = []
 
+    def take_back(self, tokens: int) -> int:
+        """
+        Remove the last tokens, and read the one before them again, for what else may follow it.
+
+        Returns:
+            `int`: Number of tokens that were read in vain.
+        """
+        read = len(self.ids) - len(self.pending)
+        del self.ids[-tokens:]
+        self.usage.generated_tokens -= tokens
+        self.pending, self.query_positions = self.ids[-1:], []
+        in_vain = read - (len(self.ids) - 1)
+        self.usage.rejected_tokens += in_vain
+        return in_vain
+
     def finish(self) -> None:
         """Set the mentions whose embeddings are known."""
         known = [(span, number) for span, number in self.rule.mentions() if number < len(self.query_states)]

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -28,6 +29,11 @@ from .variable_length import boundaries, computed_dtype, takes_variable_lengths,
 NAME = "onegen_rows"
 NAME_OF_FLASH = "onegen_rows_flash"
 """Layers whose heads have values of another size ask whether "flash" is in the name."""
+EXACT = "attends_in_float64"
+"""
+Attribute of attention layers whose results must not depend, in their last bits, on how many tokens attend at a time:
+those between layers of integers, which turn a last bit into a step of rounding.
+"""
 IMPLEMENTATIONS = ("sdpa", "eager")
 """What row attention calls for each group of rows; flash attention takes all rows at once."""
 
@@ -123,6 +129,7 @@ class RowsMask(torch.Tensor):
         starts (`Tensor`, *optional*): Where rows begin, see [`boundaries`]; on a GPU, for rows without a cache.
         padded ([`PaddedRows`], *optional*): On a GPU, for rows of a cache that form many groups.
         flash (`dict[torch.device, FlashRows]`): Made by the first layer of a model with flash attention.
+        exact (`bool`): Whether rows that hold something already attend in float64, see [`attend_exactly`].
     """
 
     groups: list[RowGroup]
@@ -130,13 +137,15 @@ class RowsMask(torch.Tensor):
     starts: Tensor | None
     padded: PaddedRows | None
     flash: dict[torch.device, FlashRows]
+    exact: bool
 
     @classmethod
-    def of(cls, groups: list[RowGroup], cached: bool, device: torch.device) -> RowsMask:
+    def of(cls, groups: list[RowGroup], cached: bool, device: torch.device, exact: bool = False) -> RowsMask:
         """Of shape `(1, 1, tokens, tokens)`, without memory of that size."""
         tokens = sum(group.rows * group.size for group in groups)
         mask = torch.ones((), dtype=torch.bool, device=device).expand(1, 1, tokens, tokens).as_subclass(cls)
         mask.groups, mask.cached, mask.starts, mask.padded, mask.flash = groups, cached, None, None, {}
+        mask.exact = exact
         if not cached and device.type == "cuda":
             mask.starts = boundaries([group.size for group in groups for _ in group.starts], device)
         if cached and pads_rows(groups, device):
@@ -154,7 +163,7 @@ class RowsMask(torch.Tensor):
                 raise NotImplementedError(
                     f"{getattr(func, '__name__', func)} is not defined for the mask of packed rows"
                 )
-            result.groups, result.cached = source.groups, source.cached
+            result.groups, result.cached, result.exact = source.groups, source.cached, source.exact
             result.starts, result.padded, result.flash = source.starts, source.padded, source.flash
         return result
 
@@ -225,6 +234,8 @@ def row_attention(
         visible = padded.mask(window, additive)
         states = attend(module, padded.queries(query), padded.held(key), padded.held(value), visible, **kwargs)[0]
         return padded.packed(states), None
+    exact = attention_mask.exact and query.device.type == "cpu" and getattr(module, EXACT, False)
+    shared_keys = implementation == "sdpa" and attention_mask.cached and shares_keys(query, key, value, kwargs)
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size
@@ -238,10 +249,50 @@ def row_attention(
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
-        states = attend(module, queries, keys, values, mask, **kwargs)[0]
+        if exact and any(group.starts):
+            queries, keys, values = (states.double() for states in (queries, keys, values))
+        if shared_keys and mask is not None and group.size > 1:
+            # Torch would turn a bool mask into this one again in every layer.
+            mask = group.mask(window, queries.dtype, query.device)
+            states = shared_key_attention(queries, keys, values, mask, kwargs.get("scaling"))
+        else:
+            states = attend(module, queries, keys, values, mask, **kwargs)[0]
+        states = states.to(query.dtype)
         parts.append(states if query.shape[0] > 1 else states.reshape(1, tokens, *states.shape[2:]))
         start += tokens
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if query.shape[0] > 1 else 1), None
+
+
+def shares_keys(query: Tensor, key: Tensor, value: Tensor, kwargs: Mapping[str, Any]) -> bool:
+    """
+    Whether [`shared_key_attention`] computes what the model's own attention does: on a CPU, for several heads of
+    queries per head of keys, without anything that is not in its arguments.
+    """
+    plain = not kwargs.get("dropout") and all(
+        kwargs.get(name) is None for name in ("softcap", "position_bias", "s_aux")
+    )
+    return plain and query.device.type == "cpu" and query.shape[1] != key.shape[1] == value.shape[1]
+
+
+def shared_key_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    """
+    Attention whose heads of queries share heads of keys and values. With a mask, transformers copies the keys and
+    values of the whole cache for each head of queries, which takes longer than attention itself; torch's kernel for
+    CPUs needs no copies and gives the same bits.
+
+    Args:
+        query (`Tensor` of shape `(rows, heads, size, head_dim)`)
+        key, value (`Tensor` of shape `(rows, key_heads, visible, head_dim)`)
+        mask (`Tensor` of shape `(rows, 1, size, visible)`): Added to the scores.
+        scaling (`float`, *optional*)
+
+    Returns:
+        `Tensor` of shape `(rows, size, heads, head_dim)`.
+    """
+    states = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True)
+    return states.transpose(1, 2)
 
 
 def part_of(storage: Tensor, first: int, rows: int, start: int, size: int) -> Tensor:
@@ -294,6 +345,19 @@ def install_row_attention(layers: Iterable[nn.Module]) -> None:
         # Attention layers keep the configuration to look their implementation up.
         if hasattr(layer, "layer_idx") and hasattr(config, "_attn_implementation"):
             layer.config = LayerConfig(config.plain if isinstance(config, LayerConfig) else config)  # type: ignore
+
+
+def attend_exactly(layers: Iterable[nn.Module]) -> None:
+    """
+    Let attention be computed in float64 and rounded to the model's dtype, on a CPU, where a [`RowsMask`] asks for it.
+    It takes a third longer for a whole step of SmolLM2-135M in int8.
+
+    Args:
+        layers (`Iterable[nn.Module]`): All modules of a decoder.
+    """
+    for layer in layers:
+        if isinstance(getattr(layer, "config", None), LayerConfig):
+            setattr(layer, EXACT, True)
 
 
 for name in (NAME, NAME_OF_FLASH):

@@ -34,6 +34,7 @@ def expected(markup: MentionMarkup, text: str, marked: tuple[str, ...] = (), sto
         ("Ada Moll met Ben Oak in Fern Bay.", ["Ada Moll", "Ben Oak", "Fern Bay"]),
         ("A boat. The boat sank off Elm Hill", ["Elm Hill"]),
         ("Oak fell. They saw Oak fall.", ["Oak", "Oak"]),
+        ("Oak fell. They saw Ben Oak fall.", ["Oak", "Ben Oak"]),
         ("the University of Fern Bay and the Duke of Elm", ["University of Fern Bay", "Duke of Elm"]),
         ("J. R. R. Moll spoke to David L. Oak", ["J. R. R. Moll", "David L. Oak"]),
         ("no names at all", []),
@@ -48,6 +49,16 @@ def test_marked_names_are_expected_again(markup: MentionMarkup) -> None:
     text = "the sea, the boat, the sea and the seal"
     assert expected(markup, text) == []
     assert expected(markup, text, marked=("sea",), stop=10) == ["sea"]
+
+
+def test_a_mention_that_is_open_is_no_name_that_was_passed(markup: MentionMarkup) -> None:
+    text = "They met Ada Moll at the sea."
+    rule = CopyRule(markup, text, markup.tokenizer.eos_token_id)
+    ids = markup.annotate(text, [(9, 17)]).ids
+    for token in ids[: ids.index(markup.open) + 1]:
+        rule.advance(token)
+    assert rule.inside == 9
+    assert LikelyMentions(text).expected(rule) == {9: 17}
 
 
 def test_names_that_were_passed_are_not(markup: MentionMarkup) -> None:

@@ -12,6 +12,7 @@ from support.tiny_models import tiny_backbone, tiny_model
 from torch import nn
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
+from onegen_hf.generation.memory import PackedMemory
 from onegen_hf.index import text_search
 from onegen_hf.modeling.int8 import (
     ENGINE,
@@ -108,6 +109,27 @@ def test_a_batch_gives_what_single_rows_give(setup_for: Any) -> None:
     for prompt, row in zip(PROMPTS, together, strict=True):
         assert row.ids == quantized.run([prompt]).rows[0].ids
         assert len(row.retrievals) == 2
+
+
+@torch.no_grad()
+def test_states_do_not_depend_on_how_many_tokens_are_read_at_a_time(setup_for: Any) -> None:
+    """Not in their last bit, which the next layer may turn into a step of 8 bits."""
+    model = quantize_for_cpu(copy.deepcopy(setup_for("llama_tied").model))
+    ids = torch.randint(4, 300, (2, 90), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def read(sizes: list[int], rows: int) -> torch.Tensor:
+        memory, start, states = PackedMemory(model, list(range(rows))), 0, []
+        for size in sizes:
+            chunks = [ids[0][start : start + size], ids[1][:3]][:rows]
+            positions = [list(range(size)), []][:rows]
+            states += memory.append(list(range(rows)), chunks, positions, among_few=True).states[:1]
+            start += size
+        return torch.cat(states)
+
+    expected = read([50, 40], rows=1)
+    for sizes in ([50, *[1] * 40], [50, 7, 3, 30], [50, 24, 16]):
+        for rows in (1, 2):
+            assert torch.equal(read(sizes, rows), expected)
 
 
 def test_a_quantised_model_can_build_an_index(setup_for: Any) -> None:

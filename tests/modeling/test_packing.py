@@ -254,3 +254,26 @@ def test_rows_that_a_decoder_does_not_keep_apart_are_padded(base_tokenizer: Any)
     tokenizer = copy.deepcopy(base_tokenizer)
     model = OneGenForCausalLM.from_backbone(AutoModelForCausalLM.from_config(config), tokenizer).eval()
     assert not packs_rows(model, 8) and packs_rows(tiny_model(tokenizer, "qwen3"), 8)
+
+
+@pytest.mark.parametrize("sizes", [[4, 4, 4], [1, 5, 3], [2, 1, 1]], ids=str)
+@torch.no_grad()
+def test_shared_keys_are_not_copied(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads of queries that share keys attend as with copies of these, to the bit."""
+    layer, generator = attention_layer(), torch.Generator().manual_seed(0)
+    tokens, starts = sum(sizes), [9, 6, 11]
+    query = torch.randn(1, tokens, 4, 8, generator=generator).transpose(1, 2)
+    key, value = torch.randn(2, 3, 2, 32, 8, generator=generator)
+    attended = []
+    for shares in (lambda *_: False, lambda *_: True):
+        monkeypatch.setattr("onegen_hf.modeling.row_attention.shares_keys", shares)
+        mask = RowsMask.of(groups_of([0, 1, 2], starts, sizes), cached=True, device=query.device)
+        attended.append(row_attention(layer, query, key, value, mask, scaling=0.3)[0])
+    torch.testing.assert_close(attended[1], attended[0], rtol=1e-6, atol=1e-6)
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        "transformers.integrations.sdpa_attention.repeat_kv", lambda *_: pytest.fail("keys were copied")
+    )
+    mask = RowsMask.of(groups_of([0, 1, 2], [9, 6, 11], [4, 4, 4]), cached=True, device=query.device)
+    query = torch.randn(1, 12, 4, 8, generator=generator).transpose(1, 2)
+    assert row_attention(layer, query, key, value, mask, scaling=0.3)[0].shape == (1, 12, 4, 8)

@@ -281,7 +281,9 @@ def test_the_windows_of_a_text_are_decoded_together(link: OneGenEntityLinkingPip
     together = link(text, return_dict=True, max_window_tokens=30)
     singly = link(text, return_dict=True, max_window_tokens=30, batch_size=1)
     assert without_scores([together.mentions]) == without_scores([singly.mentions])
-    assert together.usage == singly.usage
+    assert together.usage.generated_tokens == singly.usage.generated_tokens
+    # The instruction is read once for all windows.
+    assert together.usage.forwarded_tokens < singly.usage.forwarded_tokens
     forwards: list[Any] = []
     forward = link._forward
     link._forward = lambda inputs, **options: (forwards.append(inputs["window"]), forward(inputs, **options))[1]

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ...modeling.token_head import TokenHead
+
 
 @dataclass
 class StepOutput:
@@ -20,19 +22,22 @@ class StepOutput:
         states (`list[Tensor]`): For each row, of shape `(len(positions), hidden)`: last hidden states at the
             additional positions that were requested.
         drafted (`list[Tensor]`): For each row, of shape `(drafts, vocab)`, float32: the logits after each draft.
+        head ([`TokenHead`], *optional*): If it is there, `logits` and `drafted` have not gone through the head: they
+            are the last hidden states, of shapes `(rows, hidden)` and `(drafts, hidden)`, for which it chooses.
     """
 
     logits: Tensor
     hidden: Tensor
     states: list[Tensor]
     drafted: list[Tensor] = field(default_factory=list)
+    head: TokenHead | None = None
 
     def of(self, places: Sequence[int]) -> StepOutput:
         """The result for some of the rows, in the order of their places."""
         if list(places) == list(range(len(self.logits))):
             return self
         states, drafted = ([parts[place] for place in places] for parts in (self.states, self.drafted))
-        return StepOutput(self.logits[places], self.hidden[places], states, drafted)
+        return StepOutput(self.logits[places], self.hidden[places], states, drafted, self.head)
 
 
 class Memory(Protocol):
@@ -51,11 +56,13 @@ class Memory(Protocol):
         chunks: list[list[int]],
         positions: Sequence[Sequence[int]] | None = None,
         drafts: Sequence[int] | None = None,
+        among_few: bool = False,
     ) -> StepOutput:
         """
         Append `chunks[i]` (at least one token) to row `rows[i]`. `positions[i]` are places in that chunk whose hidden
         states are returned in addition to that of its last token. The last `drafts[i]` tokens of a chunk are drafts,
-        preceded by at least one other token.
+        preceded by at least one other token. `among_few` says that each row chooses among a few tokens only: the
+        memory may then leave the head out, see [`StepOutput`].
         """
 
     def rollback(self, row: int, tokens: int) -> None:

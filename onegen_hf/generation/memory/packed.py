@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ...modeling.positions import context_length
 from ...modeling.row_attention import RowGroup, RowsMask, groups_of, packs_with
+from ...modeling.token_head import TokenHead
 from .base import StepOutput, check_room
 from .cache import RaggedCache
 from .recorded_step import StepRecorder
@@ -49,6 +51,7 @@ class PackedMemory:
         chunks: list[list[int]],
         positions: Sequence[Sequence[int]] | None = None,
         drafts: Sequence[int] | None = None,
+        among_few: bool = False,
     ) -> StepOutput:
         order = sorted(range(len(rows)), key=lambda place: self.slot_of[rows[place]])
         slots = [self.slot_of[rows[place]] for place in order]
@@ -61,22 +64,29 @@ class PackedMemory:
         inputs = torch.tensor([input_ids, position_ids], device=self.cache.device)
         extra, drafted = positions or [[]] * len(rows), drafts or [0] * len(rows)
         in_order = order == list(range(len(rows)))
-        if in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(extra):
+        head = self.head if among_few else None
+        if head is None and in_order and len(groups) == 1 and len(input_ids) == len(rows) and not any(extra):
             return self._step(groups, inputs)
         begins = dict(zip(order, accumulate(sizes, initial=0), strict=False))
         lasts = [begins[place] + len(chunk) for place, chunk in enumerate(chunks)]
         ends = [last - 1 - count for last, count in zip(lasts, drafted, strict=True)]
         drafted_at = [at for last, count in zip(lasts, drafted, strict=True) for at in range(last - count, last)]
         others = [begins[place] + position for place, offsets in enumerate(extra) for position in offsets]
-        kept = torch.tensor([ends + drafted_at], device=self.cache.device)
-        output = self._forward(groups, inputs.unsqueeze(1), [ends + others], kept)
-        hidden, states = output.retrieval_embeddings[0].split([len(ends), len(others)])
-        logits, after_drafts = output.logits[0].float().split([len(ends), len(drafted_at)])
+        if head is None:
+            kept = torch.tensor([ends + drafted_at], device=self.cache.device)
+            output = self._forward(groups, inputs.unsqueeze(1), [ends + others], kept)
+            embeddings, logits = output.retrieval_embeddings[0], output.logits[0].float()
+        else:
+            last = self._last_states(groups, inputs.unsqueeze(1))
+            embeddings, logits = self.model._projected(last[ends + others]), last[ends + drafted_at]
+        hidden, states = embeddings.split([len(ends), len(others)])
+        logits, after_drafts = logits.split([len(ends), len(drafted_at)])
         return StepOutput(
             logits,
             hidden,
             list(states.split([len(offsets) for offsets in extra])),
             list(after_drafts.split(list(drafted))),
+            head,
         )
 
     def _step(self, groups: list[RowGroup], inputs: Tensor) -> StepOutput:
@@ -101,6 +111,25 @@ class PackedMemory:
             logits_to_keep=kept,
             retrieval_positions=torch.tensor(retrieval_positions),
         )
+
+    def _last_states(self, groups: list[RowGroup], inputs: Tensor) -> Tensor:
+        """The last hidden states, of shape `(tokens, hidden)`, without the language-model head."""
+        _, states = self.model._decode(
+            None,
+            input_ids=inputs[0],
+            position_ids=inputs[1],
+            # A choice among few tokens is often close: it must not depend on how many tokens were drafted.
+            attention_mask=RowsMask.of(groups, cached=True, device=self.cache.device, exact=True),
+            cache=self.cache,
+            use_cache=True,
+            logits_to_keep=torch.zeros_like(inputs[0], dtype=torch.bool),
+        )
+        return states.hidden[0]
+
+    @cached_property
+    def head(self) -> TokenHead | None:
+        """Chooses among a few tokens, if the model lets it."""
+        return TokenHead.of(self.model)
 
     def rollback(self, row: int, tokens: int) -> None:
         self.cache.lengths[self.slot_of[row]] -= tokens

@@ -39,6 +39,7 @@ class SequentialMemory:
         chunks: list[list[int]],
         positions: Sequence[Sequence[int]] | None = None,
         drafts: Sequence[int] | None = None,
+        among_few: bool = False,
     ) -> StepOutput:
         assert not any(drafts or []), "recurrent states can't be taken back"
         extra = positions or [[]] * len(rows)
