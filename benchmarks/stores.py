@@ -9,7 +9,8 @@ python -m benchmarks.stores
 The vectors are those of [`benchmarks.index_types`]: synthetic, clustered, of unit length. `recall@1` is the share of
 queries whose best passage is the one that an exact search of float32 finds. Queries are searched one by one, as in
 decoding, and come back with their passages. A filter leaves a tenth or a thousandth of the passages. Everything runs
-on one thread of this process; a server or an engine may have threads of its own.
+on one thread of this process; a server or an engine may have threads of its own. A backend that takes longer than
+`--minutes` for a number of vectors is given up, and the result says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +43,7 @@ from onegen_hf.index.local_collection import LocalCollection
 from onegen_hf.index.stores.opening import StoreTarget
 
 NAME = "stores"
-DEFAULT_SIZES = (10_000, 100_000)
+DEFAULT_SIZES = (10_000, 100_000, 1_000_000)
 FILES = {
     "faiss": {},
     "faiss float16": {"precision": "float16"},
@@ -65,8 +67,6 @@ STORES = {
     "milvus server HNSW, bounded": ("milvus server", "?index=HNSW&consistency=Bounded", "float32"),
     "qdrant (local)": ("qdrant", "", "float32"),
 }
-MOST = {"qdrant (local)": 10_000, "milvus (local)": 10_000, "milvus (local) HNSW": 10_000, "postgresql HNSW": 10_000}
-"""The embedded engines are made for small collections, and PostgreSQL takes minutes for a graph on one thread."""
 PACKAGES = {
     "qdrant": "qdrant_client",
     "milvus": "milvus_lite",
@@ -74,9 +74,31 @@ PACKAGES = {
     "postgresql": "psycopg",
     "lance": "lance",
 }
+_SLOWEST_QUERY = 120
+"""Seconds for one answer of a database, which compares a million vectors."""
 _SETTLES = 6
 """Seconds after which such a search of Milvus sees what was written."""
 FILTERS = {"tenth": {"of_ten": 3}, "thousandth": {"of_thousand": 3}}
+
+
+class OutOfTimeError(Exception):
+    """A backend has taken longer than it may."""
+
+
+@contextmanager
+def at_most(minutes: float) -> Iterator[None]:
+    """Interrupt what takes longer, also while it waits for a library."""
+
+    def give_up(*_: Any) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def corpus(count: int) -> list[Passage]:
@@ -104,7 +126,7 @@ def database(engine: str, folder: Path) -> Iterator[str | None]:
         milvus.set_base_dir(str(folder))
         milvus.start()
         try:
-            yield f"milvus://127.0.0.1:{milvus.listen_port}/films?timeout=60"
+            yield f"milvus://127.0.0.1:{milvus.listen_port}/films"
         finally:
             milvus.stop()
     elif engine == "postgresql" and "ONEGEN_POSTGRES" in os.environ:
@@ -160,13 +182,19 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     def row(name: str, make: Callable[[], tuple[PassageCollection, Callable[[], int]]]) -> dict[str, Any]:
         start = time.perf_counter()
-        collection, size = make()
-        built = time.perf_counter() - start
-        time.sleep(_SETTLES if "bounded" in name else 0)
-        measured = measure(f"{count} {name}", collection, queries, best)
+        head = {"vectors": count, "backend": name}
+        try:
+            with at_most(options.minutes):
+                collection, size = make()
+                built = time.perf_counter() - start
+                time.sleep(_SETTLES if "bounded" in name else 0)
+                measured = measure(f"{count} {name}", collection, queries, best)
+        except Exception as error:  # the failure of one backend is a result, too
+            if time.perf_counter() - start >= 60 * options.minutes:
+                return {**head, "not_run": f"more than {options.minutes:g} minutes"}
+            return {**head, "not_run": str(error)[:300]}
         return {
-            "vectors": count, "backend": name, "build_seconds": round(built, 2),
-            "bytes_per_vector": round(size() / count, 1), **measured,
+            **head, "build_seconds": round(built, 2), "bytes_per_vector": round(size() / count, 1), **measured,
         }  # fmt: skip
 
     for name, arguments in FILES.items():
@@ -183,13 +211,13 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield row(name, local)
     fingerprint = ModelFingerprint({"granularity": "passage"}, np.eye(4, options.dimension, dtype=np.float32))
     for name, (scheme, ending, precision) in STORES.items():
-        if name not in options.backends or find_spec(PACKAGES[scheme]) is None or count > MOST.get(name, count):
+        if name not in options.backends or find_spec(PACKAGES[scheme]) is None:
             continue
         with TemporaryDirectory() as directory, database(scheme, Path(directory) / "server") as server:
             place = {"milvus": f"{directory}/films.db", "qdrant": f"{directory}/films"}.get(scheme, directory)
             url = server or f"{scheme}://{place}/films"
-            if ending:
-                url += ending if "?" not in url else f"&{ending[1:]}"
+            for option in filter(None, [ending, f"?timeout={_SLOWEST_QUERY}"]):
+                url += option if "?" not in url else f"&{option[1:]}"
 
             def stored(url: str = url, precision: str = precision, directory: str = directory) -> Any:
                 collection = StoreTarget(url, None, precision).fill(passages, ones, vectors, fingerprint, None, None)
@@ -199,10 +227,7 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 kept = Path(directory) / ("server/data" if server else "")
                 return collection, lambda: folder_bytes(kept) - folder_bytes(kept / "etcd.data")
 
-            try:
-                yield row(name, stored)
-            except Exception as error:  # one engine's failure is a result, too
-                yield {"vectors": count, "backend": name, "error": str(error)[:300]}
+            yield row(name, stored)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -214,6 +239,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dimension", type=int, default=576, help="SmolLM2-135M has 576")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--noise", type=float, default=0.5, help="length of the noise on a query of unit length")
+    parser.add_argument("--minutes", type=float, default=10, help="most that a backend takes for a number of vectors")
     parser.add_argument("--name", default=NAME, help="of the result")
     parser.add_argument("--add", action="store_true", help="keep the other rows of the result that is there")
     parser.add_argument("--quick", action="store_true", help="few and short vectors, to see that it runs")

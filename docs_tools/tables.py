@@ -1,5 +1,5 @@
 """
-Tables that are taken from the code.
+Tables that are taken from the code, and from results of the benchmarks.
 
 A page holds a table between `<!-- table: NAME -->` and `<!-- end of table -->`. `python -m docs_tools --tables` writes
 it anew, and a test compares it with the code.
@@ -24,6 +24,7 @@ from onegen_hf.training.run import DataArguments, FormatArguments
 
 from .cells import documented_arguments, summary, table
 from .commands import command_sections, command_table, field_table
+from .measurements import stores
 
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -112,5 +113,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands": command_table,
     "command_options": command_sections,
     "training_options": training_options,
+    "stores": stores,
 }
 """Name on a page → what writes the table."""
