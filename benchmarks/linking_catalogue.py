@@ -5,9 +5,9 @@ How long do the candidates of a mention take in a catalogue of a million names?
 python -m benchmarks.linking_catalogue --entities 1000000
 ```
 
-Embeddings are drawn around a thousand centres, as those of entities lie in groups. Compared are exact search and an
-inverted file (`--factories Flat IVF512,SQ8`; exact search reads 2.3 GB per text), of single mentions and of all mentions of a
-text at once, and with the priors of an alias table.
+Embeddings are drawn around a thousand centres, as those of entities lie in groups. They are searched in an inverted
+file (exact search, `--factories Flat`, reads 2.3 GB per text): single mentions, all mentions of a text at once, and
+these with the priors of an alias table.
 """
 
 from __future__ import annotations
