@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ...checks import checked, choice, flag, integer, optional, path, text
+from ...checks import checked, flag, integer, optional
 from ...data.streaming import PassageStream
 from .encoder import EncodingSettings, ShardEncoder
 from .fetch import published_manifest
@@ -19,27 +19,17 @@ from .leases import Leases
 from .manifest import Manifest
 from .progress import Progress
 from .repository import ShardRepository
-from .shard import DTYPES
 from .staging import CorpusSettings
-from .worker import warn_of_truncation
+from .worker import RULES, warn_of_truncation
 
 _LEASE_SECONDS = 60.0
 
 
 @checked(
-    folder=path(),
     machine_rank=integer(least=0),
     num_machines=integer(least=1),
     private=optional(flag()),
-    shard_size=integer(least=1),
-    batch_size=optional(integer(least=1)),
-    max_batch_tokens=optional(integer(least=1)),
-    max_tokens_per_passage=optional(integer(least=1)),
-    deduplicate=flag(),
-    precision=choice(list(DTYPES)),
-    show_progress=flag(),
-    model_id=optional(text()),
-    revision=optional(text()),
+    **RULES,
 )
 def encode_shards_on_hub(
     model: Any,

@@ -28,20 +28,22 @@ logger = logging.getLogger(__name__)
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
-@checked(
-    folder=path(),
-    shard_size=integer(least=1),
-    batch_size=optional(integer(least=1)),
-    max_batch_tokens=optional(integer(least=1)),
-    max_tokens_per_passage=optional(integer(least=1)),
-    deduplicate=flag(),
-    precision=choice(list(DTYPES)),
-    update=flag(),
-    lease_seconds=number(above=0),
-    show_progress=flag(),
-    model_id=optional(text()),
-    revision=optional(text()),
-)
+RULES: dict[str, Any] = {
+    "folder": path(),
+    "shard_size": integer(least=1),
+    "batch_size": optional(integer(least=1)),
+    "max_batch_tokens": optional(integer(least=1)),
+    "max_tokens_per_passage": optional(integer(least=1)),
+    "deduplicate": flag(),
+    "precision": choice(list(DTYPES)),
+    "show_progress": flag(),
+    "model_id": optional(text()),
+    "revision": optional(text()),
+}
+"""Of the arguments that a shared folder and a repository of the Hub have in common."""
+
+
+@checked(update=flag(), lease_seconds=number(above=0), **RULES)
 def encode_shards(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
