@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .checks import Rule, checked_fields, choice, instance, integer, list_of, number, optional, template, text
 from .files import atomic_file
@@ -24,6 +24,9 @@ RENAMED = {"max_passage_length": "max_inserted_tokens", "max_embedded_length": "
 """Old name of a setting → the one of today; checkpoints and indexes keep the old ones."""
 CONFIG_KEY = "onegen"
 """Name of the section in a checkpoint's `config.json`."""
+Fusion = Literal["rrf", "weighted"]
+"""How a search by words and one by embedding become one ranking: by rank, or by score."""
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 
 _PASSAGE = template(["title", "text"], needed="text")
@@ -51,6 +54,8 @@ _RULES: dict[str, Rule] = {
     "draft_tokens": optional(integer(least=0)),
     "answer_threshold": optional(number()),
     "retrieval_threshold": optional(number(least=0, most=1)),
+    "hybrid": optional(number(least=0, most=1)),
+    "fusion": choice(FUSIONS),
     "matryoshka_dims": optional(list_of(integer(least=1), distinct=True)),
     "projection_dim": optional(integer(least=1)),
 }
@@ -119,6 +124,12 @@ class OneGenConfig:
         retrieval_threshold (`float`, *optional*):
             Adaptive retrieval: retrieve exactly where the probability of a retrieval is higher. `None` lets the model
             decide. Fitted on a development set by [`~onegen_hf.evaluation.calibrate_retrieval`].
+        hybrid (`float`, *optional*):
+            How much a search by words (BM25) counts beside the search by embedding, from 0 to 1, in indexes that have
+            one; an index in files that this checkpoint builds does. `None` searches by embedding.
+        fusion (`str`, *optional*, defaults to `"rrf"`):
+            How `hybrid` makes one ranking of the two: by rank (`"rrf"`) or score (`"weighted"`), see
+            [`PassageIndex.search`].
         matryoshka_dims (`list[int]`, *optional*):
             Prefixes of an embedding that were trained to be compared on their own, beside the whole. Set by a training
             with `matryoshka_dims`; an index over another prefix loses accuracy.
@@ -149,6 +160,8 @@ class OneGenConfig:
     draft_tokens: int | None = None
     answer_threshold: float | None = None
     retrieval_threshold: float | None = None
+    hybrid: float | None = None
+    fusion: Fusion = "rrf"
     matryoshka_dims: list[int] | None = None
     projection_dim: int | None = None
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -91,7 +92,8 @@ def atomic_file(path: Path, *library_errors: type[Exception]) -> Iterator[Path]:
     Write a file in one step: yields a temporary path beside `path` and renames it to `path` at the end.
 
     A reader sees the old content or the new, even after a power cut. After an error nothing is left; what a killed
-    process has left of the same file is deleted by the next one.
+    process has left of the same file is deleted by the next one. The file has the permissions of any new file, whoever
+    writes it: those of safetensors are for their owner alone, and no other user of a shared folder could read them.
 
     Args:
         path (`Path`)
@@ -104,7 +106,10 @@ def atomic_file(path: Path, *library_errors: type[Exception]) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         with errors_naming(path, *library_errors):
+            temporary.touch()
+            permissions = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
+            os.chmod(temporary, permissions)
             _flush_to_disk(temporary)
             os.replace(temporary, path)
     finally:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from onegen_hf.files import (
     FolderLockedError,
@@ -31,6 +33,20 @@ def test_content_is_replaced_and_nothing_is_left(tmp_path: Path) -> None:
     write_text_atomically(path, "new ä")
     assert path.read_text(encoding="utf-8") == "new ä"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_the_file_is_as_open_to_others_as_any_new_one(tmp_path: Path, mask: int) -> None:
+    """safetensors makes its files for their owner alone."""
+    before = os.umask(mask)
+    try:
+        with atomic_file(tmp_path / "file.safetensors") as temporary:
+            save_file({"a": np.zeros(3, np.float32)}, temporary)
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_an_error_keeps_the_old_content(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, flag, integer, number, optional, path, text
+from ..checks import checked_fields, choice, flag, integer, number, optional, path, text
+from ..configuration import FUSIONS, Fusion
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .critique_arguments import CritiqueArguments
@@ -38,9 +39,19 @@ class PipelineArguments(AnswerArguments):
         default=None,
         metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
     )
-    hybrid: float = field(
-        default=0.0,
-        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    hybrid: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1; default: that of "
+            "the model, if the index has a search by words."
+        },
+    )
+    fusion: Fusion | None = field(
+        default=None,
+        metadata={
+            "help": "Whether --hybrid fuses ranks (rrf) or scores (weighted); default: as the model says.",
+            "choices": list(FUSIONS),
+        },
     )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
@@ -55,7 +66,8 @@ class PipelineArguments(AnswerArguments):
             index=INDEX,
             top_k=integer(least=1),
             filter=optional(json_filter()),
-            hybrid=number(least=0, most=1),
+            hybrid=optional(number(least=0, most=1)),
+            fusion=optional(choice(FUSIONS)),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -80,6 +92,7 @@ class PipelineArguments(AnswerArguments):
             "answer_threshold": self.answer_threshold,
             "max_new_tokens": self.max_new_tokens,
             "hybrid": self.hybrid,
+            "fusion": self.fusion,
             "filter": None if self.filter is None else json.loads(self.filter),
         }
         if self.prompt_lookup_num_tokens is not None:

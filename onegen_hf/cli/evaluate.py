@@ -101,6 +101,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         "k": options.top_k,
         "batch_size": options.batch_size,
         "hybrid": options.hybrid,
+        "fusion": options.fusion,
         "dataset": dataset,
         "split": options.split,
         "level": options.confidence_level,

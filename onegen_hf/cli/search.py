@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from ..checks import checked_fields, flag, integer, number, optional, text
+from ..checks import checked_fields, choice, flag, integer, number, optional, text
+from ..configuration import FUSIONS, Fusion
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
@@ -33,9 +34,19 @@ class SearchArguments(ModelArguments):
         default=None,
         metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
     )
-    hybrid: float = field(
-        default=0.0,
-        metadata={"help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1."},
+    hybrid: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1; default: that of "
+            "the model, if the index has a search by words."
+        },
+    )
+    fusion: Fusion | None = field(
+        default=None,
+        metadata={
+            "help": "Whether --hybrid fuses ranks (rrf) or scores (weighted); default: as the model says.",
+            "choices": list(FUSIONS),
+        },
     )
     batch_size: int = field(default=32, metadata={"help": "Texts embedded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
@@ -47,7 +58,8 @@ class SearchArguments(ModelArguments):
             index=INDEX,
             top_k=integer(least=1),
             filter=optional(json_filter()),
-            hybrid=number(least=0, most=1),
+            hybrid=optional(number(least=0, most=1)),
+            fusion=optional(choice(FUSIONS)),
             batch_size=integer(least=1),
             json=flag(),
         )
@@ -84,6 +96,7 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
     """The passages for each text, best first, as `index.search_text` gives them; texts are embedded in batches."""
     import torch
 
+    from ..index.fusion import hybrid_settings
     from ..index.retrieved_passage import RetrievedPassage
     from ..pipelines.checkpoint import open_index
     from ..sentence_transformer.module import OneGenModule
@@ -91,6 +104,7 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
     model, tokenizer = options.load_model(), options.load_tokenizer()
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
+    hybrid, fusion = hybrid_settings(model.onegen_config, index, options.hybrid, options.fusion)
     wanted = None if options.filter is None else json.loads(options.filter)
     results: list[list[RetrievedPassage]] = []
     for start in range(0, len(texts), options.batch_size):
@@ -98,9 +112,8 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
         with torch.inference_mode():
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
-        scores, rows = index.search(
-            embeddings, options.top_k, wanted, options.hybrid, texts[start : start + len(embeddings)]
-        )  # both (texts, k)
+        together = texts[start : start + len(embeddings)]
+        scores, rows = index.search(embeddings, options.top_k, wanted, hybrid, together, fusion)  # both (texts, k)
         results += [
             [
                 RetrievedPassage.of(index[int(row)], float(score))

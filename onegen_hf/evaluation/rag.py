@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..checks import checked, flag, instance, integer, number, optional, subclass
+from ..checks import checked, choice, flag, instance, integer, number, optional, subclass
+from ..configuration import FUSIONS, Fusion
 from ..data.passages import Passage
 from ..generation import CritiqueDecoder, CritiqueSettings, OnePassDecoder
 from ..generation.critique.settings import critique_rule
 from ..generation.policy import make_policy, retrieval_rule
+from ..index.fusion import hybrid_settings
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
 from ..pipelines.describe import RowDescriber
@@ -21,6 +23,7 @@ from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
 from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
+from .runs.settings import hybrid_facts
 from .scoring import score_rag
 from .without_gold_decoder import WithoutGoldDecoder
 
@@ -38,7 +41,8 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     retrieval=retrieval_rule,
     threshold=optional(number(least=0, most=1)),
     answer_threshold=optional(number(infinite=True)),
-    hybrid=number(least=0, most=1),
+    hybrid=optional(number(least=0, most=1)),
+    fusion=optional(choice(FUSIONS)),
     critique=critique_rule,
     **RUN_RULES,
 )
@@ -55,7 +59,8 @@ def evaluate_rag(
     retrieval: str = "adaptive",
     threshold: float | None = None,
     answer_threshold: float | None = None,
-    hybrid: float = 0.0,
+    hybrid: float | None = None,
+    fusion: Fusion | None = None,
     critique: bool | CritiqueSettings | None = None,
     dataset: str | None = None,
     split: str | None = None,
@@ -88,7 +93,8 @@ def evaluate_rag(
         answer_threshold (`float`, *optional*): Answers with a lower `retrieval_confidence` count as withheld; by
             default the checkpoint's `onegen.answer_threshold`. `-math.inf` for none. It is applied to the stored
             results, so trying another one costs nothing.
-        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words counts; see [`PassageIndex.search`].
+        hybrid (`float`, *optional*), fusion (`str`, *optional*): How much a search by words counts, and how; see
+            [`PassageIndex.search`]. By default the checkpoint's, if the index has a search by words.
         critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
             [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`. Examples whose `meta.metric` is
             `"accuracy"` are answered with `closed_set`, as in the paper.
@@ -125,7 +131,7 @@ def evaluate_rag(
             f"{decoder_class.__name__}: leave these out"
         )
     answering = Answering(
-        rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, critique
+        rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion, critique
     )
     answering.check_prompts(read)
     block_size = answering.block_size
@@ -152,8 +158,8 @@ class Answering:
 
     Args:
         rag ([`OneGenRagPipeline`])
-        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, critique: As for
-            [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion, critique: As
+            for [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -170,15 +176,17 @@ class Answering:
         decoder_class: type[OnePassDecoder] = OnePassDecoder,
         retrieval: str = "adaptive",
         threshold: float | None = None,
-        hybrid: float = 0.0,
+        hybrid: float | None = None,
+        fusion: Fusion | None = None,
         critique: Any = None,
     ) -> None:
         self.rag = rag
         self.decoder_class = decoder_class
         self.max_new_tokens = max_new_tokens
+        hybrid, fusion = hybrid_settings(rag.model.onegen_config, rag.index, hybrid, fusion)
         self.decoder_options: dict[str, Any] = {
             "k": k, "max_hops": max_hops, "max_rows": batch_size, "retrieval": retrieval, "threshold": threshold,
-            "hybrid": hybrid,
+            "hybrid": hybrid, "fusion": fusion,
         }  # fmt: skip
         self.settings: dict[str, Any] = {
             "task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
@@ -188,8 +196,7 @@ class Answering:
             self.settings["decoder"] = decoder_class.__name__
         if (retrieval, threshold) != ("adaptive", None):
             self.settings |= {"retrieval": retrieval, "threshold": threshold}
-        if hybrid:
-            self.settings["hybrid"] = hybrid
+        self.settings |= hybrid_facts(hybrid, fusion)
         if critique is not None:
             self.decoder_class = CritiqueDecoder
             self.settings["critique"] = asdict(critique)

@@ -9,22 +9,31 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, instance, integer, number
-from ..data.conversations import RoleEncoder
+from ..checks import checked, choice, instance, integer, number, optional
+from ..configuration import FUSIONS, Fusion
+from ..data.conversations import EncodedExample, RoleEncoder
+from ..data.queries import query_texts
 from ..index import PassageIndex
+from ..index.fusion import hybrid_settings
 from ..modeling.embed import embed_rows, evaluation_mode
 from ..modeling.positions import context_length
+from ..pipelines.rag import last_question
 from .examples import EvaluationExample, read_examples
 from .report import EvaluationReport, RunResult
 from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
+from .runs.settings import hybrid_facts
 from .scoring import score_retrieval
 
 RETRIEVALS_FILE = "retrievals.jsonl"
-_LINE_TOKENS = 256
-"""The longest line before a query token that is searched for by its words."""
 
 
-@checked(index=instance(PassageIndex), k=integer(least=1), hybrid=number(least=0, most=1), **RUN_RULES)
+@checked(
+    index=instance(PassageIndex),
+    k=integer(least=1),
+    hybrid=optional(number(least=0, most=1)),
+    fusion=optional(choice(FUSIONS)),
+    **RUN_RULES,
+)
 def evaluate_retrieval(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -33,7 +42,8 @@ def evaluate_retrieval(
     output_dir: str | os.PathLike[str] | None = None,
     k: int = 100,
     batch_size: int = 8,
-    hybrid: float = 0.0,
+    hybrid: float | None = None,
+    fusion: Fusion | None = None,
     dataset: str | None = None,
     split: str | None = None,
     level: float = 0.95,
@@ -56,8 +66,9 @@ def evaluate_retrieval(
             passages per example and query token), `report.json` and `model-index.yaml`.
         k (`int`, *optional*, defaults to 100): Passages per query token.
         batch_size (`int`, *optional*, defaults to 8): Conversations per forward.
-        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words counts, those of the line before the
-            query token (see [`PassageIndex.search`]).
+        hybrid (`float`, *optional*), fusion (`str`, *optional*): How much a search by words counts, and how (see
+            [`PassageIndex.search`]). The words are those of the line that the model writes before the query token,
+            else those of the question. By default the checkpoint's, if the index has a search by words.
         dataset, split, level, seed, show_progress: As for [`evaluate_rag`].
 
     Returns:
@@ -79,10 +90,11 @@ def evaluate_retrieval(
     index.check_model(model, tokenizer)
     read = read_examples(examples, (passage.id for passage in index))
     _check_queries(read, model)
-    querying = _Querying(model, tokenizer, index, k, hybrid)
-    options: dict[str, Any] = {"task": "retrieval", "k": k, "batch_size": batch_size}
-    if hybrid:
-        options["hybrid"] = hybrid
+    hybrid, fusion = hybrid_settings(model.onegen_config, index, hybrid, fusion)
+    querying = _Querying(model, tokenizer, index, k, hybrid, fusion)
+    options: dict[str, Any] = {
+        "task": "retrieval", "k": k, "batch_size": batch_size, **hybrid_facts(hybrid, fusion)
+    }  # fmt: skip
     with (
         evaluation_run(output_dir, model, tokenizer, index, identity(read), options, show_progress) as run,
         evaluation_mode(model),
@@ -111,16 +123,27 @@ class _Querying:
     """Encodes a block of gold conversations and searches for the embeddings at their query tokens."""
 
     def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerBase, index: PassageIndex, k: int, hybrid: float
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        index: PassageIndex,
+        k: int,
+        hybrid: float,
+        fusion: Fusion,
     ) -> None:
-        self.model, self.tokenizer, self.index, self.k, self.hybrid = model, tokenizer, index, k, hybrid
+        self.model, self.tokenizer, self.index, self.k = model, tokenizer, index, k
+        self.hybrid, self.fusion = hybrid, fusion
         self.encoder = RoleEncoder(tokenizer, model.onegen_config, context_length(model))
 
     def search(self, examples: Sequence[EvaluationExample]) -> list[dict[str, Any]]:
         # Examples without query tokens have no messages or nothing to search.
         encoded = [self.encoder.encode(example.messages) if example.positives else None for example in examples]
-        querying = [row for row in encoded if row is not None and row.query_positions]
-        hits = iter(self._hits([row.input_ids for row in querying], [row.query_positions for row in querying]))
+        querying = [
+            (row, example)
+            for row, example in zip(encoded, examples, strict=True)
+            if row is not None and row.query_positions
+        ]
+        hits = iter(self._hits(querying))
         results = []
         for row in encoded:
             searched, queries = (0, 0) if row is None else (len(row.query_positions), row.num_queries)
@@ -128,21 +151,24 @@ class _Querying:
             results.append({"retrievals": [{"hop": hop, "passages": passages} for hop, passages in enumerate(hops)]})
         return results
 
-    def _hits(self, rows: list[list[int]], positions: list[list[int]]) -> list[list[dict[str, Any]]]:
-        if not rows:
+    def _hits(self, querying: Sequence[tuple[EncodedExample, EvaluationExample]]) -> list[list[dict[str, Any]]]:
+        """What each query token of the rows finds."""
+        if not querying:
             return []
-        embeddings = embed_rows(self.model, rows, positions, self.tokenizer.pad_token_id)
-        texts = [self._line(row[:end]) for row, ends in zip(rows, positions, strict=True) for end in ends]
+        ids, positions = ([getattr(row, name) for row, _ in querying] for name in ("input_ids", "query_positions"))
+        embeddings = embed_rows(self.model, ids, positions, self.tokenizer.pad_token_id)
+        texts = [text for row, example in querying for text in self._query_texts(example, len(row.query_positions))]
+        found = self.index.search(embeddings, self.k, hybrid=self.hybrid, texts=texts, fusion=self.fusion)
         return [
             [
                 {"id": self.index[int(row)].id, "score": round(float(score), 6)}
                 for score, row in zip(*pair, strict=True)
                 if row >= 0
             ]
-            for pair in zip(*self.index.search(embeddings, self.k, hybrid=self.hybrid, texts=texts), strict=True)
+            for pair in zip(*found, strict=True)
         ]
 
-    def _line(self, ids: list[int]) -> str:
-        """The line that ids end with, as text."""
-        text = str(self.tokenizer.decode(ids[-_LINE_TOKENS:], skip_special_tokens=True))
-        return text.strip().rpartition("\n")[2]
+    def _query_texts(self, example: EvaluationExample, count: int) -> list[str]:
+        """The words of its first query tokens, as [`OnePassDecoder.query_text`] has them."""
+        question = example.question or last_question(example.messages)
+        return [text or question for text in query_texts(example.messages, self.model.onegen_config)[:count]]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from ..checks import checked, flag, instance, integer, list_of, number, optional, shown, text
-from ..configuration import OneGenConfig
+from ..checks import checked, choice, flag, instance, integer, list_of, number, optional, shown, text
+from ..configuration import FUSIONS, Fusion, OneGenConfig
 from ..data.passages import PassageEncoder
 from ..filters import PassageFilter, filter_rule
+from ..index.fusion import hybrid_settings
 from ..index.retriever import Retriever
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
@@ -57,8 +58,9 @@ class OnePassDecoder:
         query_probability (`bool`, *optional*, defaults to `False`): Compute the probability of a retrieval at every
             decision point, also where the retrieval mode does not need it.
         filters (`Sequence[PassageFilter | None]`, *optional*): Of each prompt: which passages its retrievals may find.
-        hybrid (`float`, *optional*, defaults to 0.0): See [`PassageIndex.search`]; the words are those of the line
-            before the query token.
+        hybrid (`float`, *optional*), fusion (`str`, *optional*): See [`PassageIndex.search`]; the words are those of
+            the line before the query token. By default those of `config`, `hybrid` only if the index has a search by
+            words.
         questions (`Sequence[str]`, *optional*): Of each prompt: the words to search for where that line is empty.
 
     Raises:
@@ -80,7 +82,8 @@ class OnePassDecoder:
         max_rows=optional(integer(least=1)),
         query_probability=flag(),
         filters=optional(list_of(optional(filter_rule))),
-        hybrid=number(least=0, most=1),
+        hybrid=optional(number(least=0, most=1)),
+        fusion=optional(choice(FUSIONS)),
         questions=optional(list_of(text(empty=True))),
     )
     def __init__(
@@ -95,8 +98,9 @@ class OnePassDecoder:
         threshold: float | None = None,
         query_probability: bool = False,
         filters: Sequence[PassageFilter | None] | None = None,
-        hybrid: float = 0.0,
+        hybrid: float | None = None,
         questions: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -116,7 +120,7 @@ class OnePassDecoder:
         self.k = k
         self.max_rows = max_rows
         self.filters, self.questions = filters, questions
-        self.hybrid = hybrid
+        self.hybrid, self.fusion = hybrid_settings(config, index, hybrid, fusion)
         self._control_ids = frozenset(tokenizer.all_special_ids).union(
             tokenizer.convert_tokens_to_ids(config.tokens.all)
         )
@@ -233,7 +237,8 @@ class OnePassDecoder:
         for filter, places in groups.items():
             options: dict[str, Any] = {} if filter is None else {"filter": filter}
             if self.hybrid:
-                options |= {"hybrid": self.hybrid, "texts": [self.query_text(rows[place]) for place in places]}
+                texts = [self.query_text(rows[place]) for place in places]
+                options |= {"hybrid": self.hybrid, "texts": texts, "fusion": self.fusion}
             together = embeddings if len(places) == len(rows) else embeddings[places]
             for place, *best in zip(places, *search(together, k, **options), strict=True):
                 hits[place] = [

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.documents import Corpus as DocumentStore
 from ..data.passages import Passage
 from ..filters import PassageFilter
+from .fusion import Fusion
 from .update import UpdatePlan
 
 
@@ -25,10 +26,12 @@ class Hybrid:
     Args:
         weight (`float`): Of the search by words, from 0 to 1.
         texts (`Sequence[str]`): The text of each query.
+        fusion (`str`, *optional*, defaults to `"rrf"`): Whether ranks are fused (`"rrf"`) or scores (`"weighted"`).
     """
 
     weight: float
     texts: Sequence[str]
+    fusion: Fusion = "rrf"
 
 
 class PassageCollection(ABC):
@@ -74,6 +77,11 @@ class PassageCollection(ABC):
         """Change the [`search_parameters`]."""
         for name, value in parameters.items():
             raise ValueError(f"{name}={value!r} is no search parameter of the {self.name} backend: leave it out")
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a search by words is ready, beside that by embedding."""
+        return False
 
     @abstractmethod
     def __len__(self) -> int:

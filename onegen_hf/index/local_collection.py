@@ -23,6 +23,7 @@ from ..hub.layout import PASSAGES_FILE, WORDS_FILE
 from .backends import MISSING, PrefixBackend, VectorBackend
 from .collection import Hybrid, PassageCollection
 from .description import backend_of, require_same, vectors_description
+from .fusion import reciprocal_rank_fusion, weighted_sum
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .search import search_passages, search_rows
 from .storage import write_directory
@@ -36,12 +37,14 @@ from .update import (
     plan_update,
     row_sources,
 )
-from .words import DEPTH, WordIndex, fused
 from .words import WRITE_ERRORS as WORDS_WRITE_ERRORS
+from .words import WordIndex
 
 logger = logging.getLogger(__name__)
 
 _KEPT_FILTERS = 16
+_DEPTH = 100
+"""Best passages of the search by embedding and of that by words that are fused, at least."""
 
 
 class LocalCollection(PassageCollection):
@@ -73,6 +76,8 @@ class LocalCollection(PassageCollection):
         self._ids: pa.Array | None = None  # read when an id is asked for
         self._filtered: OrderedDict[str, np.ndarray] = OrderedDict()
         self._words: WordIndex | None = None
+        self._with_words = False  # as a part of the index, which a search that asks for words once does not change
+        self._saves_words = False
         self._set_counts(counts)
 
     @classmethod
@@ -98,6 +103,7 @@ class LocalCollection(PassageCollection):
         collection = cls(passages, backend, passages.counts())
         if WORDS_FILE in description["files"]:
             collection._words = WordIndex.read(root / WORDS_FILE, len(passages))
+            collection._with_words = collection._saves_words = True
         return collection
 
     def write(self, directory: str | os.PathLike[str], description: Mapping[str, Any]) -> Path:
@@ -115,8 +121,8 @@ class LocalCollection(PassageCollection):
             self.backend.file_name: self.backend.write,
             PASSAGES_FILE: lambda path: write_passages(self._passages, self.counts, path),
         }
-        if self._words is not None:
-            writers[WORDS_FILE] = self._words.write
+        if self._saves_words:
+            writers[WORDS_FILE] = self.words().write
         described = {**description, **vectors_description(self.backend, len(self), self.num_rows)}
         return write_directory(
             directory, writers, described, (*self.backend.write_errors, *WRITE_ERRORS, *WORDS_WRITE_ERRORS)
@@ -148,6 +154,10 @@ class LocalCollection(PassageCollection):
 
     def set_search_parameters(self, **parameters: float) -> None:
         self.backend.set_search_parameters(**parameters)
+
+    @property
+    def has_words(self) -> bool:
+        return self._with_words
 
     @property
     def counts(self) -> np.ndarray:
@@ -189,32 +199,48 @@ class LocalCollection(PassageCollection):
         """The search by words; made when it is first asked for, and saved with the index from then on."""
         if self._words is None:
             logger.info("reading the words of %d passages", len(self))
-            self._words = WordIndex.build(self)
+            self._words, self._saves_words = WordIndex.build(self), True
         return self._words
+
+    def add_words(self) -> None:
+        """Make the search by words, as a part of the index."""
+        self.words()
+        self._with_words = True
 
     def _search_both(
         self, queries: Tensor, k: int, allowed: np.ndarray | None, hybrid: Hybrid
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Both searches, fused by reciprocal rank; the scores are cosines."""
-        depth = min(len(self), max(DEPTH, 4 * k))
+        """Both searches, fused; the scores are cosines."""
+        depth = min(len(self), max(_DEPTH, 4 * k))
         nearest = self._search(queries, depth, allowed)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), MISSING, np.int64)
         for place, text in enumerate(hybrid.texts):
-            by_words = self.words().search(text, depth, allowed)
+            of_words = self.words().scores(text, allowed)  # (n_passages,)
+            by_words = WordIndex.best(of_words, depth)
             close = {self._owner(row): (score, row) for score, row in _hits(nearest, place)}
-            chosen = fused([(1 - hybrid.weight, np.asarray(list(close), np.int64)), (hybrid.weight, by_words)], k)
-            if further := [number for number in chosen if number not in close]:
-                # Passages with the words that are not near: their cosines are computed now.
-                wanted = np.zeros(len(self), bool)
-                wanted[further] = True
-                exact = self._search(queries[place : place + 1], len(further), wanted)
-                close |= {self._owner(row): (score, row) for score, row in _hits(exact, 0)}
+            if hybrid.fusion == "rrf":
+                by_embedding = np.asarray(list(close), np.int64)
+                chosen = reciprocal_rank_fusion([(1 - hybrid.weight, by_embedding), (hybrid.weight, by_words)], k)
+                close |= self._among(queries[place : place + 1], [n for n in chosen if n not in close])
+            else:
+                close |= self._among(queries[place : place + 1], [n for n in by_words.tolist() if n not in close])
+                cosines = {number: score for number, (score, _) in close.items()}
+                chosen = weighted_sum(cosines, of_words, hybrid.weight, k)
             # An approximate index may not reach a passage at all.
             best = [close[number] for number in chosen if number in close]
             scores[place, : len(best)] = [score for score, _ in best]
             rows[place, : len(best)] = [row for _, row in best]
         return scores, rows
+
+    def _among(self, query: Tensor, numbers: Sequence[int]) -> dict[int, tuple[float, int]]:
+        """The cosine and the best row of given passages for a query of shape `(1, hidden)`."""
+        if not numbers:
+            return {}
+        wanted = np.zeros(len(self), bool)
+        wanted[numbers] = True
+        hits = _hits(self._search(query, len(numbers), wanted), 0)
+        return {self._owner(row): (score, row) for score, row in hits}
 
     def _search(self, queries: Tensor, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The search by embedding, among allowed passages: a bool array of shape `(n_passages,)`."""

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..checks import checked, flag, integer, number, optional, path, text
+from ..checks import checked, choice, flag, integer, number, optional, path, text
+from ..configuration import FUSIONS, Fusion
 from ..data.passages import Passage
 from ..data.splitting import pieces_of
 from ..filters import PassageFilter, filter_rule
@@ -36,6 +37,7 @@ from .encode import (
 from .encode_checkpoint import remove_checkpoint
 from .fingerprint import ModelFingerprint
 from .from_embeddings import embeddings_per_passage, encoded_elsewhere
+from .fusion import hybrid_settings
 from .local_collection import LocalCollection
 from .model_name import model_name
 from .publish import collection_upload, index_upload
@@ -121,6 +123,7 @@ class PassageIndex:
         checkpoint_dir=optional(_PATH),
         show_progress=flag(),
         batch_size=optional(integer(least=1)),
+        words=optional(flag()),
         **_NAMES,
     )
     def build(
@@ -138,6 +141,7 @@ class PassageIndex:
         max_tokens_per_passage: int | None = None,
         dimensions: int | None = None,
         precision: str = "float32",
+        words: bool | None = None,
         **encode_kwargs: Any,
     ) -> PassageIndex:
         """
@@ -167,6 +171,9 @@ class PassageIndex:
                 `matryoshka_dims`; for others a warning says that recall may fall.
             precision (`str`, *optional*, defaults to `"float32"`): Of the numbers that are kept: `"float16"` or
                 `"int8"` take half or a quarter of the bytes, and `"binary"` searches by one bit of each number first.
+            words (`bool`, *optional*): Also read the words of the passages, for `hybrid`; see
+                [`~PassageIndex.add_words`]. By default if the checkpoint searches by words (`onegen.hybrid`) and the
+                passages do not go to a database.
             encode_kwargs: Further arguments of [`encode_passages`].
 
         Returns:
@@ -174,9 +181,11 @@ class PassageIndex:
 
         Raises:
             `TypeError` or `ValueError`: As [`encode_passages`]; and, before any passage is encoded, if the backend or
-                `factory` is unknown or does not fit this corpus.
+                `factory` is unknown or does not fit this corpus, or `words` is asked of a database.
             `OSError`: If `checkpoint_dir` cannot be written to, or another process is writing to it.
         """
+        if words and is_store_url(backend):
+            raise ValueError(f"words=True: {backend} is searched by embedding only. Leave it out, or keep files")
         vectors = _target(backend, dimensions, factory, precision)
         check_settings(**encode_kwargs)
         check_encoder(model, tokenizer)
@@ -203,7 +212,7 @@ class PassageIndex:
         index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
         index._checkpoint_dir = checkpoint_dir
         index._model.remember(model, tokenizer)
-        return index
+        return index._with_words_of(model, words)
 
     @classmethod
     @checked(factory=text(), precision=text(), dimensions=optional(integer(least=1)), **_NAMES)
@@ -302,7 +311,7 @@ class PassageIndex:
         fingerprint = ModelFingerprint.of(model, tokenizer)
         index = cls._of_encoded(store, encoded, fingerprint, vectors, *model_name(model, model_id, revision))
         index._model.remember(model, tokenizer)
-        return index
+        return index._with_words_of(model)
 
     @classmethod
     def _of_encoded(
@@ -415,7 +424,26 @@ class PassageIndex:
         identifier = self[row].id
         return f"{identifier}#{self._collection.part(row)}" if self.granularity == "sentence" else identifier
 
-    @checked(k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1))
+    @property
+    def has_words(self) -> bool:
+        """Whether the index holds a search by words, which a checkpoint's `onegen.hybrid` then uses."""
+        return self._collection.has_words
+
+    def add_words(self) -> PassageIndex:
+        """
+        Read the words of all passages, for a search by words (BM25) that is saved with the index and that a
+        checkpoint's `onegen.hybrid` uses. Without it, the first search that asks for words reads them.
+
+        Returns:
+            [`PassageIndex`]: This index.
+
+        Raises:
+            `ValueError`: If the index is kept in a database.
+        """
+        self._local("add_words").add_words()
+        return self
+
+    @checked(k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1), fusion=choice(FUSIONS))
     def search(
         self,
         embeddings: torch.Tensor | np.ndarray,
@@ -423,6 +451,7 @@ class PassageIndex:
         filter: Mapping[str, Any] | PassageFilter | None = None,
         hybrid: float = 0.0,
         texts: Sequence[str] | None = None,
+        fusion: Fusion = "rrf",
     ) -> tuple[np.ndarray, np.ndarray]:
         """
         The best rows for each query, by cosine.
@@ -436,9 +465,12 @@ class PassageIndex:
             filter (`Mapping[str, Any]`, *optional*): Search only the passages whose `meta` satisfies it, such as
                 `{"lang": "en", "year": {"$gte": 2000}}` (see [`PassageFilter`]).
             hybrid (`float`, *optional*, defaults to 0.0): How much a search by words (BM25) counts beside the search
-                by embedding, up to 1.0 for words alone. The two rankings are fused by reciprocal rank; the scores stay
-                cosines, and are then not in order.
+                by embedding, up to 1.0 for words alone. The scores that are returned stay cosines, and are then not in
+                order.
             texts (`Sequence[str]`, *optional*): The text of each query, for `hybrid`.
+            fusion (`str`, *optional*, defaults to `"rrf"`): How `hybrid` makes one ranking of the two: by reciprocal
+                rank (`"rrf"`), or by the weighted sum of the scores (`"weighted"`, see [`weighted_sum`]), for which a
+                `hybrid` between 0.1 and 0.3 is much.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Scores (float32, cosines; a compressed index approximates them) and rows
@@ -451,9 +483,15 @@ class PassageIndex:
                 `filter` is no filter.
         """
         queries = unit_queries(embeddings, self.dimension)  # (n, hidden)
-        return self._collection.search(queries, k, filter, _hybrid(hybrid, texts, len(queries)))  # type: ignore[arg-type]
+        return self._collection.search(queries, k, filter, _hybrid(hybrid, texts, len(queries), fusion))  # type: ignore[arg-type]
 
-    @checked(query=text(), k=integer(least=1), filter=optional(filter_rule), hybrid=number(least=0, most=1))
+    @checked(
+        query=text(),
+        k=integer(least=1),
+        filter=optional(filter_rule),
+        hybrid=optional(number(least=0, most=1)),
+        fusion=optional(choice(FUSIONS)),
+    )
     def search_text(
         self,
         query: str,
@@ -461,7 +499,8 @@ class PassageIndex:
         model: Any = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         filter: Mapping[str, Any] | PassageFilter | None = None,
-        hybrid: float = 0.0,
+        hybrid: float | None = None,
+        fusion: Fusion | None = None,
     ) -> list[RetrievedPassage]:
         """
         The best passages for a text. One forward embeds it as the model's own sub-question; nothing is generated.
@@ -473,7 +512,9 @@ class PassageIndex:
                 index was built or checked (a pipeline does so), else that of the checkpoint in whose folder the index
                 lies, else the repository that the index names, loaded once.
             tokenizer (`PreTrainedTokenizerBase`, *optional*): Goes with `model`.
-            filter (`Mapping[str, Any]`, *optional*), hybrid (`float`, *optional*): As for [`~PassageIndex.search`].
+            filter (`Mapping[str, Any]`, *optional*): As for [`~PassageIndex.search`].
+            hybrid (`float`, *optional*), fusion (`str`, *optional*): As for [`~PassageIndex.search`]; by default the
+                checkpoint's `onegen.hybrid` if the index [`has_words`], and its `onegen.fusion`.
 
         Returns:
             `list[RetrievedPassage]`: Best first, with `id`, `title`, `text`, `score` and, if it has any, `meta`.
@@ -493,7 +534,8 @@ class PassageIndex:
         if model is not None and tokenizer is not None:
             self.check_model(model, tokenizer)
         encoder = self._model.encoder(None if self._saved is None else self._saved[0])
-        scores, rows = self.search(embed_query(*encoder, query), k, filter, hybrid, [query])
+        hybrid, fusion = hybrid_settings(encoder[0].onegen_config, self, hybrid, fusion)
+        scores, rows = self.search(embed_query(*encoder, query), k, filter, hybrid, [query], fusion)
         return [
             RetrievedPassage.of(self[int(row)], float(score))
             for score, row in zip(scores[0], rows[0], strict=True)
@@ -741,6 +783,12 @@ class PassageIndex:
             raise ValueError(f"{name}: {self!r} is kept in a database and not in files: there is nothing to save")
         return self._collection
 
+    def _with_words_of(self, model: Any, words: bool | None = None) -> PassageIndex:
+        """Read the words if that is asked for, or if the model searches by them."""
+        if words is None:
+            words = bool(model.onegen_config.hybrid) and isinstance(self._collection, LocalCollection)
+        return self.add_words() if words else self
+
     def _drop_checkpoint(self) -> None:
         if self._checkpoint_dir is not None:
             remove_checkpoint(self._checkpoint_dir)
@@ -760,7 +808,7 @@ def _target(backend: Backend, dimensions: int | None, factory: str, precision: s
     return StoreTarget(str(backend), dimensions, precision)
 
 
-def _hybrid(weight: float, texts: Sequence[str] | None, count: int) -> Hybrid | None:
+def _hybrid(weight: float, texts: Sequence[str] | None, count: int, fusion: Fusion) -> Hybrid | None:
     if not weight:
         return None
     if texts is None or isinstance(texts, str) or len(texts) != count:
@@ -768,7 +816,7 @@ def _hybrid(weight: float, texts: Sequence[str] | None, count: int) -> Hybrid | 
             f"hybrid={weight}: a search by words needs the text of each of the {count} queries: pass `texts=[...]`, "
             "or search with `search_text`"
         )
-    return Hybrid(weight, list(texts))
+    return Hybrid(weight, list(texts), fusion)
 
 
 def _load_again(

@@ -28,7 +28,7 @@ class Retriever(Protocol):
             "nothing found".
 
         Where a question has a filter, the call also has the argument `filter` ([`PassageFilter`]); where words count
-        as well, `hybrid` (`float`) and `texts` (`list[str]`, one for each embedding).
+        as well, `hybrid` (`float`), `texts` (`list[str]`, one for each embedding) and `fusion` (`str`).
         """
 
     def __getitem__(self, row: int) -> Passage: ...

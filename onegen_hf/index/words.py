@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,6 @@ from safetensors.numpy import save_file
 
 from ..data.passages import Passage
 
-RANK_OFFSET = 60
-"""Added to each rank before its reciprocal is taken, as Cormack et al. (SIGIR 2009) propose."""
-DEPTH = 100
-"""Best passages of either search that are fused, at least."""
 WRITE_ERRORS = (SafetensorError,)
 _WORD = r"(?u)\w+"
 _ARRAYS = {"data": np.float32, "indices": np.int32, "indptr": np.int64}
@@ -51,25 +47,36 @@ class WordIndex:
     def __len__(self) -> int:
         return self._count
 
-    def search(self, text: str, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, text: str, allowed: np.ndarray | None = None) -> np.ndarray:
         """
-        The passages with the words of a text.
+        The BM25 score of each passage for a text.
 
         Args:
             text (`str`)
-            k (`int`)
-            allowed (`np.ndarray` of shape `(n_passages,)`, bool, *optional*): The passages that may be returned.
+            allowed (`np.ndarray` of shape `(n_passages,)`, bool, *optional*): The passages that may have one.
 
         Returns:
-            `np.ndarray`: Numbers of at most `k` passages, best first; none that has not one of the words.
+            `np.ndarray` of shape `(n_passages,)`, float32: 0 for a passage that has none of the words.
         """
         words = _tokenized([text], return_ids=False)[0]
         known = [word for word in words if word and word in self._model.vocab_dict]
         if not known:
-            return np.empty(0, np.int64)
-        scores = self._model.get_scores(known)  # (n_passages,)
-        if allowed is not None:
-            scores = np.where(allowed, scores, 0)
+            return np.zeros(self._count, np.float32)
+        scores: np.ndarray = self._model.get_scores(known)
+        return scores if allowed is None else np.where(allowed, scores, np.float32(0))
+
+    @staticmethod
+    def best(scores: np.ndarray, k: int) -> np.ndarray:
+        """
+        The passages with the best scores.
+
+        Args:
+            scores (`np.ndarray` of shape `(n_passages,)`): See [`~WordIndex.scores`].
+            k (`int`)
+
+        Returns:
+            `np.ndarray`: Numbers of at most `k` passages, best first; none that has none of the words.
+        """
         best = np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
         best = best[np.lexsort((best, -scores[best]))]  # equal scores in the order of the passages
         return best[scores[best] > 0]
@@ -107,24 +114,6 @@ class WordIndex:
         model.unique_token_ids_set = set(vocabulary.values())
         model.nonoccurrence_array = None  # of a variant of BM25 that is not used
         return cls(model, count)
-
-
-def fused(rankings: Sequence[tuple[float, np.ndarray]], k: int) -> list[int]:
-    """
-    Fuse rankings by weighted reciprocal rank.
-
-    Args:
-        rankings (`Sequence[tuple[float, np.ndarray]]`): The weight and the numbers of each, best first.
-        k (`int`)
-
-    Returns:
-        `list[int]`: The `k` best numbers; equal ones in the order in which they first come.
-    """
-    scores: dict[int, float] = {}
-    for weight, numbers in rankings:
-        for rank, number in enumerate(numbers.tolist(), start=1):
-            scores[number] = scores.get(number, 0.0) + weight / (RANK_OFFSET + rank)
-    return sorted((number for number in scores if scores[number] > 0), key=lambda number: -scores[number])[:k]
 
 
 def _bm25s() -> Any:

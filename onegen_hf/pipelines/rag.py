@@ -13,7 +13,8 @@ from transformers import GenerationConfig, Pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import ModelOutput
 
-from ..checks import Rule, check, integer, number, shown
+from ..checks import Rule, check, choice, integer, number, shown
+from ..configuration import FUSIONS, Fusion
 from ..data.messages import Message, is_message
 from ..data.prompts import prompt_ids
 from ..filters import PassageFilter, filter_rule
@@ -51,6 +52,7 @@ _RULES: dict[str, Rule] = {
     "answer_threshold": number(infinite=True),
     "filter": filter_rule,
     "hybrid": number(least=0, most=1),
+    "fusion": choice(FUSIONS),
     "critique": critique_rule,
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
@@ -114,8 +116,11 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             none.
         filter (`Mapping[str, Any]`, *optional*): Search only the passages whose `meta` satisfies it, such as
             `{"lang": "en", "year": {"$gte": 2000}}` (see [`PassageFilter`]).
-        hybrid (`float`, *optional*, defaults to 0.0): How much a search by words (BM25) counts beside the search by
-            embedding, up to 1.0 (see [`PassageIndex.search`]).
+        hybrid (`float`, *optional*): How much a search by words (BM25) counts beside the search by embedding, from 0
+            to 1 (see [`PassageIndex.search`]); by default the checkpoint's `onegen.hybrid` if the index has a search
+            by words, else 0.
+        fusion (`str`, *optional*): Whether `hybrid` fuses ranks (`"rrf"`) or scores (`"weighted"`); by default the
+            checkpoint's `onegen.fusion`.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -229,7 +234,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
         filter: PassageFilter | None = None,
-        hybrid: float = 0.0,
+        hybrid: float | None = None,
+        fusion: Fusion | None = None,
         **generate_kwargs: Any,
     ) -> Generator[list[RowState], None, None]:
         decoder = OnePassDecoder(
@@ -243,6 +249,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             query_probability=True,
             filters=[prompt.filter or filter],
             hybrid=hybrid,
+            fusion=fusion,
             questions=[prompt.question],
         )
         with self.device_placement():
@@ -320,7 +327,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         retrieval: str | RetrievalPolicy = "adaptive",
         threshold: float | None = None,
         filter: PassageFilter | None = None,
-        hybrid: float = 0.0,
+        hybrid: float | None = None,
+        fusion: Fusion | None = None,
         critique: CritiqueSettings | None = None,
         **generate_kwargs: Any,
     ) -> ModelOutput:
@@ -332,6 +340,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         searching: dict[str, Any] = {
             "filters": [of_question or filter for of_question in filters],
             "hybrid": hybrid,
+            "fusion": fusion,
             "questions": questions,
         }
         if critique is None:

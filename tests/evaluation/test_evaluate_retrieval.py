@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,33 @@ def test_words_count_as_much_as_they_are_asked_to(tmp_path: Path) -> None:
     assert before != after
     again = evaluate(rows(), tmp_path / "both", k=3, hybrid=1.0)
     assert again.to_dict() == hybrid.to_dict()
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_a_query_without_a_line_of_its_own_has_the_words_of_the_question(tmp_path: Path, fusion: Any) -> None:
+    """The line before the first query token is then the header of the assistant's turn."""
+    example = {
+        **EXAMPLES[0],
+        "messages": [{"role": "user", "content": "Which museum?"}, {"role": "assistant", "content": "[RQ]"}],
+        "positives": [["d8"]],
+        "negatives": [[]],
+    }
+    evaluate([example], tmp_path, k=2, hybrid=1.0, fusion=fusion)
+    assert [passage["id"] for passage in lines(tmp_path)[0]["retrievals"][0]["passages"]] == ["d8"]
+
+
+def test_the_checkpoint_says_how_words_count(tmp_path: Path) -> None:
+    rag = pipeline()
+    model = copy.deepcopy(rag.model)
+    model.onegen_config = dataclasses.replace(model.onegen_config, hybrid=0.9, fusion="weighted")
+    plain = evaluate_retrieval(model, rag.tokenizer, rag.index, rows(), tmp_path / "plain", k=3, show_progress=False)
+    assert plain.settings == evaluate(rows(), k=3).settings  # the index has no search by words
+    index = PassageIndex.build(model, rag.tokenizer, DOCUMENTS, show_progress=False)
+    report = evaluate_retrieval(model, rag.tokenizer, index, rows(), tmp_path / "words", k=3, show_progress=False)
+    assert (report.settings["hybrid"], report.settings["fusion"]) == (0.9, "weighted")
+    assert lines(tmp_path / "words") != lines(tmp_path / "plain")
+    again = evaluate_retrieval(model, rag.tokenizer, index, rows(), k=3, hybrid=0.0, show_progress=False)
+    assert "hybrid" not in again.settings
 
 
 def test_an_index_of_another_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -333,3 +334,44 @@ def test_generation_config_objects_work(llama: Setup) -> None:
         **inputs, generation_config=config, custom_generate=decoder, logits_processor=[llama.script(2)]
     )
     assert found[0].tolist() == llama.run(PROMPTS[:1]).rows[0].ids
+
+
+class Recording:
+    """An index that keeps the options of its searches."""
+
+    def __init__(self, index: Any, has_words: bool | None) -> None:
+        self.index, self.options = index, []
+        if has_words is not None:
+            self.has_words = has_words
+
+    def search(self, embeddings: Any, k: int, **options: Any) -> Any:
+        self.options.append(options)
+        return self.index.search(embeddings, k, **options)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.index[row]
+
+
+@pytest.mark.parametrize(
+    ("has_words", "asked", "expected"),
+    [
+        (True, {}, {"hybrid": 0.25, "fusion": "weighted"}),
+        (True, {"hybrid": 0.0}, {}),
+        (True, {"fusion": "rrf"}, {"hybrid": 0.25, "fusion": "rrf"}),
+        (False, {}, {}),
+        (None, {}, {}),  # an index of another kind
+        (False, {"hybrid": 0.5}, {"hybrid": 0.5, "fusion": "weighted"}),
+    ],
+)
+def test_the_checkpoint_says_how_words_count(
+    llama: Setup, has_words: bool | None, asked: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    index = Recording(llama.index, has_words)
+    config = dataclasses.replace(llama.model.onegen_config, hybrid=0.25, fusion="weighted")
+    decoder = OnePassDecoder(index, llama.tokenizer, config, questions=PROMPTS[:1], **asked)  # type: ignore[arg-type]
+    encoded = llama.tokenizer(PROMPTS[:1], return_tensors="pt")
+    script = LogitsProcessorList([llama.script(1)])
+    llama.model.generate(**encoded, custom_generate=decoder, max_new_tokens=6, logits_processor=script)
+    (options,) = index.options
+    assert {name: value for name, value in options.items() if name != "texts"} == expected
+    assert ("texts" in options) == bool(expected)

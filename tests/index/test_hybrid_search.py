@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from support.index_fixtures import HIDDEN, make_model, make_tokenizer
 
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.index.backends import make_backend
-from onegen_hf.index.words import RANK_OFFSET, WordIndex, fused
+from onegen_hf.index.fusion import RANK_OFFSET, reciprocal_rank_fusion, weighted_sum
+from onegen_hf.index.words import WordIndex
 
 CORPUS = [
     Passage("rome", "Rome", "The capital of Italy, on the Tiber.", (), {"lang": "en"}),
@@ -61,7 +64,8 @@ def unit(count: int, seed: int = 0) -> np.ndarray:
     ],
 )
 def test_what_words_find(text: str, expected: list[int]) -> None:
-    found = WordIndex.build(CORPUS).search(text, 5).tolist()
+    words = WordIndex.build(CORPUS)
+    found = words.best(words.scores(text), 5).tolist()
     assert found[: len(expected)] == expected and (expected or not found)
 
 
@@ -69,14 +73,39 @@ def test_ranks_are_fused() -> None:
     near, words = np.asarray([4, 2, 7]), np.asarray([7, 9])
     scores = {4: 0.7 / (RANK_OFFSET + 1), 2: 0.7 / (RANK_OFFSET + 2), 9: 0.3 / (RANK_OFFSET + 2)}
     scores[7] = 0.7 / (RANK_OFFSET + 3) + 0.3 / (RANK_OFFSET + 1)
-    assert fused([(0.7, near), (0.3, words)], 9) == sorted(scores, key=lambda n: -scores[n])
-    assert fused([(1.0, near), (0.0, words)], 9) == [4, 2, 7]
-    assert fused([(0.0, near), (1.0, words)], 1) == [7]
+    assert reciprocal_rank_fusion([(0.7, near), (0.3, words)], 9) == sorted(scores, key=lambda n: -scores[n])
+    assert reciprocal_rank_fusion([(1.0, near), (0.0, words)], 9) == [4, 2, 7]
+    assert reciprocal_rank_fusion([(0.0, near), (1.0, words)], 1) == [7]
 
 
+def test_scores_are_summed() -> None:
+    cosines, words = {4: 0.9, 2: 0.8, 7: 0.5, 9: 0.45}, np.asarray([0, 0, 1.0, 0, 0, 0, 0, 4.0, 0, 2.0], np.float32)
+    sums = {4: 0.72, 2: 0.64 + 0.2 / 4, 7: 0.4 + 0.2, 9: 0.36 + 0.2 / 2}
+    assert weighted_sum(cosines, words, 0.2, 9) == sorted(sums, key=lambda n: -sums[n]) == [4, 2, 7, 9]
+    assert weighted_sum(cosines, words, 0.5, 2) == [7, 2]
+    assert weighted_sum(cosines, words, 0.0, 9) == [4, 2, 7, 9]
+    assert weighted_sum(cosines, words, 1.0, 9) == [7, 9, 2]
+    assert weighted_sum(cosines, np.zeros(10, np.float32), 0.2, 3) == [4, 2, 7]
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30),
+    st.floats(0, 1, width=32),
+    st.data(),
+)
+def test_sums_are_those_of_a_plain_ranking(cosines: list[float], weight: float, data: Any) -> None:
+    count = len(cosines)
+    words = np.asarray(data.draw(st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=count, max_size=count)))
+    best = weighted_sum(dict(enumerate(cosines)), words, weight, len(cosines))
+    sums = (1 - weight) * np.asarray(cosines) + weight * words / (words.max() or 1)
+    assert (np.diff(sums[best]) <= 0).all()
+    assert sorted(best) == [n for n in range(len(cosines)) if weight < 1 or words[n] > 0]
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 @pytest.mark.parametrize("backend", ["faiss", "torch"])
 @pytest.mark.parametrize("granularity", ["passage", "sentence"])
-def test_scores_stay_cosines(tokenizer: Any, backend: str, granularity: str) -> None:
+def test_scores_stay_cosines(tokenizer: Any, backend: str, granularity: str, fusion: Any) -> None:
     model = make_model(tokenizer, granularity=granularity)
     index = build(model, tokenizer, backend=backend)
     queries = unit(3)
@@ -87,14 +116,31 @@ def test_scores_stay_cosines(tokenizer: Any, backend: str, granularity: str) -> 
         for score, row in zip(dense_scores[n], dense_rows[n], strict=True)
     }
     texts = ["harbour", "zürich straße", "nothing known"]
-    scores, rows = index.search(queries, 5, hybrid=0.5, texts=texts)
-    assert ids(index, index.search(queries, 2, hybrid=1.0, texts=texts)[1]) == [["harbour", "kite"], ["zuerich"], []]
+    scores, rows = index.search(queries, 5, hybrid=0.5, texts=texts, fusion=fusion)
+    assert ids(index, index.search(queries, 2, hybrid=1.0, texts=texts, fusion=fusion)[1]) == [
+        ["harbour", "kite"],
+        ["zuerich"],
+        [],
+    ]
     for n, (of_scores, of_rows) in enumerate(zip(scores, rows, strict=True)):
         expected = [cosines[n, index[int(row)].id] for row in of_rows]
         np.testing.assert_allclose(of_scores, expected, atol=1e-6)
     np.testing.assert_array_equal(rows[2], dense_rows[2])  # no word is known: as the embedding has it
-    plain = index.search(queries, 5, hybrid=0.0, texts=texts)
+    plain = index.search(queries, 5, hybrid=0.0, texts=texts, fusion=fusion)
     np.testing.assert_array_equal(plain[1], dense_rows)
+
+
+def test_sums_over_an_index(model: Any, tokenizer: Any) -> None:
+    many = [*CORPUS, *(Passage(f"p{n}", "", f"Item {n} of tin.") for n in range(400))]
+    index = PassageIndex.build(model, tokenizer, many, show_progress=False)
+    words = WordIndex.build(many)
+    texts = ["harbour of tin", "item 17", "Tiber", "unknown"]
+    cosines, places = index.search(unit(4), 405)
+    rows = index.search(unit(4), 20, hybrid=0.3, texts=texts, fusion="weighted")[1]
+    for query, text in enumerate(texts):
+        of_words = words.scores(text)[places[query]]
+        sums = 0.7 * cosines[query] + 0.3 * of_words / (of_words.max() or 1)
+        np.testing.assert_array_equal(rows[query], places[query][np.argsort(-sums, kind="stable")[:20]])
 
 
 def test_words_reach_what_no_embedding_ranks(model: Any, tokenizer: Any) -> None:
@@ -151,12 +197,37 @@ def test_it_is_saved_with_the_index(model: Any, tokenizer: Any, tmp_path: Path, 
 def test_a_strangers_file_is_checked(change: Any, tmp_path: Path) -> None:
     path = tmp_path / "bm25.safetensors"
     WordIndex.build(CORPUS).write(path)
-    assert WordIndex.read(path, len(CORPUS)).search("harbour", 2).tolist() == [3, 1]
+    words = WordIndex.read(path, len(CORPUS))
+    assert words.best(words.scores("harbour"), 2).tolist() == [3, 1]
     arrays = dict(load_file(path))
     change(arrays)
     save_file(arrays, path)
     with pytest.raises(ValueError, match="is no readable index of words"):
         WordIndex.read(path, len(CORPUS))
+
+
+def test_a_checkpoint_that_searches_by_words(tokenizer: Any, tmp_path: Path) -> None:
+    model = make_model(tokenizer, hybrid=1.0, fusion="weighted")
+    index = build(model, tokenizer)
+    assert index.has_words and [hit.id for hit in index.search_text("harbour", 2)] == ["harbour", "kite"]
+    assert len(index.search_text("harbour", 5, hybrid=0.0)) == 5
+    index.save(tmp_path)
+    loaded = PassageIndex.load(tmp_path)
+    assert loaded.has_words
+    loaded.update(model, tokenizer, [{"id": "new", "title": "", "text": "Zeppelins."}], show_progress=False)
+    loaded.save(tmp_path)
+    assert [hit.id for hit in PassageIndex.load(tmp_path).search_text("zeppelins", 5, model, tokenizer)] == ["new"]
+    # An index without a search by words stays one.
+    plain = build(model, tokenizer, words=False)
+    assert not plain.has_words and len(plain.search_text("harbour", 5)) == 5
+    assert plain.add_words().has_words and len(plain.search_text("harbour", 5)) == 2
+    plain_model = make_model(tokenizer)
+    assert not build(plain_model, tokenizer).has_words and build(plain_model, tokenizer, words=True).has_words
+
+
+def test_words_in_a_database(model: Any, tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="words=True: .* is searched by embedding only"):
+        build(model, tokenizer, words=True, backend="qdrant://localhost:1/films")
 
 
 def test_wrong_arguments(model: Any, tokenizer: Any) -> None:
@@ -165,6 +236,8 @@ def test_wrong_arguments(model: Any, tokenizer: Any) -> None:
         index.search(unit(2), 1, hybrid=0.5)
     with pytest.raises(ValueError, match=r"hybrid=1\.5 must be"):
         index.search(unit(1), 1, hybrid=1.5, texts=["x"])
+    with pytest.raises(ValueError, match="fusion='mean' is unknown"):
+        index.search(unit(1), 1, hybrid=0.5, texts=["x"], fusion="mean")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8", "binary"])

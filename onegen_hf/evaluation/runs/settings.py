@@ -12,15 +12,24 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ...configuration import Fusion
 from ...data.passages import Passage
 from ...index import PassageIndex
 
 _LIBRARIES = ("onegen-hf", "torch", "transformers")
 _SAMPLED_PASSAGES = 1024
 _VERSION = "transformers_version"
-# The index is identified by itself, and these thresholds are applied to results, not part of what made them.
-_UNRELATED = ("default_index", "link_threshold", "draft_tokens", "answer_threshold")
+# The index and how it is searched are told by themselves, and these thresholds are applied to results, not part of
+# what made them.
+_UNRELATED = ("default_index", "link_threshold", "draft_tokens", "answer_threshold", "hybrid", "fusion")
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def hybrid_facts(hybrid: float, fusion: Fusion) -> dict[str, Any]:
+    """What a run says of a search by words: nothing if it has none."""
+    if not hybrid:
+        return {}
+    return {"hybrid": hybrid} if fusion == "rrf" else {"hybrid": hybrid, "fusion": fusion}
 
 
 def model_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
