@@ -1,5 +1,5 @@
 """
-What does a search by words (BM25) add to the search by embedding, and with which weight?
+What does a search by words (BM25) add to the search by embedding, fused how, and with which weight?
 
 ```
 python -m benchmarks.hybrid --corpora data/xquad_en data/squad
@@ -7,6 +7,7 @@ python -m benchmarks.hybrid --corpora data/xquad_en data/squad
 
 A corpus is a folder with `corpus.jsonl` (`id`, `title`, `text`) and `dev.jsonl` (`question`, `passage_id`). The
 question is searched for as it stands, as at a first hop: weight 0 is the embedding alone, weight 1 the words alone.
+Fused are ranks (`rrf`) or scores (`weighted`).
 `mrr` is that of the first 100 passages. The intervals are of the difference to the embedding alone over the same
 questions (bootstrap, 95 %).
 """
@@ -28,11 +29,15 @@ from benchmarks import RESULTS
 from benchmarks.index_memory import load_model
 from benchmarks.report import result_name, write_result
 from onegen_hf import OneGenForCausalLM, PassageIndex
+from onegen_hf.configuration import Fusion
 from onegen_hf.index.text_search import embed_query
 from onegen_hf.modeling.tokenizers import load_tokenizer
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+WEIGHTS: dict[Fusion, tuple[float, ...]] = {
+    "rrf": (0.0, 0.1, 0.3, 0.5, 0.6, 0.8, 1.0),
+    "weighted": (0.05, 0.1, 0.13, 0.16, 0.2, 0.3, 0.5),
+}
 DEPTH = 100
 RESAMPLES = 2_000
 
@@ -42,10 +47,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def gold_ranks(index: PassageIndex, queries: torch.Tensor, questions: Sequence[dict[str, Any]], weight: float) -> Any:
+def gold_ranks(
+    index: PassageIndex, queries: torch.Tensor, questions: Sequence[dict[str, Any]], weight: float, fusion: Fusion
+) -> np.ndarray:
     """The place of the gold passage for each question, counted from 1; infinite if it is not among the first 100."""
     texts = [question["question"] for question in questions]
-    _, rows = index.search(queries, DEPTH, hybrid=weight, texts=texts)
+    _, rows = index.search(queries, DEPTH, hybrid=weight, texts=texts, fusion=fusion)
     found = [[index[int(row)].id for row in of_query if row >= 0] for of_query in rows]
     gold = [str(question["passage_id"]) for question in questions]
     return np.asarray([ids.index(g) + 1 if g in ids else np.inf for ids, g in zip(found, gold, strict=True)])
@@ -64,15 +71,16 @@ def difference(better: np.ndarray, base: np.ndarray) -> list[float]:
 
 
 def measure(index: PassageIndex, queries: torch.Tensor, questions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each weight."""
+    """One row for each weight and way of fusing."""
     results: list[dict[str, Any]] = []
     base: dict[str, np.ndarray] = {}
-    for weight in WEIGHTS:
+    for fusion, weight in ((fusion, weight) for fusion, weights in WEIGHTS.items() for weight in weights):
         start = time.perf_counter()
-        of_questions = scores(gold_ranks(index, queries, questions, weight))
+        of_questions = scores(gold_ranks(index, queries, questions, weight, fusion))
         base = base or of_questions
         results.append(
             {
+                "fusion": fusion,
                 "hybrid": weight,
                 **{name: round(float(values.mean()), 4) for name, values in of_questions.items()},
                 "recall@1_gain": difference(of_questions["recall@1"], base["recall@1"]),

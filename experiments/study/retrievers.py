@@ -73,8 +73,8 @@ def text_of(passage: Passage) -> str:
 
 def pipeline_decoder(retriever: Retriever) -> type[OnePassDecoder]:
     """
-    A decoder that retrieves as a pipeline does: with what the model has written since the last passage, its last line
-    (in these data the question that it asks next).
+    A decoder that retrieves as a pipeline does: with the question that the model has written before the query token,
+    or the user's where it has written none.
 
     Args:
         retriever ([`Retriever`]): Its passages are those of the index, in that order.
@@ -82,17 +82,10 @@ def pipeline_decoder(retriever: Retriever) -> type[OnePassDecoder]:
 
     class PipelineDecoder(OnePassDecoder):
         def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
-            texts = [self.passages.tokenizer.decode(written_since(row), skip_special_tokens=True) for row in rows]
-            found = retriever.search([text.strip().rpartition("\n")[2] for text in texts], self.k)
+            found = retriever.search([self.query_text(row) for row in rows], self.k)
             return [[Hit(self.index[number], score, number) for number, score in own] for own in found]
 
     return PipelineDecoder
-
-
-def written_since(row: RowState) -> list[int]:
-    """What the model has written since the last passage, without the query token."""
-    start, _ = row.written_spans()[-1]
-    return row.ids[start:-1]
 
 
 def fine_tuned(encoder: Any, data: StudyData, examples: int, output_dir: Path, seed: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.decoding_setup import tokens_fed
-from support.serving_setup import QUESTIONS, Deliveries, alone, assert_same_result, scheduler_for, submit
+from support.serving_setup import (
+    QUESTIONS,
+    Deliveries,
+    alone,
+    assert_same_result,
+    pipeline_that_searches_by_words,
+    scheduler_for,
+    submit,
+)
 
 from onegen_hf.generation.events import DoneEvent, PassagesEvent
 from onegen_hf.serving import GenerationRequest, Refusal, Scheduler
@@ -80,6 +89,27 @@ def test_each_answer_is_that_of_the_pipeline(rag: Any, scheduler: Scheduler, req
     assert sum(map(len, fed)) == sum(result["usage"]["forwarded_tokens"] for result in results)
     for request, result in zip(requests, results, strict=True):
         assert_same_result(result, alone(rag, GenerationRequest(**request)))
+
+
+def test_words_of_the_question_are_searched_for(base_tokenizer: Any) -> None:
+    """Where the model asks before it has written anything."""
+    rag = pipeline_that_searches_by_words(copy.deepcopy(base_tokenizer))
+    scheduler = scheduler_for(rag, batch_size=5)
+    scheduler.start()
+    requests = [
+        dict(question=question, max_new_tokens=8, max_hops=1, threshold=0.0) for question in [*QUESTIONS, CHAT]
+    ]
+    answers = [submit(scheduler, **request) for request in requests]
+    for request, answer in zip(requests, answers, strict=True):
+        assert_same_result(answer.wait().result, alone(rag, GenerationRequest(**request)))
+    scheduler.close()
+    found = {
+        passage["id"]
+        for answer in answers
+        for hop in answer.wait().result["retrievals"]
+        for passage in hop["passages"]
+    }
+    assert len(found) > 1
 
 
 def test_events_come_in_their_order(rag: Any, scheduler: Scheduler) -> None:

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 import torch
 from support import stand_in_vllm
-from support.serving_setup import QUESTIONS, alone, assert_same_result, projected_pipeline
+from support.serving_setup import (
+    QUESTIONS,
+    alone,
+    assert_same_result,
+    pipeline_that_searches_by_words,
+    projected_pipeline,
+)
 from support.stand_in_vllm import StandIn
 from transformers import StopStringCriteria
 
@@ -69,6 +75,21 @@ def answer(rag: Any, place: Surroundings, request: GenerationRequest, number: in
 
 async def together(answers: Sequence[VllmAnswer]) -> None:
     await asyncio.gather(*(each.run() for each in answers))
+
+
+def test_words_of_the_question_are_searched_for(base_tokenizer: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    rag = pipeline_that_searches_by_words(copy.deepcopy(base_tokenizer))
+    stand_in_vllm.install(monkeypatch)
+    place = around(rag, StandIn(rag.model), tmp_path)
+    requests = [GenerationRequest(question, max_new_tokens=8, max_hops=1, threshold=0.0) for question in QUESTIONS]
+    pairs = [answer(rag, place, request, number) for number, request in enumerate(requests)]
+    asyncio.run(together([pair[0] for pair in pairs]))
+    searched = 0
+    for request, (own, _) in zip(requests, pairs, strict=True):
+        expected = alone(rag, request)
+        searched += len(expected["retrievals"][0]["passages"])
+        assert_same_result({**rag.describe(own.row, request.question), "usage": expected["usage"]}, expected)
+    assert searched > 1  # of the words that a question shares with passages
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -51,6 +51,12 @@ def projected_pipeline(tokenizer: Any, dim: int = 12) -> Any:
     return asking_pipeline(tokenizer, model=model)
 
 
+def pipeline_that_searches_by_words(tokenizer: Any) -> Any:
+    """[`asking_pipeline`] whose checkpoint says that only words count, and whose index has them."""
+    model = tiny_model(tokenizer, "llama_untied", onegen_config=OneGenConfig(hybrid=1.0, fusion="weighted"))
+    return asking_pipeline(tokenizer, model=model)
+
+
 def scheduler_for(rag: Any, observer: Any = None, **limits: Any) -> Scheduler:
     """Not yet started."""
     settings = ServingLimits(**limits)

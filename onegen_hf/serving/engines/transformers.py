@@ -71,7 +71,7 @@ class TransformersServingEngine:
         decoder = self._decoder(request.k, request.max_hops, request.retrieval, request.threshold, request.critique)
         options = self.rag._prepare_generate_kwargs(request.sampling_options())
         decoding, (row,) = self.rag.engine.prepare([prompt["prompt"]], decoder, **options)
-        row.filter = request.filter  # type: ignore[assignment]
+        row.filter, row.question = request.filter, prompt["question"]  # type: ignore[assignment]
         if request.seed is not None:
             row.generator = torch.Generator(self.rag.model.device).manual_seed(request.seed)
         # Which candidate is the answer is known at the end; until then the row of the job tells of none.

@@ -13,6 +13,7 @@ import torch
 
 from ....generation import AdaptiveRetrieval, AlwaysRetrieval, OnePassDecoder, Retrieval, RowState
 from ....generation.policy import MINIMAL_ROOM
+from ....pipelines.rag import last_question
 from ...request import GenerationRequest
 from .batched_search import BatchedSearch
 from .state_files import StateFiles
@@ -82,6 +83,7 @@ class VllmAnswer:
         self.decoder = decoder
         self.row = RowState.start(0, list(prompt))
         self.row.filter = request.filter  # type: ignore[assignment]
+        self.row.question = last_question(request.question)  # type: ignore[arg-type]
         self.stops = stops
         self._publish = publish
         self._stream: VllmStream = SessionStream(around.engine, name)
