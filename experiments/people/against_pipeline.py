@@ -19,6 +19,7 @@ import json
 import math
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,13 @@ def contenders(index: PassageIndex, encoder: Any, questions: Dataset) -> dict[st
         of_rows = [gold[question] for question in questions]
         return GoldPassageDecoder(*args, questions=questions, gold=of_rows, passages_by_id=by_id, **options)
 
-    def alone(*args: Any, **options: Any) -> OnePassDecoder:
-        return OnePassDecoder(*args, hybrid=0.0, **options)
-
     pipelines = {name: pipeline_decoder(retriever) for name, retriever in retrievers.items()}
-    return {ONE_MODEL: OnePassDecoder, EMBEDDINGS_ALONE: alone, **pipelines, GOLD: with_gold}
+    return {
+        ONE_MODEL: OnePassDecoder,
+        EMBEDDINGS_ALONE: partial(OnePassDecoder, hybrid=0.0),
+        **pipelines,
+        GOLD: with_gold,
+    }
 
 
 def first_passages(rag: OneGenRagPipeline, decoder: Decoder, questions: Sequence[str]) -> list[list[str] | None]:
