@@ -13,7 +13,7 @@ import yaml
 from ..bundled.checkpoints import builtin_path
 from ..checks import checked_fields, flag
 from ..configuration import OneGenConfig
-from ..hub.layout import CARD, DESCRIPTION_FILE, TRAINING_RUN_FILE, current_version
+from ..hub.layout import CARD, DESCRIPTION_FILE, TRAINING_RUN_FILE, WORDS_FILE, current_version
 from ..terminal.characters import printable_json, printable_line
 from ..terminal.options import OptionParser
 from ..terminal.usage import usage_errors
@@ -104,6 +104,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "embeddings": f"one per {settings.granularity}, {settings.similarity}, of up to "
         f"{settings.embedded_tokens} tokens",
         "inserted": f"up to {settings.max_inserted_tokens} tokens of a passage",
+        "words": settings.hybrid and f"count {settings.hybrid} beside embeddings, {settings.fusion}",
         "trained on": ", ".join(run.get("datasets") or []) or None,
         "index": settings.default_index,
     }
@@ -119,11 +120,12 @@ def describe_index(folder: Path) -> dict[str, Any]:
     if not {"passages", "embeddings", "dimension"} <= set(description):
         return {}
     made_by = description.get("fingerprint", {}).get("facts", {})
+    words = ", and by words (BM25)" if WORDS_FILE in description.get("files", {}) else ""
     return {
         "passages": description["passages"],
         "vectors": f"{description['embeddings']} of dimension {description['dimension']}, "
         f"one per {description.get('granularity', 'passage')}",
-        "search": description.get("factory") or description.get("backend"),
+        "search": f"{description.get('factory') or description.get('backend')}{words}",
         "model": description.get("model_id") or made_by.get("model_type"),
         "size": _size([folder / name for name in description.get("files", {})]),
     }

@@ -51,7 +51,10 @@ def test_info_of_a_checkpoint_and_its_index(checkpoint: Path, capsys: pytest.Cap
 
 
 def test_info_of_what_comes_with_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    assert info(capsys, "builtin")["base"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    facts = info(capsys, "builtin")
+    assert facts["base"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert facts["words"] == "count 0.13 beside embeddings, weighted"
+    assert facts["index search"] == "Flat, and by words (BM25)"
     assert info(capsys, "builtin-linker")["task"] == "entity linking"
 
 
