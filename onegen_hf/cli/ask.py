@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, number, optional, path, text
-from ..configuration import FUSIONS, Fusion
+from ..checks import checked_fields, flag, integer, optional, path, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .critique_arguments import CritiqueArguments
-from .model_arguments import INDEX, AnswerArguments
+from .model_arguments import AnswerArguments
 from .page_file import write_page
-from .rules import json_filter
+from .search_arguments import SearchOptions
 from .standard_input import batches_of_standard_input
 from .trace import print_result
 
@@ -26,33 +25,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class PipelineArguments(AnswerArguments):
+class PipelineArguments(AnswerArguments, SearchOptions):
     """Which model and index answer questions, and how."""
 
     renamed: ClassVar[dict[str, str]] = {**AnswerArguments.renamed, "k": "top_k"}
 
-    index: str | None = field(
-        default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
-    )
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
-    filter: str | None = field(
-        default=None,
-        metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
-    )
-    hybrid: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1; default: that of "
-            "the model, if the index has a search by words."
-        },
-    )
-    fusion: Fusion | None = field(
-        default=None,
-        metadata={
-            "help": "Whether --hybrid fuses ranks (rrf) or scores (weighted); default: as the model says.",
-            "choices": list(FUSIONS),
-        },
-    )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
@@ -61,13 +39,10 @@ class PipelineArguments(AnswerArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        SearchOptions.__post_init__(self)
         checked_fields(
             self,
-            index=INDEX,
             top_k=integer(least=1),
-            filter=optional(json_filter()),
-            hybrid=optional(number(least=0, most=1)),
-            fusion=optional(choice(FUSIONS)),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -93,7 +68,7 @@ class PipelineArguments(AnswerArguments):
             "max_new_tokens": self.max_new_tokens,
             "hybrid": self.hybrid,
             "fusion": self.fusion,
-            "filter": None if self.filter is None else json.loads(self.filter),
+            "filter": self.passage_filter(),
         }
         if self.prompt_lookup_num_tokens is not None:
             options["prompt_lookup_num_tokens"] = self.prompt_lookup_num_tokens

@@ -8,16 +8,16 @@ from typing import ClassVar
 
 from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, path, text
-from ..configuration import FUSIONS, Fusion
 from .critique_arguments import CritiqueArguments
 from .model_arguments import INDEX, AnswerArguments
+from .search_arguments import HybridArguments
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 """Task → default of `--top-k`."""
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(AnswerArguments, CritiqueArguments):
+class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
     """Options of `onegen-hf evaluate`."""
 
     group: ClassVar[str] = "evaluation"
@@ -64,20 +64,6 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
         default=None,
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
-    hybrid: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1; default: that of "
-            "the model, if the index has a search by words."
-        },
-    )
-    fusion: Fusion | None = field(
-        default=None,
-        metadata={
-            "help": "Whether --hybrid fuses ranks (rrf) or scores (weighted); default: as the model says.",
-            "choices": list(FUSIONS),
-        },
-    )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
@@ -87,6 +73,7 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        HybridArguments.__post_init__(self)
         CritiqueArguments.__post_init__(self)
         checked_fields(
             self,
@@ -99,8 +86,6 @@ class EvaluateArguments(AnswerArguments, CritiqueArguments):
             gold_passages=flag(),
             limit=optional(integer(least=1)),
             top_k=optional(integer(least=1)),
-            hybrid=optional(number(least=0, most=1)),
-            fusion=optional(choice(FUSIONS)),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
             html=optional(path()),

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from ..checks import checked_fields, choice, flag, integer, number, optional, text
-from ..configuration import FUSIONS, Fusion
+from ..checks import checked_fields, flag, integer, text
 from ..terminal.characters import printable_json
 from ..terminal.options import OptionParser
 from .display import format_passages
-from .model_arguments import INDEX, ModelArguments
-from .rules import json_filter
+from .model_arguments import ModelArguments
+from .search_arguments import SearchOptions
 from .standard_input import lines_of_standard_input
 
 if TYPE_CHECKING:
@@ -21,48 +20,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class SearchArguments(ModelArguments):
+class SearchArguments(ModelArguments, SearchOptions):
     """Options of `onegen-hf search`."""
 
     group: ClassVar[str] = "search"
 
-    index: str | None = field(
-        default=None, metadata={"help": "Directory or Hub repository of the index; default: the model's own."}
-    )
     top_k: int = field(default=5, metadata={"help": "Passages per text."})
-    filter: str | None = field(
-        default=None,
-        metadata={"help": 'JSON: which passages may be found by their meta, as {"year": {"$gte": 2000}}.'},
-    )
-    hybrid: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of a search by words (BM25) beside the search by embedding, from 0 to 1; default: that of "
-            "the model, if the index has a search by words."
-        },
-    )
-    fusion: Fusion | None = field(
-        default=None,
-        metadata={
-            "help": "Whether --hybrid fuses ranks (rrf) or scores (weighted); default: as the model says.",
-            "choices": list(FUSIONS),
-        },
-    )
     batch_size: int = field(default=32, metadata={"help": "Texts embedded together."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object per text."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_fields(
-            self,
-            index=INDEX,
-            top_k=integer(least=1),
-            filter=optional(json_filter()),
-            hybrid=optional(number(least=0, most=1)),
-            fusion=optional(choice(FUSIONS)),
-            batch_size=integer(least=1),
-            json=flag(),
-        )
+        SearchOptions.__post_init__(self)
+        checked_fields(self, top_k=integer(least=1), batch_size=integer(least=1), json=flag())
 
 
 def parser() -> OptionParser:
@@ -105,7 +75,6 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
     hybrid, fusion = hybrid_settings(model.onegen_config, index, options.hybrid, options.fusion)
-    wanted = None if options.filter is None else json.loads(options.filter)
     results: list[list[RetrievedPassage]] = []
     for start in range(0, len(texts), options.batch_size):
         features = encoder.preprocess(texts[start : start + options.batch_size], task="query")
@@ -113,7 +82,9 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
         together = texts[start : start + len(embeddings)]
-        scores, rows = index.search(embeddings, options.top_k, wanted, hybrid, together, fusion)  # both (texts, k)
+        scores, rows = index.search(
+            embeddings, options.top_k, options.passage_filter(), hybrid, together, fusion
+        )  # both (texts, k)
         results += [
             [
                 RetrievedPassage.of(index[int(row)], float(score))
