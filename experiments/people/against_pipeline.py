@@ -35,7 +35,7 @@ from onegen_hf import OneGenForCausalLM, OneGenRagPipeline, PassageIndex
 from onegen_hf.data.prompts import prompt_ids
 from onegen_hf.evaluation.gold_decoder import GoldPassageDecoder
 from onegen_hf.generation import Hit, OnePassDecoder, RowState
-from onegen_hf.index.fusion import weighted_sum
+from onegen_hf.index.fusion import less_missing_words
 from onegen_hf.index.words import WordIndex
 from onegen_hf.metrics import ratio_confidence_interval
 from onegen_hf.modeling.tokenizers import load_tokenizer
@@ -69,8 +69,7 @@ class EncoderAndWords:
         found = []
         for text, near in zip(texts, self.encoder.search(texts, len(self.words)), strict=True):
             cosines = dict(near)
-            best = weighted_sum(cosines, self.words.scores(text), self.weight, k)
-            found.append([(number, cosines[number]) for number in best])
+            found.append(list(less_missing_words(cosines, self.words.scores(text), self.weight).items())[:k])
         return found
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
-from ..generation import Hit, OnePassDecoder, RowState
+from ..generation import OnePassDecoder, RowState
 
 
 class WithoutGoldDecoder(OnePassDecoder):
@@ -24,12 +22,6 @@ class WithoutGoldDecoder(OnePassDecoder):
         super().__init__(*args, **kwargs)
         self.left_out = [{identifier for hop in hops for identifier in hop} for hops in gold]
 
-    def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
-        """See [`OnePassDecoder.retrieve`]."""
-        left_out = [self.left_out[row.number] for row in rows]
-        # Enough for `k` to remain of every row.
-        hits = self.search(embeddings, self.k + max(map(len, left_out), default=0), rows)
-        return [
-            [hit for hit in row_hits if hit.passage.id not in ids][: self.k]
-            for row_hits, ids in zip(hits, left_out, strict=True)
-        ]
+    def search_options(self, rows: Sequence[RowState]) -> dict[str, Any]:
+        """See [`OnePassDecoder.search_options`]."""
+        return {**super().search_options(rows), "without": [self.left_out[row.number] for row in rows]}

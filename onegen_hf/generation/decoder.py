@@ -235,10 +235,9 @@ class OnePassDecoder:
         hits: list[list[Hit]] = [[] for _ in rows]
         search: Any = self.index.search  # with options that only some retrievers have
         for filter, places in groups.items():
-            options: dict[str, Any] = {} if filter is None else {"filter": filter}
-            if self.hybrid:
-                texts = [self.query_text(rows[place]) for place in places]
-                options |= {"hybrid": self.hybrid, "texts": texts, "fusion": self.fusion}
+            options = self.search_options([rows[place] for place in places])
+            if filter is not None:
+                options["filter"] = filter
             together = embeddings if len(places) == len(rows) else embeddings[places]
             for place, *best in zip(places, *search(together, k, **options), strict=True):
                 hits[place] = [
@@ -247,6 +246,12 @@ class OnePassDecoder:
                     if row >= 0
                 ]
         return hits
+
+    def search_options(self, rows: Sequence[RowState]) -> dict[str, Any]:
+        """Further arguments of the search for some rows. Subclasses may add others of their index."""
+        if not self.hybrid:
+            return {}
+        return {"hybrid": self.hybrid, "texts": [self.query_text(row) for row in rows], "fusion": self.fusion}
 
     def query_text(self, row: RowState) -> str:
         """What a row with the query token as its last id asks for: the line before it, else the row's question."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,13 @@ class Hybrid:
         weight (`float`): Of the search by words, from 0 to 1.
         texts (`Sequence[str]`): The text of each query.
         fusion (`str`, *optional*, defaults to `"rrf"`): Whether ranks are fused (`"rrf"`) or scores (`"weighted"`).
+        without (`Sequence[Collection[str]]`, *optional*): For each query the ids of passages whose words do not count.
     """
 
     weight: float
     texts: Sequence[str]
     fusion: Fusion = "rrf"
+    without: Sequence[Collection[str]] | None = None
 
 
 class PassageCollection(ABC):

@@ -51,24 +51,29 @@ def reciprocal_rank_fusion(rankings: Sequence[tuple[float, np.ndarray]], k: int)
     return sorted((number for number in scores if scores[number] > 0), key=lambda number: -scores[number])[:k]
 
 
-def weighted_sum(cosines: Mapping[int, float], words: np.ndarray, weight: float, k: int) -> list[int]:
+def less_missing_words(cosines: Mapping[int, float], words: np.ndarray, weight: float) -> dict[int, float]:
     """
-    Fuse scores by a convex combination (Bruch et al., ACM TOIS 2023): `1 - weight` times the cosine and `weight` times
-    the BM25 score, divided by the best one for the query. How far a passage is ahead counts, so that words decide
-    where cosines hardly differ, and not where one passage is clearly nearest.
+    Fuse scores: the cosine of each passage, less what it lacks of the best BM25 score for the query.
+
+    `cosine - weight / (1 - weight) * (1 - BM25 / best BM25)` ranks as the convex combination
+    `(1 - weight) * cosine + weight * BM25 / best BM25` does (Bruch et al., ACM TOIS 2023), and stays on the scale of
+    cosines: that of a passage with the best words is its cosine, those of others are lower. How far a passage is ahead
+    counts, so that words decide where cosines hardly differ, and not where one passage is clearly nearest.
 
     Args:
         cosines (`Mapping[int, float]`): Of the passages to rank, by number.
         words (`np.ndarray` of shape `(n_passages,)`): BM25 scores, 0 for passages without a word of the query.
-        weight (`float`): From 0 to 1.
-        k (`int`)
+        weight (`float`): From 0 to less than 1.
 
     Returns:
-        `list[int]`: The `k` best numbers; equal ones in the order of `cosines`. For a weight of 1 only passages with a
-        word of the query.
+        `dict[int, float]`: Best first; equal ones in the order of `cosines`. Where no passage has a word of the query,
+        the cosines.
     """
-    best = float(words.max(initial=0)) or 1.0
-    numbers = [number for number in cosines if weight < 1 or words[number] > 0]
-    return sorted(
-        numbers, key=lambda number: -((1 - weight) * cosines[number] + weight * float(words[number]) / best)
-    )[:k]
+    best = float(words.max(initial=0))
+    if best == 0:
+        lacking = dict.fromkeys(cosines, 0.0)
+    else:
+        lacking = {number: 1 - float(words[number]) / best for number in cosines}
+    factor = weight / (1 - weight)
+    scores = {number: cosine - factor * lacking[number] for number, cosine in cosines.items()}
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -23,7 +23,7 @@ from ..hub.layout import PASSAGES_FILE, WORDS_FILE
 from .backends import MISSING, PrefixBackend, VectorBackend
 from .collection import Hybrid, PassageCollection
 from .description import backend_of, require_same, vectors_description
-from .fusion import reciprocal_rank_fusion, weighted_sum
+from .fusion import less_missing_words, reciprocal_rank_fusion
 from .passage_table import WRITE_ERRORS, PassageTable, write_passages
 from .search import search_passages, search_rows
 from .storage import write_directory
@@ -177,9 +177,13 @@ class LocalCollection(PassageCollection):
         return int(row) - int(self._starts[self._owner(row)])
 
     def get(self, id: str) -> Passage | None:
-        ids = self.ids()
-        number = pc.index(ids, pa.scalar(id, ids.type)).as_py() if is_text(id) else MISSING
+        number = self._number(id)
         return None if number == MISSING else self._passages[number]
+
+    def _number(self, id: str) -> int:
+        """The number of the passage with an id."""
+        ids = self.ids()
+        return int(pc.index(ids, pa.scalar(id, ids.type)).as_py()) if is_text(id) else MISSING
 
     def ids(self) -> pa.Array:
         if self._ids is None:
@@ -210,23 +214,27 @@ class LocalCollection(PassageCollection):
     def _search_both(
         self, queries: Tensor, k: int, allowed: np.ndarray | None, hybrid: Hybrid
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Both searches, fused; the scores are cosines."""
+        """Both searches, fused; the scores are cosines, or with summed scores cosines less missing words."""
         depth = min(len(self), max(_DEPTH, 4 * k))
         nearest = self._search(queries, depth, allowed)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), MISSING, np.int64)
         for place, text in enumerate(hybrid.texts):
             of_words = self.words().scores(text, allowed)  # (n_passages,)
+            if hybrid.without is not None:
+                of_words[[number for id in hybrid.without[place] if (number := self._number(id)) != MISSING]] = 0
             by_words = WordIndex.best(of_words, depth)
             close = {self._owner(row): (score, row) for score, row in _hits(nearest, place)}
-            if hybrid.fusion == "rrf":
+            if hybrid.fusion == "rrf" or hybrid.weight == 1:
                 by_embedding = np.asarray(list(close), np.int64)
                 chosen = reciprocal_rank_fusion([(1 - hybrid.weight, by_embedding), (hybrid.weight, by_words)], k)
                 close |= self._among(queries[place : place + 1], [n for n in chosen if n not in close])
             else:
                 close |= self._among(queries[place : place + 1], [n for n in by_words.tolist() if n not in close])
                 cosines = {number: score for number, (score, _) in close.items()}
-                chosen = weighted_sum(cosines, of_words, hybrid.weight, k)
+                ranked = less_missing_words(cosines, of_words, hybrid.weight)
+                close = {number: (score, close[number][1]) for number, score in ranked.items()}
+                chosen = list(close)[:k]
             # An approximate index may not reach a passage at all.
             best = [close[number] for number in chosen if number in close]
             scores[place, : len(best)] = [score for score, _ in best]

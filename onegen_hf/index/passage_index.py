@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +452,7 @@ class PassageIndex:
         hybrid: float = 0.0,
         texts: Sequence[str] | None = None,
         fusion: Fusion = "rrf",
+        without: Sequence[Collection[str]] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """
         The best rows for each query, by cosine.
@@ -465,12 +466,14 @@ class PassageIndex:
             filter (`Mapping[str, Any]`, *optional*): Search only the passages whose `meta` satisfies it, such as
                 `{"lang": "en", "year": {"$gte": 2000}}` (see [`PassageFilter`]).
             hybrid (`float`, *optional*, defaults to 0.0): How much a search by words (BM25) counts beside the search
-                by embedding, up to 1.0 for words alone. The scores that are returned stay cosines, and are then not in
-                order.
+                by embedding, up to 1.0 for words alone.
             texts (`Sequence[str]`, *optional*): The text of each query, for `hybrid`.
-            fusion (`str`, *optional*, defaults to `"rrf"`): How `hybrid` makes one ranking of the two: by reciprocal
-                rank (`"rrf"`), or by the weighted sum of the scores (`"weighted"`, see [`weighted_sum`]), for which a
-                `hybrid` between 0.1 and 0.3 is much.
+            fusion (`str`, *optional*, defaults to `"rrf"`): How `hybrid` makes one ranking of the two. `"rrf"` fuses
+                them by reciprocal rank; the scores that are returned stay cosines, and are then not in order.
+                `"weighted"` sums the scores, for which a `hybrid` of 0.1 to 0.3 is much; returned is the cosine, less
+                what a passage lacks of the best words (see [`less_missing_words`]).
+            without (`Sequence[Collection[str]]`, *optional*): For each query the ids of passages that it does not
+                find, as if the index did not have them.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Scores (float32, cosines; a compressed index approximates them) and rows
@@ -483,7 +486,24 @@ class PassageIndex:
                 `filter` is no filter.
         """
         queries = unit_queries(embeddings, self.dimension)  # (n, hidden)
-        return self._collection.search(queries, k, filter, _hybrid(hybrid, texts, len(queries), fusion))  # type: ignore[arg-type]
+        if without is not None and len(without) != len(queries):
+            raise ValueError(f"without has {len(without)} entries for {len(queries)} queries: give one per query")
+        most = k + max(map(len, without or ()), default=0)
+        both = _hybrid(hybrid, texts, len(queries), fusion, without)
+        scores, rows = self._collection.search(queries, most, filter, both)  # type: ignore[arg-type]
+        return (scores, rows) if without is None else self._others(scores, rows, without, k)
+
+    def _others(
+        self, scores: np.ndarray, rows: np.ndarray, without: Sequence[Collection[str]], k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first `k` of more results, without the passages that a query is not to find."""
+        shape = len(rows), min(k, rows.shape[1])
+        kept_scores, kept_rows = np.full(shape, -np.inf, np.float32), np.full(shape, MISSING, np.int64)
+        for query, ids in enumerate(without):
+            places = [n for n, row in enumerate(rows[query]) if row != MISSING and self[int(row)].id not in ids][:k]
+            kept_scores[query, : len(places)] = scores[query, places]
+            kept_rows[query, : len(places)] = rows[query, places]
+        return kept_scores, kept_rows
 
     @checked(
         query=text(),
@@ -808,7 +828,13 @@ def _target(backend: Backend, dimensions: int | None, factory: str, precision: s
     return StoreTarget(str(backend), dimensions, precision)
 
 
-def _hybrid(weight: float, texts: Sequence[str] | None, count: int, fusion: Fusion) -> Hybrid | None:
+def _hybrid(
+    weight: float,
+    texts: Sequence[str] | None,
+    count: int,
+    fusion: Fusion,
+    without: Sequence[Collection[str]] | None,
+) -> Hybrid | None:
     if not weight:
         return None
     if texts is None or isinstance(texts, str) or len(texts) != count:
@@ -816,7 +842,7 @@ def _hybrid(weight: float, texts: Sequence[str] | None, count: int, fusion: Fusi
             f"hybrid={weight}: a search by words needs the text of each of the {count} queries: pass `texts=[...]`, "
             "or search with `search_text`"
         )
-    return Hybrid(weight, list(texts), fusion)
+    return Hybrid(weight, list(texts), fusion, without)
 
 
 def _load_again(

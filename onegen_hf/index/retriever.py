@@ -29,6 +29,7 @@ class Retriever(Protocol):
 
         Where a question has a filter, the call also has the argument `filter` ([`PassageFilter`]); where words count
         as well, `hybrid` (`float`), `texts` (`list[str]`, one for each embedding) and `fusion` (`str`).
+        A calibration leaves out gold passages by `without` (`list[set[str]]`, ids for each embedding).
         """
 
     def __getitem__(self, row: int) -> Passage: ...

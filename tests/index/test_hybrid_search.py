@@ -16,7 +16,7 @@ from support.index_fixtures import HIDDEN, make_model, make_tokenizer
 
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.index.backends import make_backend
-from onegen_hf.index.fusion import RANK_OFFSET, reciprocal_rank_fusion, weighted_sum
+from onegen_hf.index.fusion import RANK_OFFSET, less_missing_words, reciprocal_rank_fusion
 from onegen_hf.index.words import WordIndex
 
 CORPUS = [
@@ -78,34 +78,35 @@ def test_ranks_are_fused() -> None:
     assert reciprocal_rank_fusion([(0.0, near), (1.0, words)], 1) == [7]
 
 
-def test_scores_are_summed() -> None:
+def test_what_words_lack_is_taken_off() -> None:
     cosines, words = {4: 0.9, 2: 0.8, 7: 0.5, 9: 0.45}, np.asarray([0, 0, 1.0, 0, 0, 0, 0, 4.0, 0, 2.0], np.float32)
-    sums = {4: 0.72, 2: 0.64 + 0.2 / 4, 7: 0.4 + 0.2, 9: 0.36 + 0.2 / 2}
-    assert weighted_sum(cosines, words, 0.2, 9) == sorted(sums, key=lambda n: -sums[n]) == [4, 2, 7, 9]
-    assert weighted_sum(cosines, words, 0.5, 2) == [7, 2]
-    assert weighted_sum(cosines, words, 0.0, 9) == [4, 2, 7, 9]
-    assert weighted_sum(cosines, words, 1.0, 9) == [7, 9, 2]
-    assert weighted_sum(cosines, np.zeros(10, np.float32), 0.2, 3) == [4, 2, 7]
+    scores = less_missing_words(cosines, words, 0.2)
+    assert list(scores) == [4, 2, 7, 9]
+    assert scores == pytest.approx({4: 0.9 - 0.25, 2: 0.8 - 0.25 * 3 / 4, 7: 0.5, 9: 0.45 - 0.25 / 2})
+    assert list(less_missing_words(cosines, words, 0.5))[:2] == [7, 2]
+    assert less_missing_words(cosines, words, 0.0) == pytest.approx(cosines)
+    assert less_missing_words(cosines, np.zeros(10, np.float32), 0.2) == cosines
 
 
 @given(
     st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30),
-    st.floats(0, 1, width=32),
+    st.floats(0, 0.9375, width=32),
     st.data(),
 )
-def test_sums_are_those_of_a_plain_ranking(cosines: list[float], weight: float, data: Any) -> None:
+def test_scores_rank_as_their_convex_combination(cosines: list[float], weight: float, data: Any) -> None:
     count = len(cosines)
     words = np.asarray(data.draw(st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=count, max_size=count)))
-    best = weighted_sum(dict(enumerate(cosines)), words, weight, len(cosines))
+    scores = less_missing_words(dict(enumerate(cosines)), words, weight)
     sums = (1 - weight) * np.asarray(cosines) + weight * words / (words.max() or 1)
-    assert (np.diff(sums[best]) <= 0).all()
-    assert sorted(best) == [n for n in range(len(cosines)) if weight < 1 or words[n] > 0]
+    assert sorted(scores) == list(range(count))
+    assert (np.diff(sums[list(scores)]) <= 1e-6).all() and (np.diff(list(scores.values())) <= 0).all()
+    assert all(score <= cosines[number] + 1e-6 for number, score in scores.items())
 
 
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 @pytest.mark.parametrize("backend", ["faiss", "torch"])
 @pytest.mark.parametrize("granularity", ["passage", "sentence"])
-def test_scores_stay_cosines(tokenizer: Any, backend: str, granularity: str, fusion: Any) -> None:
+def test_scores_have_the_scale_of_cosines(tokenizer: Any, backend: str, granularity: str, fusion: Any) -> None:
     model = make_model(tokenizer, granularity=granularity)
     index = build(model, tokenizer, backend=backend)
     queries = unit(3)
@@ -124,7 +125,10 @@ def test_scores_stay_cosines(tokenizer: Any, backend: str, granularity: str, fus
     ]
     for n, (of_scores, of_rows) in enumerate(zip(scores, rows, strict=True)):
         expected = [cosines[n, index[int(row)].id] for row in of_rows]
-        np.testing.assert_allclose(of_scores, expected, atol=1e-6)
+        if fusion == "rrf":
+            np.testing.assert_allclose(of_scores, expected, atol=1e-6)
+        else:
+            assert (of_scores <= np.asarray(expected) + 1e-6).all() and (np.diff(of_scores) <= 0).all()
     np.testing.assert_array_equal(rows[2], dense_rows[2])  # no word is known: as the embedding has it
     plain = index.search(queries, 5, hybrid=0.0, texts=texts, fusion=fusion)
     np.testing.assert_array_equal(plain[1], dense_rows)
@@ -136,11 +140,14 @@ def test_sums_over_an_index(model: Any, tokenizer: Any) -> None:
     words = WordIndex.build(many)
     texts = ["harbour of tin", "item 17", "Tiber", "unknown"]
     cosines, places = index.search(unit(4), 405)
-    rows = index.search(unit(4), 20, hybrid=0.3, texts=texts, fusion="weighted")[1]
+    scores, rows = index.search(unit(4), 20, hybrid=0.3, texts=texts, fusion="weighted")
     for query, text in enumerate(texts):
         of_words = words.scores(text)[places[query]]
-        sums = 0.7 * cosines[query] + 0.3 * of_words / (of_words.max() or 1)
-        np.testing.assert_array_equal(rows[query], places[query][np.argsort(-sums, kind="stable")[:20]])
+        lacking = 1 - of_words / of_words.max() if of_words.any() else 0
+        expected = cosines[query] - 0.3 / 0.7 * lacking
+        order = np.argsort(-expected, kind="stable")[:20]
+        np.testing.assert_array_equal(rows[query], places[query][order])
+        np.testing.assert_allclose(scores[query], expected[order], atol=1e-6)
 
 
 def test_words_reach_what_no_embedding_ranks(model: Any, tokenizer: Any) -> None:
@@ -204,6 +211,27 @@ def test_a_strangers_file_is_checked(change: Any, tmp_path: Path) -> None:
     save_file(arrays, path)
     with pytest.raises(ValueError, match="is no readable index of words"):
         WordIndex.read(path, len(CORPUS))
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+@pytest.mark.parametrize("hybrid", [0.0, 0.3, 1.0])
+def test_passages_are_left_out(model: Any, tokenizer: Any, hybrid: float, fusion: Any) -> None:
+    """As a filter does, and neither as near ones nor for their words."""
+    corpus = [Passage(p.id, p.title, p.text, (), {"left": p.id in ("harbour", "rome")}) for p in CORPUS]
+    index = PassageIndex.build(model, tokenizer, corpus, show_progress=False)
+    texts = ["harbour", "the Tiber", "straße am harbour"]
+    left_out = [{"harbour", "rome"}, ["rome", "harbour"], ("harbour", "no such id", "rome")]
+    options: dict[str, Any] = {"hybrid": hybrid, "texts": texts, "fusion": fusion}
+    scores, rows = index.search(unit(3), 2, without=left_out, **options)
+    expected_scores, expected_rows = index.search(unit(3), 2, filter={"left": False}, **options)
+    assert ids(index, rows) == ids(index, expected_rows)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+    # Each query has its own.
+    rows = index.search(unit(3), 5, without=[["kite"], [], ["rome"]])[1]
+    whole = ids(index, index.search(unit(3), 5)[1])
+    assert ids(index, rows) == [[i for i in whole[0] if i != "kite"], whole[1], [i for i in whole[2] if i != "rome"]]
+    with pytest.raises(ValueError, match="without has 1 entries for 3 queries"):
+        index.search(unit(3), 2, without=[["rome"]])
 
 
 def test_a_checkpoint_that_searches_by_words(tokenizer: Any, tmp_path: Path) -> None:
