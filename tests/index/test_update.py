@@ -104,7 +104,14 @@ def test_every_kind_of_index(tokenizer: Any, tmp_path: Path, factory: str) -> No
 
 
 @pytest.mark.parametrize(
-    "factory", ["PQ8x4", "IVF4,PQ8x4", "OPQ8,IVF4,PQ8x4", "HNSW16", "IVF4_HNSW8,Flat", "IVF4,PQ8x4,RFlat"]
+    "factory",
+    [
+        "PQ8x4",
+        "HNSW16",
+        "IVF4_HNSW8,Flat",
+        "IVF4,PQ8x4,RFlat",
+        *(pytest.param(factory, marks=pytest.mark.slow) for factory in ("IVF4,PQ8x4", "OPQ8,IVF4,PQ8x4")),
+    ],  # fmt: skip
 )
 def test_rows_of_trained_indexes_move(factory: str) -> None:
     vectors = queries(420)

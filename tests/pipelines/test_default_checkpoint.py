@@ -74,6 +74,7 @@ def test_one_text_with_nothing_named() -> None:
     assert found["aligned"] and {(m["start"], m["end"]) for m in found["mentions"]} >= {(0, 13)}
 
 
+@pytest.mark.slow  # the README's first lines, which run with the fast tests, name nothing either
 @needs_weights
 def test_one_question_with_nothing_named(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
