@@ -164,7 +164,7 @@ def test_workers_split_the_shards(model: Any, tokenizer: Any, tmp_path: Path) ->
     assert sorted(log.read_text().split()) == [f"{shard:08d}" for shard in range(19)], "a shard was written twice"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_killed_workers_are_replaced(model: Any, tokenizer: Any, tmp_path: Path, seed: int) -> None:
     corpus = make_corpus(400)
     encode(model, tokenizer, corpus, tmp_path / "one")
