@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 from support.two_processes import IMPORTED
 
 from onegen_hf import Passage
@@ -22,16 +22,6 @@ from onegen_hf.index import PassageIndex
 from onegen_hf.index.encode import encode_passages
 
 HALF = "caf\ud83d"
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.filters import PassageFilter
@@ -37,11 +37,6 @@ def described(corpus: list[Passage]) -> list[Passage]:
         for n in range(len(corpus))
     ]
     return [Passage(p.id, p.title, p.text, p.sentences, meta) for p, meta in zip(corpus, metas, strict=True)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))

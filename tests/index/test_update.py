@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.index import PassageIndex
@@ -17,11 +17,6 @@ from onegen_hf.index.backends import faiss_rearrange as rearrange
 from onegen_hf.index.backends.faiss import FaissBackend, build_faiss, try_inverted_lists
 
 FACTORIES = ["Flat", "SQ8", "HNSW16", "IVF2,Flat", "IVF2,SQ8", "PCA16,L2norm,Flat", "IVF2,SQ4,RFlat"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 def build(tokenizer: Any, corpus: Any, factory: str = "Flat", **settings: Any) -> PassageIndex:
