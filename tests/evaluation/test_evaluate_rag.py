@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from datasets import Dataset
 from support import evaluation_setup as evaluation_setup
 from support.evaluation_setup import NUMBERS, pipeline, rows
+from support.forked_python import ForkedPython
 from support.sample_corpus import DOCUMENTS
 
 from onegen_hf import OneGenRagPipeline, PassageIndex
@@ -202,37 +201,23 @@ def in_a_child(out, batch_size, owner=None, name=None, hook=None):
     status = os.waitpid(pid, 0)[1]
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
 
-for batch_size in map(int, sys.argv[3:]):
-    killed = f"{root}/killed-{batch_size}"
-    for owner, name, hook in POINTS:
-        assert in_a_child(killed, batch_size, owner, name, hook) == signal.SIGKILL, hook.__name__
-        print(hook.__name__)
-    assert in_a_child(killed, batch_size) == in_a_child(f"{root}/whole-{batch_size}", batch_size) == 0
+killed, batch_size = f"{root}/killed", int(sys.argv[3])
+for owner, name, hook in POINTS:
+    assert in_a_child(killed, batch_size, owner, name, hook) == signal.SIGKILL, hook.__name__
+    print(hook.__name__)
+assert in_a_child(killed, batch_size) == in_a_child(f"{root}/whole", batch_size) == 0
 """
-BATCH_SIZES = [1, 2]
-
-
-@pytest.fixture(scope="module")
-def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a killed and of an uninterrupted evaluation for each batch size, made by one process."""
-    root = tmp_path_factory.mktemp("killed")
-    paths = [str(Path(evaluation_setup.__file__).parents[1]), *sys.path]
-    # One thread, and the uninterrupted run beside the killed ones: scores differ in the last bit between a process of
-    # one thread and one of two.
-    ran = subprocess.run(
-        [sys.executable, "-c", KILLED, str(evaluation_setup.checkpoint()), str(root), *map(str, BATCH_SIZES)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.count("\n") == 6 * len(BATCH_SIZES)
-    return root
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("batch_size", BATCH_SIZES)
-def test_killed_at_any_point_it_ends_with_the_same_bytes(killed_runs: Path, batch_size: int) -> None:
-    assert contents(killed_runs / f"killed-{batch_size}") == contents(killed_runs / f"whole-{batch_size}")
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_killed_at_any_point_it_ends_with_the_same_bytes(batch_size: int, tmp_path: Path) -> None:
+    # One thread, and the uninterrupted run beside the killed ones: scores differ in the last bit between a process of
+    # one thread and one of two.
+    ran = ForkedPython(KILLED, str(evaluation_setup.checkpoint()), str(tmp_path), str(batch_size))
+    assert ran.wait() == 0, ran.stderr[-3000:]
+    assert ran.stdout.count("\n") == 6
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,17 @@ def test_faulty_arguments(probabilities: list[float], frequency: float, message:
         fit_retrieval_threshold(probabilities, frequency)
 
 
-@pytest.mark.parametrize("with_reflection", [True, False])
-@pytest.mark.parametrize("frequency", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("with_reflection", "frequency"),
+    [
+        (True, 0.1),
+        (False, 0.5),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((True, 0.5), (True, 0.9), (False, 0.1), (False, 0.9))
+        ),
+    ],
+)
 def test_the_frequency_is_met(base_tokenizer: Any, tmp_path: Path, with_reflection: bool, frequency: float) -> None:
     if with_reflection:
         setup, _ = reflection_setup(base_tokenizer)
@@ -58,7 +67,7 @@ def test_the_frequency_is_met(base_tokenizer: Any, tmp_path: Path, with_reflecti
     else:
         rag = pipeline()
     words = ["boat", "town", "sea", "north", "hill", "bay", "stone", "kite", "who", "where", "is", "red", "grey"]
-    questions = [f"{one} {other}?" for one in words for other in words[::2]]
+    questions = [f"{one} {other}?" for one in words for other in words[::4]]
     examples = [{"id": str(n), "question": question} for n, question in enumerate(questions)]
     calibration = calibrate_retrieval(rag, examples, frequency, tmp_path, **OPTIONS)
     assert abs(calibration.chosen.frequency - frequency) <= 0.05

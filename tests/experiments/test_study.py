@@ -236,7 +236,7 @@ def test_runs_start_from_a_checkpoint_with_its_tokens_and_settings(tokenizer: An
             id="variants",
         ),
         pytest.param(against_pipeline, ["--seeds", "0", "1"], marks=pytest.mark.slow, id="against_pipeline"),
-        pytest.param(interference, [], id="interference"),
+        pytest.param(interference, [], marks=pytest.mark.slow, id="interference"),
     ],
 )
 def test_quick(program: Any, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,18 @@ def assert_close(actual: float | None, expected: float | None) -> None:
         assert actual == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["llama_untied", "mistral", "phi3"])
-@pytest.mark.parametrize("memory", ["packed", "sequential"])
+OTHERS = (("packed", "phi3"), ("sequential", "mistral"), ("sequential", "phi3"))
+
+
+@pytest.mark.parametrize(
+    ("memory", "architecture"),
+    [
+        ("packed", "llama_untied"),
+        ("packed", "mistral"),
+        ("sequential", "llama_untied"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS),
+    ],
+)
 def test_scores_equal_a_slow_reference(
     base_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, architecture: str, memory: str
 ) -> None:

@@ -39,7 +39,7 @@ def test_the_text_is_the_same(setup_for: Any, architecture: str) -> None:
         assert other.usage.rejected_tokens == 0
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     prompts=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4),
     hops=st.integers(0, 3),

@@ -14,7 +14,7 @@ from onegen_hf import OneGenConfig, RetrievalTokens
 from onegen_hf.generation import AdaptiveRetrieval, OnePassDecoder, RowState, TransformersEngine
 from onegen_hf.generation.reflection import ReflectionIds
 
-CASES = 1000
+CASES = 320
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_never_retrieves_nothing(reflective: tuple[Setup, ReflectionIds]) -> Non
 def test_always_retrieves_at_every_decision_point(reflective: tuple[Setup, ReflectionIds]) -> None:
     setup, ids = reflective
     later = 0
-    for row in decode(setup, random_prompts(2, 200), retrieval="always", max_hops=20, max_new_tokens=20):
+    for row in decode(setup, random_prompts(2, 80), retrieval="always", max_hops=20, max_new_tokens=20):
         points = [position for position, _ in decisions(setup, ids, row)]
         assert points[0] == row.usage.prompt_tokens and [each.position for each in row.decisions] == points
         assert all(row.ids[position] == ids.retrieve for position in points)
@@ -71,7 +71,7 @@ def test_always_retrieves_at_every_decision_point(reflective: tuple[Setup, Refle
         # The last one may be cut off by the end of the text.
         assert asked == [position + 1 for position in points][: len(asked)] and len(points) - len(asked) <= 1
         later += len(points) - 1
-    assert later > 50
+    assert later > 20
 
 
 def test_adaptive_retrieves_exactly_above_its_threshold(reflective: tuple[Setup, ReflectionIds]) -> None:
@@ -87,7 +87,7 @@ def test_adaptive_retrieves_exactly_above_its_threshold(reflective: tuple[Setup,
                 checked[recorded.retrieves] += 1
             for retrieval in row.retrievals:
                 assert row.ids[retrieval.position - 1] == ids.retrieve
-    assert sum(checked.values()) > CASES and min(checked.values()) > 200
+    assert sum(checked.values()) > CASES and min(checked.values()) > 60
 
 
 @pytest.mark.parametrize("options", [{"retrieval": "always"}, {"threshold": 0.5}, {}])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.hub_faults import Fault
-from support.hub_processes import TOKEN, environment, run, start
+from support.hub_processes import TOKEN, environment, run, run_forked, start
 from support.loopback import LoopbackHub
 
 from onegen_hf import Passage, PassageIndex
@@ -46,7 +46,7 @@ def filled(hub: LoopbackHub, checkpoint: Path) -> LoopbackHub:
 
 
 def attempts(hub: LoopbackHub, cache: Path, code: str, *arguments: str, **changed: str) -> Any:
-    return json.loads(run(hub, cache, "-c", f"{STEPS}\nprint(json.dumps({code}))", *arguments, **changed))
+    return json.loads(run_forked(hub, cache, f"{STEPS}\nprint(json.dumps({code}))", *arguments, **changed))
 
 
 def test_what_is_missing_hidden_damaged_or_evil(filled: LoopbackHub, checkpoint: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.asking import ASK, answers
-from support.hub_processes import TOKEN, run
+from support.hub_processes import TOKEN, run, run_forked
 from support.loopback import LoopbackHub, commit_hash
 from support.tiny_models import tiny_model
 
@@ -97,7 +97,11 @@ def test_the_index_is_of_the_commit_of_the_model(
     hub.add("models/org/model", tmp_path / "newer")
     hub.repositories["models/org/model"]["v1"] = repository["v1"]
     commit = commit_hash(repository["v1"])
-    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + PINNED, way, "v1", commit, "main"))
+    arguments = [ASK + PINNED, way, "v1", commit, "main"]
+    if way == "imported":
+        found = json.loads(run_forked(hub, tmp_path / "loader", *arguments))
+    else:
+        found = json.loads(run(hub, tmp_path / "loader", "-c", *arguments))
     assert found == [expected, expected, answers(tmp_path / "newer")]
 
 
@@ -118,6 +122,6 @@ def test_token_and_cache_of_the_model_reach_the_index(
     hub.add("datasets/org/towns", checkpoint / "index")
     hub.private |= set(hub.repositories)
     arguments = [TOKEN, str(tmp_path / "cache"), location]
-    found = json.loads(run(hub, tmp_path / "loader", "-c", ASK + PRIVATE, *arguments, HF_TOKEN=""))
+    found = json.loads(run_forked(hub, tmp_path / "loader", ASK + PRIVATE, *arguments, HF_TOKEN=""))
     assert found == answers(checkpoint)
     assert list((tmp_path / "cache").rglob("index.faiss")) and not list((tmp_path / "loader").rglob("index.faiss"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model
 from torch.overrides import TorchFunctionMode
 
 from onegen_hf import Passage
@@ -115,11 +115,6 @@ def test_an_exact_search_has_no_parameters(name: str) -> None:
 
 
 # Through PassageIndex.
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 def build(tokenizer: Any, corpus: Any, backend: Any, **settings: Any) -> PassageIndex:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
+from support.two_processes import IMPORTED
 
 from onegen_hf import Passage
 from onegen_hf.files import FolderLockedError, locked_folder
@@ -21,16 +22,6 @@ from onegen_hf.index import PassageIndex
 from onegen_hf.index.encode import encode_passages
 
 HALF = "caf\ud83d"
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 @pytest.fixture
@@ -244,10 +235,11 @@ def search_first(index: PassageIndex) -> str:
     return index[int(index.search(np.eye(HIDDEN)[:1], 1)[1][0, 0])].id
 
 
-def test_spawned_workers_and_map(index: PassageIndex, tmp_path: Path) -> None:
+def test_workers_of_a_pool_and_map(index: PassageIndex, tmp_path: Path) -> None:
     index.save(tmp_path)
     expected = search_first(index)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
         assert pool.map(search_first, [index]) == [expected]
     rows = Dataset.from_dict({"n": [0, 1]}).map(lambda row: {"id": search_first(index)}, num_proc=2)
     assert rows["id"] == [expected] * 2

@@ -18,16 +18,6 @@ from onegen_hf.index.encode import encode_passages
 from onegen_hf.index.encode_checkpoint import remove_checkpoint
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
-
-
 def encode(model: Any, tokenizer: Any, passages: Any, **options: Any) -> Any:
     return encode_passages(model, tokenizer, passages, show_progress=False, **options)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from support.index_fixtures import CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import CountedEmbed, make_corpus, make_model
 from support.shard_workers import contents, encode_with_kills, start_worker
 
 from onegen_hf import Passage
@@ -29,16 +29,6 @@ from onegen_hf.index.shards.manifest import Manifest
 from onegen_hf.index.shards.staging import CorpusSettings, stage
 
 SHARD = 16
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 def encode(model: Any, tokenizer: Any, passages: Any, folder: Path, **options: Any) -> Manifest:
@@ -164,7 +154,7 @@ def test_workers_split_the_shards(model: Any, tokenizer: Any, tmp_path: Path) ->
     assert sorted(log.read_text().split()) == [f"{shard:08d}" for shard in range(19)], "a shard was written twice"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_killed_workers_are_replaced(model: Any, tokenizer: Any, tmp_path: Path, seed: int) -> None:
     corpus = make_corpus(400)
     encode(model, tokenizer, corpus, tmp_path / "one")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.filters import PassageFilter
@@ -39,11 +39,6 @@ def described(corpus: list[Passage]) -> list[Passage]:
     return [Passage(p.id, p.title, p.text, p.sentences, meta) for p, meta in zip(corpus, metas, strict=True)]
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
 @pytest.mark.parametrize("name", sorted(BACKENDS))
 @pytest.mark.parametrize("allowed_share", [0.0, 0.1, 0.6, 1.0])
 def test_a_backend_returns_allowed_rows_only_and_all_the_best(name: str, allowed_share: float) -> None:
@@ -59,7 +54,11 @@ def test_a_backend_returns_allowed_rows_only_and_all_the_best(name: str, allowed
     np.testing.assert_allclose(scores[rows >= 0], np.take_along_axis(expected, rows, 1)[rows >= 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("factory", ["HNSW32", "IVF16,Flat", "IVF16,PQ8np", "OPQ8,IVF16,PQ8np", "IVF16,PQ8np,RFlat"])
+@pytest.mark.parametrize("factory", [
+        "HNSW32", "IVF16,Flat", "IVF16,PQ8np", "IVF16,PQ8np,RFlat",
+        pytest.param("OPQ8,IVF16,PQ8np", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
 def test_an_approximate_index_finds_the_few_that_a_filter_leaves(factory: str) -> None:
     backend = FaissBackend(factory)

@@ -15,11 +15,6 @@ from onegen_hf.index import ModelFingerprint
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
 def fingerprint(tokenizer: Any) -> ModelFingerprint:
     return ModelFingerprint.of(make_model(tokenizer), tokenizer)
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from support.index_fixtures import HIDDEN, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_model
 
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.index.backends import make_backend
@@ -26,16 +26,6 @@ CORPUS = [
     Passage("harbour", "Harbour", "Boats of tin lie in the harbour; harbour, harbour.", (), {"lang": "de"}),
     Passage("empty", "?", "...", (), None),
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 def build(model: Any, tokenizer: Any, **options: Any) -> PassageIndex:

@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.hub import commit
 from onegen_hf.index import PassageIndex, local_collection, passage_table, storage
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 def build(tokenizer: Any, corpus: Any, factory: str = "Flat", **settings: Any) -> PassageIndex:

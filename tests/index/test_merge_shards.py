@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import make_corpus, make_model, make_tokenizer
+from support.index_fixtures import make_corpus, make_model
 from support.shard_workers import FORK
 
 from onegen_hf import PassageIndex
@@ -23,11 +23,6 @@ from onegen_hf.index.shards.manifest import Manifest
 from onegen_hf.index.shards.merge import merge_together
 
 NUMBER = 300
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 @pytest.fixture(scope="module", params=["passage", "sentence"])

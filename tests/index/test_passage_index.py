@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.index import ModelFingerprint, PassageIndex
@@ -16,11 +16,6 @@ from onegen_hf.index.backends.faiss import FaissBackend, build_faiss
 from onegen_hf.index.backends.faiss_installation import import_faiss
 from onegen_hf.index.backends.faiss_reading import read_faiss
 from onegen_hf.index.encode import as_document_store, encode_passages
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 @pytest.fixture(scope="module")

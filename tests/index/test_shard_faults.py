@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.index_fixtures import make_corpus, make_model, make_tokenizer
+from support.index_fixtures import make_corpus
 from support.shard_workers import contents
 
 from onegen_hf import Passage, PassageIndex
@@ -22,16 +22,6 @@ from onegen_hf.index.shards.manifest import Manifest
 SHARD = 16
 FORK = multiprocessing.get_context("fork")
 LONG = [Passage(p.id, p.title, p.text + " A kite." * 9) for p in make_corpus(40)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 def encode(model: Any, tokenizer: Any, corpus: Any, folder: Path, **options: Any) -> Manifest:

@@ -10,18 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 
 from onegen_hf.index import PassageIndex
 from onegen_hf.index.backends import FaissBackend, PrefixBackend, TorchBackend
 from onegen_hf.index.encode import encode_passages
 
 DIMENSIONS = 8
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 @pytest.fixture(scope="module")

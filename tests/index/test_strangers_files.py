@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.forked_python import ForkedPython
 from support.index_fixtures import HIDDEN, make_corpus, make_model, make_tokenizer
 from support.index_mutations import seal
 
@@ -156,8 +155,9 @@ try:
 except ValueError as error:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    kilobytes, error = answer.split(" ", 1)
+    process = ForkedPython(code)
+    assert process.wait() == 0, process.stderr
+    kilobytes, error = process.stdout.split(" ", 1)
     assert "is damaged (group 0 takes" in error
     assert int(kilobytes) < 100_000
 

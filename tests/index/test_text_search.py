@@ -9,20 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.index_fixtures import make_corpus, make_model, make_tokenizer
+from support.index_fixtures import make_corpus, make_model
 
 from onegen_hf import OneGenForCausalLM, PassageIndex, as_sentence_transformer
 from onegen_hf.bundled.checkpoints import BUILTIN
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return make_model(tokenizer)
 
 
 @pytest.fixture

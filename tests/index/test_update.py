@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import HIDDEN, CountedEmbed, make_corpus, make_model
 
 from onegen_hf import Passage
 from onegen_hf.index import PassageIndex
@@ -17,11 +17,6 @@ from onegen_hf.index.backends import faiss_rearrange as rearrange
 from onegen_hf.index.backends.faiss import FaissBackend, build_faiss, try_inverted_lists
 
 FACTORIES = ["Flat", "SQ8", "HNSW16", "IVF2,Flat", "IVF2,SQ8", "PCA16,L2norm,Flat", "IVF2,SQ4,RFlat"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 def build(tokenizer: Any, corpus: Any, factory: str = "Flat", **settings: Any) -> PassageIndex:
@@ -104,7 +99,14 @@ def test_every_kind_of_index(tokenizer: Any, tmp_path: Path, factory: str) -> No
 
 
 @pytest.mark.parametrize(
-    "factory", ["PQ8x4", "IVF4,PQ8x4", "OPQ8,IVF4,PQ8x4", "HNSW16", "IVF4_HNSW8,Flat", "IVF4,PQ8x4,RFlat"]
+    "factory",
+    [
+        "PQ8x4",
+        "HNSW16",
+        "IVF4_HNSW8,Flat",
+        "IVF4,PQ8x4,RFlat",
+        *(pytest.param(factory, marks=pytest.mark.slow) for factory in ("IVF4,PQ8x4", "OPQ8,IVF4,PQ8x4")),
+    ],  # fmt: skip
 )
 def test_rows_of_trained_indexes_move(factory: str) -> None:
     vectors = queries(420)

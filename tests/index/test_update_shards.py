@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.index_fixtures import CountedEmbed, make_corpus, make_model, make_tokenizer
+from support.index_fixtures import CountedEmbed, make_corpus, make_model
 from support.shard_workers import contents, start_worker
 
 from onegen_hf import Passage, PassageIndex
@@ -19,11 +19,6 @@ from onegen_hf.index.shards.generations import latest_generation
 from onegen_hf.index.shards.manifest import Manifest
 
 PROBES = 4
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return make_tokenizer()
 
 
 @pytest.fixture(params=["passage", "sentence"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def matrices(model: Any) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(params=["llama_tied", "llama_untied"])
-def trained(request: Any, base_tokenizer: Any, tmp_path: Path) -> dict[str, Any]:
-    """A LoRA run of a few steps over a backbone on disk, saved by the trainer."""
+@pytest.fixture(scope="module", params=["llama_tied", "llama_untied"])
+def trained_once(request: Any, base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A LoRA run of a few steps over a backbone on disk, saved by the trainer; not to be changed."""
+    tmp_path = tmp_path_factory.mktemp(request.param)
     tiny_backbone(request.param).save_pretrained(tmp_path / "base")
     tokenizer = copy.deepcopy(base_tokenizer)
     settings = OneGenConfig(scale=10.0, max_inserted_tokens=50)
@@ -63,7 +65,14 @@ def trained(request: Any, base_tokenizer: Any, tmp_path: Path) -> dict[str, Any]
     )
     trainer.train()
     trainer.save_model(str(tmp_path / "adapter"))
-    return {"trainer": trainer, "before": before, "path": tmp_path, "settings": settings, "kind": request.param}
+    return {"trainer": trainer, "before": before, "path": tmp_path, "settings": settings}
+
+
+@pytest.fixture
+def trained(trained_once: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """It, with a copy of what was saved."""
+    shutil.copytree(trained_once["path"] / "adapter", tmp_path / "adapter")
+    return {**trained_once, "path": tmp_path}
 
 
 def test_only_the_rows_of_the_tokens_change(trained: dict[str, Any]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import transformers
-from support.sweep import architectures, examine
+from support.sweep import architectures, classes_of, examine
 
-ARCHITECTURES = architectures()
 # A few unlike kinds in every run: packed, with windows, with a window in the mask only, in chunks, token by token.
 EVERY_TIME = {"smollm3": "right", "gemma3_text": "right", "qwen2_moe": "right", "bloom": "slower", "mamba": "slower"}
 
@@ -17,8 +16,7 @@ ENDS_IN_AN_ERROR = {"cpmant", "laguna", "mllama", "modernbert-decoder", "moshi"}
 
 def outcome_of(name: str) -> tuple[str, str]:
     transformers.utils.logging.disable_progress_bar()
-    _, config_class, model_class = next(entry for entry in ARCHITECTURES if entry[0] == name)
-    outcome = examine(name, config_class, model_class)
+    outcome = examine(name, *classes_of(name))
     return outcome.verdict, outcome.detail
 
 
@@ -28,7 +26,7 @@ def test_a_few_architectures(name: str, verdict: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({name for name, _, _ in ARCHITECTURES} - set(EVERY_TIME)))
+@pytest.mark.parametrize("name", sorted({*architectures()} - set(EVERY_TIME)))
 def test_every_architecture(name: str) -> None:
     verdict, detail = outcome_of(name)
     assert verdict != "WRONG", detail

@@ -62,6 +62,7 @@ def test_its_index_holds_the_fact_corpus_as_the_builder_writes_it(checkpoint: Pa
     )
 
 
+@pytest.mark.slow  # `onegen-hf link` without a model, in tests/cli/test_link_command.py, runs with the fast tests
 @needs_weights
 def test_one_text_with_nothing_named() -> None:
     pytest.importorskip("gguf")
@@ -74,6 +75,7 @@ def test_one_text_with_nothing_named() -> None:
     assert found["aligned"] and {(m["start"], m["end"]) for m in found["mentions"]} >= {(0, 13)}
 
 
+@pytest.mark.slow  # the README's first lines, which run with the fast tests, name nothing either
 @needs_weights
 def test_one_question_with_nothing_named(tmp_path: Path) -> None:
     pytest.importorskip("gguf")

@@ -355,7 +355,7 @@ def test_random_mixes(rag: Any, server: Running) -> None:
         for tokens in (1, 7, 24):
             answered(question, tokens, 1), answered(question, tokens, 2)
     with ThreadPoolExecutor(10) as threads:
-        for outcome in [threads.submit(_mix, answered, server, seed) for seed in range(200)]:
+        for outcome in [threads.submit(_mix, answered, server, seed) for seed in range(80)]:
             outcome.result()
     scheduler = server.services.scheduler
     until(lambda: not scheduler.running and not scheduler.waiting)

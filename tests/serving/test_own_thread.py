@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 
 import pytest
+from support.forked_python import ForkedPython
 
 from onegen_hf.serving.own_thread import in_own_thread
 
@@ -51,7 +50,8 @@ def raise_(error: BaseException) -> None:
 
 
 def test_torch_leaves_no_workers_behind() -> None:
-    result = subprocess.run([sys.executable, "-c", LEFT_BEHIND], check=True, capture_output=True, text=True)
-    during, after = map(int, result.stdout.split())
+    process = ForkedPython(LEFT_BEHIND)
+    assert process.wait() == 0, process.stderr
+    during, after = map(int, process.stdout.split())
     assert during >= 4  # the thread itself, and three workers
     assert after == 0

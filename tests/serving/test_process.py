@@ -8,15 +8,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from support.forked_python import ForkedPython
 from support.serving_setup import QUESTIONS, asking_pipeline
 
 from onegen_hf.cli.main import main
@@ -46,21 +44,15 @@ class Process:
     """The command, once it listens."""
 
     def __init__(self, checkpoint: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "onegen_hf", "serve", "--model", str(checkpoint), "--port", "0", *options]
-        environment = {**os.environ, "ONEGEN_API_KEYS": KEY}
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        assert self.process.stderr is not None
-        self.lines: list[str] = []
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if match := re.search(r"running on (http://[\d.:]+)", line):
-                self.url = match[1]
-                break
-        else:
-            raise AssertionError("".join(self.lines))
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # so that it never blocks
+        self.process = ForkedPython(
+            "import sys; from onegen_hf.cli.main import main; main(sys.argv[1:])",
+            "serve", "--model", str(checkpoint), "--port", "0", *options,
+            environment={**os.environ, "ONEGEN_API_KEYS": KEY},
+        )  # fmt: skip
+        url = re.search(r"running on (http://[\d.:]+)", self.process.wait_until_written("running on http"))
+        assert url is not None
         self.client = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False
+            base_url=url[1], headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False
         )
 
     def ask(self, **body: Any) -> httpx.Response:
@@ -68,9 +60,7 @@ class Process:
 
     def close(self) -> None:
         self.client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.kill()
 
 
 @pytest.fixture

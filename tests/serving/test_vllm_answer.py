@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support import stand_in_vllm
+from support.forked_python import ForkedPython
 from support.serving_setup import (
     QUESTIONS,
     alone,
@@ -185,4 +184,4 @@ def test_searches_of_one_decoder_are_made_together(rag: Any) -> None:
 def test_the_engine_imports_nothing_beside_which_vllms_workers_do_not_start() -> None:
     # vLLM looks into every module that is loaded, and trips over those of numba, which bm25s imports.
     code = "import sys, onegen_hf.serving.engines.vllm.engine; sys.exit('bm25s' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
+    assert ForkedPython(code).wait() == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from support.forked_python import ForkedPython
 from support.loopback import LoopbackHub
 
 TOKEN = "hf_SecretOfTheTests"
@@ -37,6 +38,14 @@ def run(hub: LoopbackHub, cache: Path, *command: str, **changed: str) -> str:
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr
     return done.stdout
+
+
+def run_forked(hub: LoopbackHub, cache: Path, code: str, *arguments: str, **changed: str) -> str:
+    """As [`run`], without the seconds of the imports: the process has onegen_hf imported, and nothing of this test."""
+    process = ForkedPython(code, *arguments, environment=environment(hub, cache, **changed))
+    assert process.wait() == 0, process.stderr
+    assert TOKEN not in process.stdout + process.stderr
+    return process.stdout
 
 
 def connect(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch, token: str = TOKEN) -> None:

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
+import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from onegen_hf.hub.layout import DESCRIPTION_FILE
-from onegen_hf.index.checksum import sampled_sha256
-from onegen_hf.index.description import description_checksum
-
-# Loads, searches and reads the passages of each directory that is named on its input; answers with a line of JSON.
-_WORKER = """
-import json, resource, sys
 import numpy as np
 import torch
-torch.set_num_threads(1)
+
+from onegen_hf.hub.layout import DESCRIPTION_FILE
 from onegen_hf.index import PassageIndex
-queries = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**30, used + 3 * 2**30))
-print("ready", flush=True)
-for line in sys.stdin:
-    try:
-        index = PassageIndex.load(line.strip())
-        scores, rows = index.search(queries, 5)
-        passages = [list(map(str, (p.id, p.title, p.text, p.sentences))) for p in index]
-        answer = {"scores": scores.tolist(), "rows": rows.tolist(), "passages": passages}
-    except (ValueError, OSError) as error:
-        answer = {"refused": str(error)}
-    except BaseException as error:
-        answer = {"raw": f"{type(error).__name__}: {error}"}
-    print(json.dumps(answer), flush=True)
-"""
+from onegen_hf.index.checksum import sampled_sha256
+from onegen_hf.index.description import description_checksum
+from support.two_processes import IMPORTED
+
+
+def _open_all(connection: Connection) -> None:
+    """Load and search each directory that is received, read its passages, and send what came of it."""
+    torch.set_num_threads(1)
+    queries = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**30, used + 3 * 2**30))
+    while (directory := connection.recv()) is not None:
+        answer: dict[str, Any]
+        try:
+            index = PassageIndex.load(directory)
+            scores, rows = index.search(queries, 5)
+            passages = [list(map(str, (p.id, p.title, p.text, p.sentences))) for p in index]
+            answer = {"scores": scores.tolist(), "rows": rows.tolist(), "passages": passages}
+        except (ValueError, OSError) as error:
+            answer = {"refused": str(error)}
+        except BaseException as error:
+            answer = {"raw": f"{type(error).__name__}: {error}"}
+        connection.send(answer)
 
 
 def seal(directory: Path) -> None:
@@ -84,34 +86,34 @@ class Survivor:
     """A process that opens mutated indexes, started again when it has died."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Any = None
+        self._connection: Any = None
 
     def open(self, directory: Path) -> dict[str, Any]:
         """What came of an index: `scores`, `rows` and `passages`; `refused`; `raw`; or the `signal` that ended it."""
-        process = self._process or self._start()
-        assert process.stdin is not None and process.stdout is not None
+        if self._process is None:
+            self._start()
         try:
-            process.stdin.write(f"{directory}\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self._process = None
-            return {"signal": process.wait()}
-        return json.loads(line)
+            self._connection.send(str(directory))
+            answer: dict[str, Any] = self._connection.recv()
+            return answer
+        except (EOFError, ConnectionError):
+            self._process.join()
+            code, self._process = self._process.exitcode, None
+            return {"signal": code}
 
     def close(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait()
+        if self._process is not None:
+            self._connection.send(None)
+            self._process.join()
 
-    def _start(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None and self._process.stdout.readline() == "ready\n"
-        return self._process
+    def _start(self) -> None:
+        multiprocessing.set_forkserver_preload(IMPORTED)
+        context = multiprocessing.get_context("forkserver")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_open_all, args=(theirs,))
+        self._process.start()
+        theirs.close()
 
 
 def mutations(originals: Sequence[Path], number: int, folder: Path, seed: int = 0) -> Iterator[tuple[Path, str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,20 @@ from onegen_hf.files import FolderLockedError, locked_folder
 SAVING: dict[str, Any] = dict(max_steps=2, save_strategy="steps", save_steps=1)
 
 
-@pytest.fixture
-def earlier(base_tokenizer: Any, tmp_path: Path) -> Path:
-    """The folder of a finished training."""
-    trainer = trainer_for(base_tokenizer, tmp_path / "run", **SAVING)
+@pytest.fixture(scope="module")
+def finished(base_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished training; not to be changed."""
+    folder = tmp_path_factory.mktemp("earlier") / "run"
+    trainer = trainer_for(base_tokenizer, folder, **SAVING)
     trainer.train()
     trainer.save_model()
-    return tmp_path / "run"
+    return folder
+
+
+@pytest.fixture
+def earlier(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("resume", [None, True])

@@ -36,6 +36,9 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "clipping": {"max_grad_norm": 0.1},
 }
 
+WITH_ADAPTER = ("info_nce symmetric", "accumulation", "matryoshka and distillation of sentences")
+"""Of an adapter too, in every run."""
+
 
 def make(tokenizer: Any, directory: Path, case: str, lora: bool = False, **settings: Any) -> OneGenTrainer:
     options = {"per_device_train_batch_size": 8, **OBJECTIVES[case], **settings}
@@ -53,7 +56,12 @@ def make(tokenizer: Any, directory: Path, case: str, lora: bool = False, **setti
 
 @pytest.mark.parametrize(
     ("case", "size", "lora"),
-    [(case, 3, lora) for case in OBJECTIVES for lora in (False, True)] + [("bpr", 1, False), ("bpr", 100, True)],
+    [
+        *((case, 3, False) for case in OBJECTIVES),
+        *(pytest.param(case, 3, True, marks=[pytest.mark.slow] * (case not in WITH_ADAPTER)) for case in OBJECTIVES),
+        ("bpr", 1, False),
+        ("bpr", 100, True),
+    ],
 )
 def test_equals_the_batch_in_one_piece(case: str, size: int, lora: bool, base_tokenizer: Any, tmp_path: Path) -> None:
     whole, chunked = (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.index_fixtures import make_tokenizer
 from support.index_places import IndexPlace
 from support.store_engines import PACKAGES, Engines, engines, require_engine
 
@@ -42,8 +40,3 @@ def place(request: pytest.FixtureRequest, all_engines: Engines, tmp_path: Path) 
         made = IndexPlace(name, all_engines.url(name))
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> Any:
-    return make_tokenizer()

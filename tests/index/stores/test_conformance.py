@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.forked_python import ForkedPython
 from support.index_fixtures import HIDDEN, make_corpus, make_model
 from support.index_places import IndexPlace, search
 from support.random_filters import random_filter, random_meta
@@ -22,7 +21,6 @@ from support.store_passages import BY_SENTENCE, FINGERPRINT, passages, unit
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.filters import PassageFilter
 
-ROOT = Path(__file__).resolve().parents[3]
 NESTED = {"ключ": ["é", None, {"ñ": 1.5}]}
 PRECISIONS = {
     "faiss": ("float32", "float16", "int8", "binary"),
@@ -225,7 +223,6 @@ def test_readers_and_a_writer_at_the_same_time(place: IndexPlace) -> None:
 WRITER = textwrap.dedent(
     """
     import sys
-    sys.path[:0] = sys.argv[3:]
     from support.index_places import IndexPlace
     from support.store_passages import passages, unit
     from onegen_hf.data.passages import Passage
@@ -245,15 +242,12 @@ WRITER = textwrap.dedent(
 def test_killed_in_the_middle_of_an_update(place: IndexPlace, tmp_path: Path) -> None:
     place.fill(passages(400), unit(400))
     place.close()
-    command = [sys.executable, "-c", WRITER, place.name, place.target, str(ROOT), str(ROOT / "tests")]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    writer = ForkedPython(WRITER, place.name, place.target, directory=tmp_path)
     try:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() and writer.stdout.readline()  # it is in its third turn, or a later one
+        writer.wait_until_written("2\n")  # it is in its third turn, or a later one
         time.sleep(0.02)
     finally:
         writer.kill()
-        writer.wait(30)
     # Every row is whole: its text, its meta and its vector are of one turn.
     index = place.open()
     assert len(index) == index.num_rows == 400
