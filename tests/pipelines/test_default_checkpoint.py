@@ -15,7 +15,7 @@ from data_builders.facts.builder import build_fact_corpus
 from data_builders.facts.split import load_demo_questions
 from onegen_hf import OneGenConfig, PassageIndex
 from onegen_hf.cli.demo import OUTSIDE
-from onegen_hf.hub.layout import INDEX_FILE, PASSAGES_FILE
+from onegen_hf.hub.layout import INDEX_FILE, PASSAGES_FILE, WORDS_FILE
 from onegen_hf.metrics.answers import exact_match
 from onegen_hf.modeling.backbones import SMOLLM2, packaged_smollm2
 from onegen_hf.pipelines import DEFAULT_CHECKPOINT, DEFAULT_LINKER
@@ -57,8 +57,10 @@ def test_its_index_holds_the_fact_corpus_as_the_builder_writes_it(checkpoint: Pa
     # An entity is described by the first sentence on it.
     number = 1 if checkpoint == DEFAULT_LINKER else None
     assert all(list(passage.sentences) == corpus[passage.id]["sentences"][:number] for passage in index)
+    words = [WORDS_FILE] if checkpoint == DEFAULT_CHECKPOINT else []
+    assert index.has_words == bool(words)
     assert sorted(file.name for file in (checkpoint / "index").iterdir()) == sorted(
-        [INDEX_FILE, PASSAGES_FILE, "index.json"]
+        [INDEX_FILE, PASSAGES_FILE, *words, "index.json"]
     )
 
 
