@@ -7,6 +7,7 @@ import json
 import pickle
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -86,13 +87,19 @@ def test_a_pipeline_over_a_store(llama: Setup, url: str) -> None:
             assert [p["id"] for p in hop["passages"]] == [p["id"] for p in expected_hop["passages"]]
 
 
-def test_from_the_command_line(llama: Setup, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    llama: Setup, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     llama.model.save_pretrained(tmp_path / "model")
     llama.tokenizer.save_pretrained(tmp_path / "model")
     corpus = tmp_path / "passages.jsonl"
     records = [{**document, "meta": {"n": n}} for n, document in enumerate(DOCUMENTS)]
     corpus.write_text("\n".join(map(json.dumps, records)))
     main(["index", "--model", str(tmp_path / "model"), "--passages", str(corpus), "--output-dir", url])
+    printed = "".join(capsys.readouterr())
+    assert f"{len(DOCUMENTS)} passages are in {url.partition(':')[0]}://" in printed
+    assert f":{urlsplit(url).password}@" not in printed
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
     main(["search", "Tin Boat", "--model", str(tmp_path / "model"), "--index", url, "--top-k", "3", "--json",
           "--filter", '{"n": {"$lt": 5}}'])  # fmt: skip
     printed = capsys.readouterr().out.strip().splitlines()[-1]
