@@ -14,7 +14,7 @@ import pytest
 from support.decoding_setup import Setup
 from support.index_fixtures import make_corpus, make_model
 from support.sample_corpus import DOCUMENTS
-from support.store_passages import unit
+from support.store_passages import fill, passages, unit
 from transformers import pipeline
 
 from onegen_hf import Passage, PassageIndex
@@ -109,3 +109,17 @@ def test_from_the_command_line(
           "--retrieval-threshold", "0", "--max-new-tokens", "8", "--filter", '{"n": 2}'])  # fmt: skip
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert [passage["id"] for passage in result["retrievals"][0]["passages"]] == [DOCUMENTS[2]["id"]]
+
+
+def test_a_push_from_the_command_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(url, passages(3), unit(3)).store.close()
+    command = ["push", "index", url, "org/films", "--dry-run"]
+    if url.startswith("lance://"):
+        main(command)
+        assert "Nothing was pushed" in capsys.readouterr().out
+    else:
+        with pytest.raises(SystemExit, match=r"cannot be pushed to the Hub: build a Lance dataset") as refusal:
+            main(command)
+        assert f":{urlsplit(url).password}@" not in str(refusal.value)
+    with pytest.raises(SystemExit, match="a database has no README.md"):
+        main([*command, "--keep-card"])
