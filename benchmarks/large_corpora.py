@@ -7,6 +7,9 @@ python -m benchmarks.large_corpora
 
 The passages are made-up words, and the model is random and tiny, so that they pass quickly: what is measured is
 everything around the model. Each step runs in a process of its own.
+
+Two workers on the cores of one machine share what else runs there. So their speed is measured with a model that waits
+0.4 seconds for each batch, as for an accelerator of its own (`--parts waiting`, a minute).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,9 +38,14 @@ from onegen_hf import PassageIndex
 from onegen_hf.data.streaming import stream_documents
 from onegen_hf.index import encode_shards, merge_shards
 
+QUESTION = "Does encoding in shards take the same memory whatever the corpus, and do two workers take half the time?"
 WORDS = 12
 FACTORY = "IVF1024,SQ8"
 STEPS = ("encode", "merge flat", "merge", "read")
+WAITING = "encode waiting"
+SECONDS_PER_BATCH, BATCHES, PER_BATCH = 0.4, 100, 16
+"""Of an imagined accelerator. Each batch is a shard."""
+PARTS = ("memory", "waiting")
 
 
 def write_corpus(path: Path, number: int) -> None:
@@ -58,6 +66,11 @@ def run_step(name: str, directory: Path, factory: str = FACTORY) -> None:
         model, tokenizer = load_model(quick=True)
         stream = stream_documents(directory / "corpus.jsonl")
         encode_shards(model, tokenizer, stream, directory / "shards", batch_size=256, show_progress=False)
+    elif name == WAITING:
+        model, tokenizer = load_model(quick=True)
+        model.embed = waiting(model.embed)
+        stream, size = stream_documents(directory / "corpus.jsonl"), {"batch_size": PER_BATCH, "shard_size": PER_BATCH}
+        encode_shards(model, tokenizer, stream, directory / "shards", show_progress=False, **size)
     elif name == "merge flat":
         merge_shards(directory / "shards", directory / "flat", show_progress=False)
     elif name == "merge":
@@ -67,6 +80,16 @@ def run_step(name: str, directory: Path, factory: str = FACTORY) -> None:
         queries = np.random.default_rng(1).standard_normal((64, index.dimension), np.float32)
         _, rows = index.search(queries, 10)
         assert index[rows[0, 0]].text
+
+
+def waiting(embed: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a model that waits for an accelerator."""
+
+    def wait_and_embed(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(SECONDS_PER_BATCH)
+        return embed(*args, **kwargs)
+
+    return wait_and_embed
 
 
 def measured(action: Callable[[], Any]) -> dict[str, float]:
@@ -95,6 +118,23 @@ def result_of(process: Any) -> dict[str, float]:
     return json.loads(output.splitlines()[-1])
 
 
+def measure_waiting(directory: Path) -> dict[str, Any]:
+    """Seconds of one worker and of two, each with an accelerator, from the first one's start to the last one's end."""
+    seconds = []
+    for workers in (1, 2):
+        folder = directory / str(workers)
+        folder.mkdir()
+        write_corpus(folder / "corpus.jsonl", BATCHES * PER_BATCH)
+        results = [result_of(process) for process in [start(WAITING, folder) for _ in range(workers)]]
+        ended = max(result["began"] + result["seconds"] for result in results)
+        seconds.append(round(ended - min(result["began"] for result in results), 1))
+    return {
+        "passages": BATCHES * PER_BATCH, "shards": BATCHES, "seconds_per_batch": SECONDS_PER_BATCH,
+        "seconds_one_worker": seconds[0], "seconds_two_workers": seconds[1],
+        "times_as_fast": round(seconds[0] / seconds[1], 2),
+    }  # fmt: skip
+
+
 def measure(number: int, workers: int, directory: Path) -> dict[str, Any]:
     """All steps for a corpus of this size."""
     write_corpus(directory / "corpus.jsonl", number)
@@ -119,32 +159,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--passages", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="measured with the smallest corpus")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="the result keeps what it has of others"
+    )
     parser.add_argument("--name", help="of the result")
-    parser.add_argument("--step", choices=STEPS, help="one step, in this process")
+    parser.add_argument("--step", choices=[*STEPS, WAITING], help="one step, in this process")
     parser.add_argument("--directory", type=Path, help="of the step")
     parser.add_argument("--quick", action="store_true", help="few passages, all in this process")
     options = parser.parse_args()
     if options.step:
-        print(json.dumps(measured(partial(run_step, options.step, options.directory))))
+        began = {"began": time.time()} if options.step == WAITING else {}  # by the clock that all processes share
+        print(json.dumps(began | measured(partial(run_step, options.step, options.directory))))
         return
-    runs = []
+    file = RESULTS / f"{options.name or result_name('large_corpora', options.quick)}.json"
+    kept = json.loads(file.read_text()) if file.is_file() and set(options.parts) != set(PARTS) else {}
+    result = {"question": QUESTION, **{name: kept[name] for name in ("runs", "waiting") if name in kept}}
     with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
         if options.quick:
-            write_corpus(directory / "corpus.jsonl", 2000)
-            steps = {name: measured(partial(run_step, name, directory, "IVF16,SQ8")) for name in STEPS}
-            runs.append({"passages": 2000, "workers": 1, **steps})
-        else:
-            smallest, *larger = sorted(options.passages)
-            for number, workers in [*((smallest, workers) for workers in options.workers), *((n, 1) for n in larger)]:
-                runs.append(measure(number, workers, directory))
-                print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
-                shutil.rmtree(directory)
-                directory.mkdir()
-    write_result(
-        RESULTS / f"{options.name or result_name('large_corpora', options.quick)}.json",
-        {"question": "Does encoding in shards take the same memory whatever the corpus?", "runs": runs},
-    )
+            result["runs"] = [quick_run(Path(temporary))]
+        elif "memory" in options.parts:
+            result["runs"] = list(memory_runs(options, Path(temporary)))
+    if "waiting" in options.parts and not options.quick:
+        with tempfile.TemporaryDirectory() as temporary:
+            result["waiting"] = measure_waiting(Path(temporary))
+    write_result(file, result)
+
+
+def quick_run(directory: Path) -> dict[str, Any]:
+    """All steps of a small corpus, in this process."""
+    write_corpus(directory / "corpus.jsonl", 2000)
+    steps = {name: measured(partial(run_step, name, directory, "IVF16,SQ8")) for name in STEPS}
+    return {"passages": 2000, "workers": 1, **steps}
+
+
+def memory_runs(options: argparse.Namespace, directory: Path) -> Iterator[dict[str, Any]]:
+    """The smallest corpus with each number of workers, and the larger ones with one."""
+    smallest, *larger = sorted(options.passages)
+    for number, workers in [*((smallest, workers) for workers in options.workers), *((n, 1) for n in larger)]:
+        run = measure(number, workers, directory)
+        print(json.dumps(run), file=sys.stderr, flush=True)
+        yield run
+        shutil.rmtree(directory)
+        directory.mkdir()
 
 
 if __name__ == "__main__":

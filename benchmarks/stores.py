@@ -40,6 +40,7 @@ from onegen_hf.index.backends.faiss_installation import import_faiss
 from onegen_hf.index.collection import PassageCollection
 from onegen_hf.index.fingerprint import ModelFingerprint
 from onegen_hf.index.local_collection import LocalCollection
+from onegen_hf.index.stores import PassageStore, StoredRow
 from onegen_hf.index.stores.opening import StoreTarget
 
 NAME = "stores"
@@ -144,11 +145,38 @@ def database(engine: str, folder: Path) -> Iterator[str | None]:
         yield None
 
 
+class Progress:
+    """How far a backend has come, for a row that says so when it is given up."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.build_seconds: float | None = None
+        self.measured: dict[str, dict[str, float]] = {}
+
+    def watch(self, store: PassageStore) -> None:
+        """Count what is written to a store."""
+        upsert = store.upsert
+
+        def counted(rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
+            upsert(rows, vectors)
+            self.written += len(rows)
+
+        store.upsert = counted  # type: ignore[method-assign]
+
+    def __str__(self) -> str:
+        if self.build_seconds is None:
+            return f"{self.written:,} vectors written" if self.written else "nothing built"
+        return f"built in {self.build_seconds:,.0f} seconds, searches of {', '.join(self.measured) or 'none'} measured"
+
+
 def measure(
-    name: str, collection: PassageCollection, queries: np.ndarray, best: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Recall and milliseconds, without a filter and with each."""
-    result: dict[str, Any] = {}
+    name: str,
+    collection: PassageCollection,
+    queries: np.ndarray,
+    best: dict[str, np.ndarray],
+    result: dict[str, dict[str, float]],
+) -> None:
+    """Recall and milliseconds, without a filter and with each, added to `result` as they are known."""
     for label, filter in {"all": None, **FILTERS}.items():
         wanted = None if filter is None else PassageFilter(filter)
         asked = queries if label == "all" else queries[: max(10, len(queries) // 4)]
@@ -162,7 +190,6 @@ def measure(
         recall = float(np.mean(np.asarray(found) == best[label][: len(asked)]))
         result[label] = {"recall_at_1": round(recall, 4), "ms_per_query": round(milliseconds, 3)}
     print(name, result, flush=True)
-    return result
 
 
 def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -180,29 +207,34 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     del scores
     ones = np.ones(count, np.int64)
 
-    def row(name: str, make: Callable[[], tuple[PassageCollection, Callable[[], int]]]) -> dict[str, Any]:
+    def row(name: str, make: Callable[[Progress], tuple[PassageCollection, Callable[[], int]]]) -> dict[str, Any]:
         start = time.perf_counter()
-        head = {"vectors": count, "backend": name}
+        result: dict[str, Any] = {"vectors": count, "backend": name}
+        progress = Progress()
         try:
             with at_most(options.minutes):
-                collection, size = make()
-                built = time.perf_counter() - start
+                collection, size = make(progress)
+                progress.build_seconds = time.perf_counter() - start
+                result["build_seconds"] = round(progress.build_seconds, 2)
+                result["bytes_per_vector"] = round(size() / count, 1)
                 time.sleep(_SETTLES if "bounded" in name else 0)
-                measured = measure(f"{count} {name}", collection, queries, best)
+                measure(f"{count} {name}", collection, queries, best, progress.measured)
         except Exception as error:  # the failure of one backend is a result, too
-            if time.perf_counter() - start >= 60 * options.minutes:
-                return {**head, "not_run": f"more than {options.minutes:g} minutes"}
-            return {**head, "not_run": str(error)[:300]}
-        return {
-            **head, "build_seconds": round(built, 2), "bytes_per_vector": round(size() / count, 1), **measured,
-        }  # fmt: skip
+            minutes = (
+                time.perf_counter() - start
+            ) / 60  # longer than it may take where a library cannot be interrupted
+            late = minutes >= options.minutes
+            reason = f"given up after {minutes:.0f} minutes: {progress}" if late else str(error)[:300]
+            result |= {"not_run": reason}
+            print(count, name, reason, flush=True)
+        return {**result, **progress.measured}
 
     for name, arguments in FILES.items():
         if name not in options.backends:
             continue
         with TemporaryDirectory() as directory:
 
-            def local(arguments: dict[str, str] = arguments, directory: str = directory) -> Any:
+            def local(_: Progress, arguments: dict[str, str] = arguments, directory: str = directory) -> Any:
                 backend = make_backend(**{"backend": "faiss", **arguments})  # type: ignore[arg-type]
                 backend.build(vectors)
                 backend.write(Path(directory) / backend.file_name)
@@ -219,8 +251,12 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for option in filter(None, [ending, f"?timeout={_SLOWEST_QUERY}"]):
                 url += option if "?" not in url else f"&{option[1:]}"
 
-            def stored(url: str = url, precision: str = precision, directory: str = directory) -> Any:
-                collection = StoreTarget(url, None, precision).fill(passages, ones, vectors, fingerprint, None, None)
+            def stored(
+                progress: Progress, url: str = url, precision: str = precision, directory: str = directory
+            ) -> Any:
+                target = StoreTarget(url, None, precision)
+                progress.watch(target.store)
+                collection = target.fill(passages, ones, vectors, fingerprint, None, None)
                 if collection.store.scheme == "postgresql":
                     return collection, collection.store.stored_bytes  # type: ignore[attr-defined]
                 # Without the program, and the log of etcd, whose size is fixed.

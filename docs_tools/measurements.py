@@ -21,9 +21,9 @@ def stores() -> str:
 
 def _store(row: dict[str, Any]) -> list[str]:
     head = [row["backend"], f"{row['vectors']:,}"]
-    if "not_run" in row:
+    if "all" not in row:
         return [*head, f"not run: {row['not_run']}", *[""] * 5]
-    times = [_rounded(row[name]["ms_per_query"]) for name in ("all", "tenth", "thousandth")]
+    times = [_rounded(row[name]["ms_per_query"]) if name in row else "–" for name in ("all", "tenth", "thousandth")]
     size = row["bytes_per_vector"]
     recall = f"{row['all']['recall_at_1']:.2f}"
     return [*head, recall, *times, "–" if size is None else f"{size:,.0f}", _rounded(row["build_seconds"])]

@@ -43,15 +43,17 @@ def main(arguments: Sequence[str]) -> None:
 
 def report(options: IndexArguments, index: Any) -> str:
     """What was indexed and where it is, and the command that uses it."""
+    from ..index.stores import without_password
     from ..tokens import RetrievalTokens
 
+    place = without_password(options.output_dir)
     links = index.fingerprint.facts["query_token"] == RetrievalTokens.entity_linking().query
-    command = ["onegen-hf", "link" if links else "ask", '"..."', "--index", shlex.quote(options.output_dir)]
+    command = ["onegen-hf", "link" if links else "ask", '"..."', "--index", shlex.quote(place)]
     for name in ("model", "preset"):
         if (value := getattr(options, name)) is not None:
             command += [f"--{name}", shlex.quote(value)]
     return (
-        f"{len(index):,} passages are in {options.output_dir} ({index.num_rows:,} embeddings of dimension "
+        f"{len(index):,} passages are in {place} ({index.num_rows:,} embeddings of dimension "
         f"{index.dimension})\nNext: {' '.join(command)}"
     )
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ..checks import checked_fields, choice, flag, integer, optional, path, text
 from ..configuration import OneGenConfig
 from .model_arguments import ModelArguments
+from .rules import check_store_url
 
 PRECISIONS = ["float32", "float16", "int8", "binary"]
 
@@ -186,6 +187,8 @@ class IndexArguments(ModelArguments):
                 raise ValueError(
                     f"{name}={value!r} is for an index in files, and output_dir is a database: leave it out"
                 )
+        if self.in_database:
+            check_store_url("output_dir", self.output_dir)
         self._require_hub(defaults)
         for name in ("shard_size", "shard_precision", "deduplicate", "runner"):
             if self.shards is None and (value := getattr(self, name)) != defaults[name]:

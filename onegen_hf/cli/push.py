@@ -115,8 +115,14 @@ def check_repo_id(repo_id: str) -> None:
 
 def _upload(kind: str, directory: str, merged: str | None, repo_id: str, options: PushArguments) -> Upload:
     if kind == "index":
-        from ..index.publish import index_upload
+        from ..index.publish import collection_upload, index_upload
+        from ..index.stores import is_store_url
+        from ..index.stores.opening import open_collection
 
+        if is_store_url(directory):
+            if options.keep_card:
+                raise ValueError("keep_card=True is for an index in files: a database has no README.md. Leave it out")
+            return collection_upload(open_collection(directory), repo_id)
         return index_upload(directory, repo_id, options.keep_card)
     if kind == "dataset":
         from ..hub.dataset import dataset_upload

@@ -61,6 +61,8 @@ def index_source() -> Rule:
 
     def rule(name: str, value: Any) -> Any:
         folder = Path(exists(name, value))
+        if "://" in str(value):
+            check_store_url(name, str(value))
         if folder.is_dir() and not (current_version(folder) / DESCRIPTION_FILE).is_file():
             raise FileNotFoundError(
                 f"{name}={value!r} holds no index: build one with `onegen-hf index --passages {shlex.quote(value)} "
@@ -69,6 +71,16 @@ def index_source() -> Rule:
         return value
 
     return rule
+
+
+def check_store_url(name: str, value: str) -> None:
+    """Refuse the URL of a store that cannot be one, before a model is loaded."""
+    from ..index.stores import STORES, StoreLocation
+
+    try:
+        StoreLocation.parse(value, tuple(STORES))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def json_filter() -> Rule:

@@ -188,6 +188,31 @@ def test_a_folder_of_texts_is_no_index(command: list[str], tmp_path: Path, capsy
     assert "Loading weights" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["ask", "Who?"], "--index"),
+        (["search", "a boat"], "--index"),
+        (["index", "--passages", "notes.txt"], "--output-dir"),
+    ],
+)
+def test_a_wrong_url_is_named_before_a_model_is_loaded(
+    command: list[str],
+    option: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("The boat is made of tin.")
+    name = option.removeprefix("--").replace("-", "_")
+    with pytest.raises(SystemExit, match=rf"{name}: qdrnt:// is no store .*did you mean 'qdrant'"):
+        main([*command, option, "qdrnt://./store/films"])
+    with pytest.raises(SystemExit, match=rf"{name}: postgresql://me:\*\*\*@host/db/two words must end") as refusal:
+        main([*command, option, "postgresql://me:secret@host/db/two words"])
+    assert "secret" not in str(refusal.value) and "Loading weights" not in capsys.readouterr().err
+
+
 def test_index_of_the_torch_backend(checkpoint: Path, tmp_path: Path) -> None:
     corpus, out = tmp_path / "corpus.jsonl", tmp_path / "index"
     corpus.write_text('{"id": "a", "text": "A town."}\n')

@@ -21,7 +21,7 @@ PACKAGES = {
     "qdrant": ("qdrant_client",),
     "milvus": ("pymilvus", "milvus_lite"),
     "milvus server": ("pymilvus", "milvus"),
-    "postgresql": ("psycopg",),
+    "postgresql": ("psycopg", "pgvector"),
     "lance": ("lance",),
 }
 """Engine → the packages that its tests need. An engine is a scheme, or a second way to run the database behind it."""

@@ -6,9 +6,18 @@ import importlib
 from typing import Any
 
 from .base import PassageStore, StoredRow, StoreError
-from .location import StoreLocation, is_store_url
+from .location import StoreLocation, is_store_url, without_password
 
-__all__ = ["STORES", "PassageStore", "StoreError", "StoreLocation", "StoredRow", "is_store_url", "open_store"]
+__all__ = [
+    "STORES",
+    "PassageStore",
+    "StoreError",
+    "StoreLocation",
+    "StoredRow",
+    "is_store_url",
+    "open_store",
+    "without_password",
+]
 
 STORES = {
     "qdrant": "qdrant.QdrantStore",

@@ -79,7 +79,7 @@ class StoreLocation:
         local = parts.netloc in _LOCAL and parts.scheme not in _REMOTE_ONLY
         place, _, name = unquote(parts.path).rstrip("/").rpartition("/")
         name = name.removesuffix(".lance") if parts.scheme in _LANCE else name
-        shown = _without_password(parts)
+        shown = _shown(parts)
         if not _NAME.fullmatch(name) or (local and not (place or parts.netloc)):
             raise ValueError(
                 f"{shown} must end with the name of a collection (letters, digits and _), such as "
@@ -98,7 +98,7 @@ class StoreLocation:
         )
 
     def __str__(self) -> str:
-        return _without_password(urlsplit(self.url))
+        return without_password(self.url)
 
     def timeout(self, default: float = 10.0) -> float:
         """Seconds that an answer of the database may take."""
@@ -122,7 +122,17 @@ class StoreLocation:
                 raise ValueError(f"{self}: {name!r} is no option of {self.scheme}://: {hint}")
 
 
-def _without_password(parts: SplitResult) -> str:
+def without_password(url: str) -> str:
+    """
+    A URL as messages show it. Other names of an index, such as a directory, stay as they are.
+
+    Args:
+        url (`str`)
+    """
+    return _shown(urlsplit(url)) if is_store_url(url) else url
+
+
+def _shown(parts: SplitResult) -> str:
     netloc = parts.netloc
     if parts.password is not None:
         netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"

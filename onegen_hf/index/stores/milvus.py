@@ -94,6 +94,7 @@ class MilvusStore(PassageStore):
             token = location.options.get("token") or credentials or os.environ.get("MILVUS_TOKEN", "")
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback of each error that it raises
         if location.folder is not None:
+            logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # Milvus Lite lacks calls that pymilvus tries
             _users.take(location.folder)
         with self._talking():
             from pymilvus import MilvusClient

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from ...data.passages import Passage
 from ..fingerprint import ModelFingerprint
-from . import open_store
+from . import STORES, open_store
 from .collection import StoredCollection
+from .location import StoreLocation
 from .properties import IndexProperties
 
 logger = logging.getLogger(__name__)
@@ -29,13 +31,17 @@ def open_collection(url: str) -> StoredCollection:
         `ValueError`: If it is no index, or its build was interrupted.
         `StoreError`: If the database cannot be reached.
     """
+    location = StoreLocation.parse(url, tuple(STORES))
+    absent = FileNotFoundError(
+        f"{location}: there is no such collection. Make it with `PassageIndex.build(..., backend=url)` or "
+        "`onegen-hf index --output-dir URL`"
+    )
+    if location.folder is not None and not Path(location.folder).exists():
+        raise absent  # clients make a local folder that is missing
     store = open_store(url)
     kept = store.properties()
     if kept is None:
-        raise FileNotFoundError(
-            f"{store.location}: there is no such collection. Make it with `PassageIndex.build(..., backend=url)` or "
-            "`onegen-hf index --output-dir URL`"
-        )
+        raise absent
     properties = IndexProperties.from_dict(kept, str(store.location))
     if not properties.complete:
         raise ValueError(f"{store.location}: its build was interrupted, and passages are missing: build it again")

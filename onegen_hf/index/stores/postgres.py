@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import socket
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -20,14 +15,19 @@ from ...importing.extras import require
 from .base import PassageStore, StoredRow, StoreError
 from .json_path import sql_condition
 from .location import StoreLocation
+from .postgres_connections import PostgresConnections, send_vectors
 
-_COLUMNS = "id, part, title, text, sentences, meta"
+_WRITTEN = {
+    "row": "int8", "id": "text", "part": "int4", "title": "text", "text": "text", "sentences": "jsonb",
+    "meta": "jsonb", "embedding": "vector",
+}  # fmt: skip
+"""Columns that are written, and their types."""
+_READ = tuple(_WRITTEN)[1:-1]
+_COLUMNS = ", ".join(_READ)
 _TYPES = {"float32": "vector", "float16": "halfvec", "binary": "vector"}
 _BYTES = {"float32": 4, "float16": 2, "binary": 4}
 _MOST_IN_A_ROW = 7000
 """Bytes of a vector that a page of 8 KiB has room for, beside what else a row holds."""
-_IDLE = 4
-"""Connections that are kept open."""
 OVERSAMPLING, LEAST_CANDIDATES = 8, 128
 """How many times `k` candidates by bits are compared again as float32, and how many at least."""
 _SECONDS_PER_BATCH = 60
@@ -51,7 +51,8 @@ class PostgresStore(PassageStore):
 
     def __init__(self, location: StoreLocation) -> None:
         super().__init__(location)
-        require("psycopg", "postgres", f"An index at {location.scheme}://")
+        for package in ("psycopg", "pgvector"):
+            require(package, "postgres", f"An index at {location.scheme}://")
         from psycopg import sql
 
         self._sql = sql
@@ -61,15 +62,14 @@ class PostgresStore(PassageStore):
             raise ValueError(
                 f"{location}: index={self._graph!r} is unknown: choose 'hnsw', or leave it out for an exact search"
             )
-        self._timeout = location.timeout()
-        self._idle: list[Any] = []
-        self._lock = threading.Lock()
+        self._connections = PostgresConnections(location)
+        self._transaction = self._connections.transaction
         self._kind: tuple[str, int] | None = None
-        with self._connection() as connection:
+        with self._transaction() as connection:
             connection.execute("SELECT 1")
 
     def properties(self) -> dict[str, Any] | None:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             row = connection.execute(
                 "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s) IS NOT NULL",
                 [f'"{self.location.name}"'] * 2,
@@ -83,7 +83,7 @@ class PostgresStore(PassageStore):
         return properties if isinstance(properties, dict) else {}
 
     def set_properties(self, properties: Mapping[str, Any]) -> None:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             self._comment(connection, properties)
 
     def create(self, properties: Mapping[str, Any], size: int, precision: str) -> None:
@@ -92,7 +92,7 @@ class PostgresStore(PassageStore):
             if precision == "binary"
             else ""
         )
-        with self._connection() as connection:
+        with self._transaction() as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             connection.execute(
                 self._statement(
@@ -109,7 +109,7 @@ class PostgresStore(PassageStore):
             self._comment(connection, properties)
 
     def drop(self) -> None:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             connection.execute(self._statement("DROP TABLE {table}"))
         self._kind = None
 
@@ -117,14 +117,14 @@ class PostgresStore(PassageStore):
         if self._graph is None:
             return
         kind, _ = self._stored_kind()
-        with self._connection(_SECONDS_FOR_A_GRAPH) as connection:
+        with self._transaction(_SECONDS_FOR_A_GRAPH) as connection:
             if kind == "bits":
                 connection.execute(self._statement("CREATE INDEX ON {table} USING hnsw (bits bit_hamming_ops)"))
             else:
                 connection.execute(self._statement(f"CREATE INDEX ON {{table}} USING hnsw (embedding {kind}_ip_ops)"))
 
     def count(self, passages: bool = False) -> int:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             condition = " WHERE part = 0" if passages else ""
             return int(connection.execute(self._statement("SELECT count(*) FROM {table}" + condition)).fetchone()[0])
 
@@ -135,36 +135,21 @@ class PostgresStore(PassageStore):
             )
 
     def upsert(self, rows: Sequence[StoredRow], vectors: np.ndarray) -> None:
-        from psycopg.types.json import Jsonb
-
         kind = self._stored_kind()[0].replace("bits", "vector")
-        values = []
-        for row, vector in zip(rows, vectors, strict=True):
-            columns = row.columns()
-            meta = None if columns["meta"] is None else Jsonb(columns["meta"])
-            values.append(
-                (
-                    row.key,
-                    columns["id"],
-                    row.part,
-                    columns["title"],
-                    columns["text"],
-                    Jsonb(columns["sentences"]),
-                    meta,
-                    _text(vector),
-                )
-            )
+        names = list(_WRITTEN)
+        # An array per column, in binary: as fast as COPY, which knows no conflicts.
         statement = self._statement(
-            f"INSERT INTO {{table}} (row, {_COLUMNS}, embedding) VALUES (%s, %s, %s, %s, %s, %s, %s, %s::{kind}) "
-            "ON CONFLICT (row) DO UPDATE SET id = EXCLUDED.id, part = EXCLUDED.part, title = EXCLUDED.title, "
-            "text = EXCLUDED.text, sentences = EXCLUDED.sentences, meta = EXCLUDED.meta, "
-            "embedding = EXCLUDED.embedding"
+            f"INSERT INTO {{table}} ({', '.join(names)}) SELECT {', '.join(names[:-1])}, embedding::{kind} "
+            f"FROM unnest({', '.join(f'%b::{type}[]' for type in _WRITTEN.values())}) AS written ({', '.join(names)}) "
+            f"ON CONFLICT (row) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in names[1:])}"
         )
-        with self._connection(max(self._timeout, _SECONDS_PER_BATCH)) as connection, connection.cursor() as cursor:
-            cursor.executemany(statement, values)
+        values = [_values(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+        with self._transaction(max(self._connections.timeout, _SECONDS_PER_BATCH)) as connection:
+            send_vectors(connection)
+            connection.execute(statement, [list(column) for column in zip(*values, strict=True)])
 
     def delete(self, ids: Sequence[str], from_part: int = 0) -> None:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 self._statement("DELETE FROM {table} WHERE id = ANY(%s) AND part >= %s"), [list(ids), from_part]
             )
@@ -185,43 +170,42 @@ class PostgresStore(PassageStore):
                 f"(SELECT {_COLUMNS}, embedding FROM {{table}} {where} "
                 "ORDER BY bits <~> binary_quantize(%s::vector) LIMIT %s) AS candidates"
             )
-            values += [_text(query), max(k * OVERSAMPLING, LEAST_CANDIDATES)]
+            values += [query, max(k * OVERSAMPLING, LEAST_CANDIDATES)]
         # `<#>` is the negative inner product.
         statement = self._statement(
             f"SELECT -(embedding <#> %s::{cast}), {_COLUMNS} FROM {source} ORDER BY embedding <#> %s::{cast} LIMIT %s"
         )
-        with self._connection() as connection:
+        with self._transaction() as connection:
+            send_vectors(connection)
             if self._graph is not None:
                 connection.execute("SET LOCAL hnsw.ef_search = 200")
                 connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-            records = connection.execute(statement, [_text(query), *values, _text(query), k]).fetchall()
+            records = connection.execute(statement, [query, *values, query, k]).fetchall()
         return [(float(score), _row(columns)) for score, *columns in records]
 
     def fetch(self, keys: Sequence[int]) -> list[StoredRow]:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             statement = self._statement(f"SELECT {_COLUMNS} FROM {{table}} WHERE row = ANY(%s)")
             return [_row(columns) for columns in connection.execute(statement, [list(keys)]).fetchall()]
 
     def scan(self) -> Iterator[StoredRow]:
         statement = self._statement(f"SELECT {_COLUMNS} FROM {{table}} WHERE part = 0 ORDER BY row")
-        with self._connection(_SECONDS_FOR_A_GRAPH) as connection, connection.cursor("scan") as cursor:
+        with self._transaction(_SECONDS_FOR_A_GRAPH) as connection, connection.cursor("scan") as cursor:
             yield from map(_row, cursor.execute(statement))
 
     def stored_bytes(self) -> int:
         """What the table takes on the server's disk, with its indexes."""
-        with self._connection() as connection:
+        with self._transaction() as connection:
             row = connection.execute("SELECT pg_total_relation_size(to_regclass(%s))", [f'"{self.location.name}"'])
             return int(row.fetchone()[0])
 
     def close(self) -> None:
-        with self._lock:
-            while self._idle:
-                self._idle.pop().close()
+        self._connections.close()
 
     def _stored_kind(self) -> tuple[str, int]:
         """How the vectors of the table are kept (`vector`, `halfvec`, or `bits` beside vectors), and their size."""
         if self._kind is None:
-            with self._connection() as connection:
+            with self._transaction() as connection:
                 rows = connection.execute(
                     "SELECT attname, format_type(atttypid, atttypmod), atttypmod FROM pg_attribute "
                     "WHERE attrelid = to_regclass(%s) AND attname IN ('embedding', 'bits')",
@@ -241,87 +225,16 @@ class PostgresStore(PassageStore):
         text = self._sql.Literal(json.dumps(properties))
         connection.execute(self._sql.SQL("COMMENT ON TABLE {} IS {}").format(self._table, text))
 
-    @contextmanager
-    def _connection(self, seconds: float | None = None) -> Iterator[Any]:
-        """A connection for one transaction of at most so many seconds: committed at the end, or undone."""
-        import psycopg
 
-        try:
-            connection = self._take() or self._connect()
-            try:
-                with _ends_after(connection, seconds or self._timeout), connection.transaction():
-                    yield connection
-            except BaseException:
-                connection.close()
-                raise
-            with self._lock:
-                if len(self._idle) < _IDLE:
-                    self._idle.append(connection)
-                    return
-            connection.close()
-        except psycopg.Error as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise StoreError(
-                f"{self.location}: PostgreSQL refuses or does not answer ({reason}): see that the server runs, "
-                "user and password are right, and the extension pgvector is installed there"
-            ) from error
+def _values(row: StoredRow, vector: np.ndarray) -> list[Any]:
+    """What [`_WRITTEN`] names, of one row."""
+    from psycopg.types.json import Jsonb
 
-    def _take(self) -> Any:
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        # One that the server has given up meanwhile is not used again.
-        return None if connection is None or connection.closed or not _alive(connection) else connection
-
-    def _connect(self) -> Any:
-        import psycopg
-
-        location = self.location
-        others: dict[str, Any] = {
-            name: value for name, value in location.options.items() if name not in ("timeout", "index")
-        }
-        seconds = max(2, round(self._timeout))
-        return psycopg.connect(
-            host=others.pop("host", None) or location.host or None,
-            port=location.port,
-            user=location.user,
-            password=location.password,
-            dbname=location.database or None,
-            connect_timeout=seconds,
-            autocommit=True,
-            tcp_user_timeout=seconds * 1000,
-            **others,
-        )
-
-
-@contextmanager
-def _ends_after(connection: Any, seconds: float) -> Iterator[None]:
-    """
-    Shut the connection down when the time is over. The client has no timeout of its own, and waits for ever for a
-    server that has stopped.
-    """
-
-    def give_up() -> None:
-        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _alive(connection: Any) -> bool:
-    """Whether the server has not closed a connection while it lay idle."""
-    readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    return not readable
-
-
-def _text(vector: np.ndarray) -> str:
-    return f"[{','.join(map(repr, vector.tolist()))}]"
+    columns = row.columns()
+    columns["sentences"] = Jsonb(columns["sentences"])
+    columns["meta"] = None if columns["meta"] is None else Jsonb(columns["meta"])
+    return [row.key, *(columns[name] for name in _READ), vector]
 
 
 def _row(columns: Sequence[Any]) -> StoredRow:
-    return StoredRow.of(dict(zip(_COLUMNS.split(", "), columns, strict=True)))
+    return StoredRow.of(dict(zip(_READ, columns, strict=True)))

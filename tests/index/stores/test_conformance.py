@@ -20,6 +20,7 @@ from support.store_passages import BY_SENTENCE, FINGERPRINT, passages, unit
 
 from onegen_hf import Passage, PassageIndex
 from onegen_hf.filters import PassageFilter
+from onegen_hf.index.stores import STORES, StoreLocation
 
 NESTED = {"ключ": ["é", None, {"ñ": 1.5}]}
 PRECISIONS = {
@@ -174,6 +175,8 @@ def test_more_dimensions_than_there_are(place: IndexPlace, tokenizer: Any) -> No
 def test_where_nothing_is(place: IndexPlace) -> None:
     with pytest.raises(FileNotFoundError, match="no such"):
         place.open()
+    folder = place.target if place.in_files else StoreLocation.parse(place.target, tuple(STORES)).folder
+    assert folder is None or not Path(folder).exists()  # a mistyped name leaves nothing behind
 
 
 def test_an_interrupted_build_is_no_index(place: IndexPlace, monkeypatch: pytest.MonkeyPatch) -> None:

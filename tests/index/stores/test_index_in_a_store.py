@@ -7,13 +7,14 @@ import json
 import pickle
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from support.decoding_setup import Setup
 from support.index_fixtures import make_corpus, make_model
 from support.sample_corpus import DOCUMENTS
-from support.store_passages import unit
+from support.store_passages import fill, passages, unit
 from transformers import pipeline
 
 from onegen_hf import Passage, PassageIndex
@@ -86,13 +87,19 @@ def test_a_pipeline_over_a_store(llama: Setup, url: str) -> None:
             assert [p["id"] for p in hop["passages"]] == [p["id"] for p in expected_hop["passages"]]
 
 
-def test_from_the_command_line(llama: Setup, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    llama: Setup, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     llama.model.save_pretrained(tmp_path / "model")
     llama.tokenizer.save_pretrained(tmp_path / "model")
     corpus = tmp_path / "passages.jsonl"
     records = [{**document, "meta": {"n": n}} for n, document in enumerate(DOCUMENTS)]
     corpus.write_text("\n".join(map(json.dumps, records)))
     main(["index", "--model", str(tmp_path / "model"), "--passages", str(corpus), "--output-dir", url])
+    printed = "".join(capsys.readouterr())
+    assert f"{len(DOCUMENTS)} passages are in {url.partition(':')[0]}://" in printed
+    assert f":{urlsplit(url).password}@" not in printed
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
     main(["search", "Tin Boat", "--model", str(tmp_path / "model"), "--index", url, "--top-k", "3", "--json",
           "--filter", '{"n": {"$lt": 5}}'])  # fmt: skip
     printed = capsys.readouterr().out.strip().splitlines()[-1]
@@ -102,3 +109,17 @@ def test_from_the_command_line(llama: Setup, url: str, tmp_path: Path, capsys: p
           "--retrieval-threshold", "0", "--max-new-tokens", "8", "--filter", '{"n": 2}'])  # fmt: skip
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert [passage["id"] for passage in result["retrievals"][0]["passages"]] == [DOCUMENTS[2]["id"]]
+
+
+def test_a_push_from_the_command_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(url, passages(3), unit(3)).store.close()
+    command = ["push", "index", url, "org/films", "--dry-run"]
+    if url.startswith("lance://"):
+        main(command)
+        assert "Nothing was pushed" in capsys.readouterr().out
+    else:
+        with pytest.raises(SystemExit, match=r"cannot be pushed to the Hub: build a Lance dataset") as refusal:
+            main(command)
+        assert f":{urlsplit(url).password}@" not in str(refusal.value)
+    with pytest.raises(SystemExit, match="a database has no README.md"):
+        main([*command, "--keep-card"])

@@ -21,6 +21,20 @@ def test_what_an_engine_cannot_filter_is_named(all_engines: Engines) -> None:
         search(fill(all_engines.url("qdrant"), passages(2), unit(2)), unit(1), 1, {"lang": {"$gt": "de"}})
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "binary"])
+def test_postgresql_keeps_every_bit(all_engines: Engines, precision: str) -> None:
+    """A query with a single one makes a row's score the number at that place."""
+    require_engine("postgresql")
+    vectors = unit(600)  # more than a batch
+    corpus = [Passage(f"p{n}", "", "x") for n in range(600)]
+    collection = fill(all_engines.url("postgresql"), corpus, vectors, precision=precision)
+    scores, rows = collection.search(torch.eye(HIDDEN), 600)
+    kept = np.empty_like(vectors)
+    for column, (numbers, of_query) in enumerate(zip(scores, rows, strict=True)):
+        kept[[int(collection.passage(int(row)).id[1:]) for row in of_query], column] = numbers
+    np.testing.assert_array_equal(kept, vectors.astype("float16" if precision == "float16" else "float32"))
+
+
 def test_nothing_is_overwritten(url: str) -> None:
     fill(url, passages(2), unit(2)).store.close()
     with pytest.raises(ValueError, match="already holds an index: add to it"):

@@ -73,14 +73,16 @@ def test_a_wrong_url(url: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("url", "extra"),
     [
-        ("qdrant://./x/films", "qdrant"),
+        ("qdrant://./x.db/films", "qdrant"),
         ("milvus://./x.db/films", "milvus"),
         ("postgresql://host/db/films", "postgres"),
-        ("lance://./x/films", "lance"),
+        ("lance://./x.db/films", "lance"),
         ("hf://datasets/org/x/films.lance", "lance"),
     ],
 )
-def test_a_missing_client_is_named(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_is_named(url: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.db").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(extras, "is_package_available", lambda package: False)
     with pytest.raises(ImportError, match=rf"Install it with: pip install 'onegen-hf\[{extra}\]'"):
         PassageIndex.load(url)
