@@ -103,9 +103,11 @@ def main() -> None:
     for one in arguments.sets:
         name, benchmark, links = one.split("=")
         documents[name] = read_linking_documents(load_linking_rows(benchmark), catalogue)
-        mentions[name] = [json.loads(line)["mentions"] for line in Path(links).read_text(encoding="utf-8").splitlines()]
+        lines = Path(links).read_text(encoding="utf-8").splitlines()
+        mentions[name] = [json.loads(line)["mentions"] for line in lines]
     results = declining(documents, mentions, arguments.threshold)
-    write_text_atomically(arguments.out, json.dumps({"threshold": arguments.threshold, "results": results}, indent=1) + "\n")
+    report = {"threshold": arguments.threshold, "results": results}
+    write_text_atomically(arguments.out, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
