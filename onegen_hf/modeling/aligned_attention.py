@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 BLOCK = 16
 """
-Positions of a block. Larger blocks waste more where a row adds few tokens, smaller ones take longer for prompts.
+Positions of a block. Larger ones waste more where a row adds few tokens, smaller ones compute long prompts more slowly.
 """
 
 
