@@ -148,7 +148,8 @@ def quantize_for_cpu(model: Any) -> Any:
     it can be neither trained nor saved, so keep the checkpoint.
 
     Last bits of attention depend on how many tokens attend at a time, and the layers after it turn them into steps of
-    8 bits. Entity linking therefore attends in float64: it marks the same mentions whatever the number of drafts.
+    8 bits. Entity linking therefore pads what attends to sizes that sum alike (see [`exact_attention`]), or attends in
+    float64 where the processor has none: it marks the same mentions whatever the number of drafts.
 
     Args:
         model (`PreTrainedModel`): Such as a [`OneGenForCausalLM`], on the CPU, with adapters merged.

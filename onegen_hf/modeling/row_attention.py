@@ -22,6 +22,7 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .causal_mask import causal_mask
+from .exact_attention import exact_attention, padded_keys, padded_queries, sums_alike
 from .flash_rows import FlashRows, PlainLayer, is_flash
 from .padded_rows import FEW_GROUPS, PaddedRows
 from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
@@ -29,7 +30,7 @@ from .variable_length import boundaries, computed_dtype, takes_variable_lengths,
 NAME = "onegen_rows"
 NAME_OF_FLASH = "onegen_rows_flash"
 """Layers whose heads have values of another size ask whether "flash" is in the name."""
-EXACT = "attends_in_float64"
+EXACT = "attends_exactly"
 """
 Attribute of attention layers whose results must not depend, in their last bits, on how many tokens attend at a time:
 those between layers of integers, which turn a last bit into a step of rounding.
@@ -96,6 +97,20 @@ class RowGroup:
         positions = torch.tensor(self.starts, device=device).unsqueeze(1) + torch.arange(self.size, device=device)
         return causal_mask(positions, self.visible, None if within_window else window, additive)
 
+    def padded_mask(self, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """
+        The mask for [`exact_attention`], made once per forward and kind of layer; of shape
+        `(rows, 1, padded size, padded visible)`.
+        """
+        key = ("padded", window, dtype, device)
+        if key not in self.masks:
+            offsets = torch.arange(padded_queries(self.size), device=device).clamp_(max=self.size - 1)
+            positions = torch.tensor(self.starts, device=device).unsqueeze(1) + offsets
+            self.masks[key] = causal_mask(positions, padded_keys(self.visible), window, dtype)
+        mask = self.masks[key]
+        assert mask is not None
+        return mask
+
 
 def groups_of(slots: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[RowGroup]:
     """
@@ -129,7 +144,7 @@ class RowsMask(torch.Tensor):
         starts (`Tensor`, *optional*): Where rows begin, see [`boundaries`]; on a GPU, for rows without a cache.
         padded ([`PaddedRows`], *optional*): On a GPU, for rows of a cache that form many groups.
         flash (`dict[torch.device, FlashRows]`): Made by the first layer of a model with flash attention.
-        exact (`bool`): Whether rows that hold something already attend in float64, see [`attend_exactly`].
+        exact (`bool`): Whether results must not depend on how many tokens attend at a time, see [`attend_exactly`].
     """
 
     groups: list[RowGroup]
@@ -235,43 +250,57 @@ def row_attention(
         states = attend(module, padded.queries(query), padded.held(key), padded.held(value), visible, **kwargs)[0]
         return padded.packed(states), None
     exact = attention_mask.exact and query.device.type == "cpu" and getattr(module, EXACT, False)
-    shared_keys = implementation == "sdpa" and attention_mask.cached and shares_keys(query, key, value, kwargs)
+    plain = implementation == "sdpa" and attention_mask.cached and is_plain(query, key, value, kwargs)
+    shared_keys = plain and shares_keys(query, key)
+    pads = exact and plain and query.dtype == torch.float32 and sums_alike(query.shape[-1])
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size
-        mask = group.mask(window, additive, query.device)
         if query.shape[0] > 1:
             queries = query if group.rows == query.shape[0] else query.narrow(0, start, group.rows)
         else:
             queries = rows_apart(query if tokens == query.shape[2] else query.narrow(2, start, tokens), group.rows)
         if attention_mask.cached:
-            keys, values = (part_of(s, group.first, group.rows, 0, group.visible) for s in (key, value))
+            visible = min(padded_keys(group.visible), key.shape[2]) if pads else group.visible
+            keys, values = (part_of(s, group.first, group.rows, 0, visible) for s in (key, value))
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
-        if exact and any(group.starts):
-            queries, keys, values = (states.double() for states in (queries, keys, values))
-        if shared_keys and mask is not None and group.size > 1:
-            # Torch would turn a bool mask into this one again in every layer.
-            mask = group.mask(window, queries.dtype, query.device)
-            states = shared_key_attention(queries, keys, values, mask, kwargs.get("scaling"))
+        if pads:
+            mask = group.padded_mask(window, query.dtype, query.device)
+            states = exact_attention(queries, keys, values, mask, kwargs.get("scaling"))
         else:
-            states = attend(module, queries, keys, values, mask, **kwargs)[0]
-        states = states.to(query.dtype)
+            if exact:
+                queries, keys, values = (states.double() for states in (queries, keys, values))
+            mask = group.mask(window, additive, query.device)
+            if shared_keys and mask is not None and group.size > 1:
+                # Torch would turn a bool mask into this one again in every layer.
+                mask = group.mask(window, queries.dtype, query.device)
+                states = shared_key_attention(queries, keys, values, mask, kwargs.get("scaling"))
+            else:
+                states = attend(module, queries, keys, values, mask, **kwargs)[0]
+            states = states.to(query.dtype)
         parts.append(states if query.shape[0] > 1 else states.reshape(1, tokens, *states.shape[2:]))
         start += tokens
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if query.shape[0] > 1 else 1), None
 
 
-def shares_keys(query: Tensor, key: Tensor, value: Tensor, kwargs: Mapping[str, Any]) -> bool:
+def shares_keys(query: Tensor, key: Tensor) -> bool:
+    """Whether there are several heads of queries per head of keys."""
+    return query.shape[1] != key.shape[1]
+
+
+def is_plain(query: Tensor, key: Tensor, value: Tensor, kwargs: Mapping[str, Any]) -> bool:
     """
-    Whether [`shared_key_attention`] computes what the model's own attention does: on a CPU, for several heads of
-    queries per head of keys, without anything that is not in its arguments.
+    Whether [`shared_key_attention`] and [`exact_attention`] compute what the model's own attention does: on a CPU,
+    without anything that is not in their arguments.
     """
-    plain = not kwargs.get("dropout") and all(
-        kwargs.get(name) is None for name in ("softcap", "position_bias", "s_aux")
+    return (
+        query.device.type == "cpu"
+        and key.shape == value.shape
+        and not kwargs.get("dropout")
+        and all(kwargs.get(name) is None for name in ("softcap", "position_bias", "s_aux"))
     )
-    return plain and query.device.type == "cpu" and query.shape[1] != key.shape[1] == value.shape[1]
 
 
 def shared_key_attention(
@@ -349,8 +378,9 @@ def install_row_attention(layers: Iterable[nn.Module]) -> None:
 
 def attend_exactly(layers: Iterable[nn.Module]) -> None:
     """
-    Let attention be computed in float64 and rounded to the model's dtype, on a CPU, where a [`RowsMask`] asks for it.
-    It takes a third longer for a whole step of SmolLM2-135M in int8.
+    Let the results of attention not depend on how many tokens attend at a time, on a CPU, where a [`RowsMask`] asks
+    for it: by [`exact_attention`], or in float64 where the model's attention or this processor does not allow that.
+    In float64, a whole step of SmolLM2-135M in int8 takes a third longer.
 
     Args:
         layers (`Iterable[nn.Module]`): All modules of a decoder.

@@ -1,0 +1,90 @@
+"""
+Attention on a CPU whose results do not depend, to the last bit, on how many tokens attend at a time.
+
+Layers of integers turn a last bit into a step of rounding. Torch's kernel multiplies blocks of queries with blocks of
+keys; which of the library's products it takes, and in what order they sum, follows from the sizes of the blocks.
+With padding, only sizes occur that sum alike. Which sizes these are is not documented: [`sums_alike`] tries it out.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+QUERIES = 4
+"""Queries are padded to a multiple: products of fewer rows are those of vectors."""
+KEYS = 16
+"""Keys are padded to a multiple: at the end of a row that fills no vector, other exponentials are computed."""
+BLOCK = 512
+"""Keys that the kernel takes at a time. The last block of a row is shorter."""
+HALVED = range(193, 384)
+"""Sizes of a block whose sum over its keys is computed in two halves; larger ones begin with 192 keys."""
+TRIED = ((0, 600), (0, 30), (5, 1), (17, 3), (90, 6), (150, 33), (188, 9), (190, 65), (290, 2), (505, 20), (560, 37))
+"""First position and number of the tokens that attend together in the trial."""
+
+
+def padded_queries(size: int) -> int:
+    """Number of queries that `size` queries are padded to."""
+    return -(-size // QUERIES) * QUERIES
+
+
+def padded_keys(visible: int) -> int:
+    """Number of keys that `visible` keys are padded to."""
+    padded = -(-visible // KEYS) * KEYS
+    last = padded % BLOCK
+    return padded + HALVED.stop - last if last in HALVED else padded
+
+
+def exact_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """
+    Attention over padded keys; queries are padded here.
+
+    Args:
+        query (`Tensor` of shape `(rows, heads, size, head_dim)`): float32.
+        key, value (`Tensor` of shape `(rows, key_heads, visible, head_dim)`): Up to [`padded_keys`] where the storage
+            holds as many; finite also where no token sees them.
+        mask (`Tensor` of shape `(rows, 1, padded_queries(size), padded_keys(visible))`): Added to the scores.
+        scaling (`float`, *optional*)
+
+    Returns:
+        `Tensor` of shape `(rows, size, heads, head_dim)`.
+    """
+    size = query.shape[2]
+    query = _lengthened(query, mask.shape[2])
+    key, value = (_lengthened(states, mask.shape[3]) for states in (key, value))
+    states = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True)
+    return states[:, :, :size].transpose(1, 2)
+
+
+def _lengthened(states: Tensor, length: int) -> Tensor:
+    missing = length - states.shape[2]
+    return pad(states, (0, 0, 0, missing)) if missing > 0 else states
+
+
+@functools.cache
+@torch.no_grad()
+def sums_alike(head_dim: int) -> bool:
+    """Whether [`exact_attention`] keeps its promise with this processor and these libraries; tried once."""
+    generator = torch.Generator().manual_seed(0)
+    longest = max(start + size for start, size in TRIED)
+    query, key, value = (
+        torch.randn(1, heads, padded_keys(longest), head_dim, generator=generator) for heads in (2, 1, 1)
+    )
+
+    def attend(start: int, size: int, visible: int) -> Tensor:
+        positions = (start + torch.arange(padded_queries(size))).clamp(max=start + size - 1)
+        hidden = torch.arange(padded_keys(visible)) > positions.unsqueeze(1)
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, torch.finfo(torch.float32).min)[None, None]
+        keys, values = (states[:, :, : mask.shape[3]] for states in (key, value))
+        return exact_attention(query[:, :, start : start + size], keys, values, mask, None)
+
+    expected = attend(*TRIED[0], longest)
+    return all(
+        torch.equal(attend(start, size, visible), expected[:, start : start + size])
+        for start, size in TRIED
+        for visible in {start + size, (start + size + longest) // 2}
+        if start + size <= expected.shape[1]
+    )
