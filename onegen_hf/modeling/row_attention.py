@@ -261,14 +261,14 @@ def row_attention(
         else:
             queries = rows_apart(query if tokens == query.shape[2] else query.narrow(2, start, tokens), group.rows)
         if attention_mask.cached:
-            visible = min(padded_keys(group.visible), key.shape[2]) if pads else group.visible
-            keys, values = (part_of(s, group.first, group.rows, 0, visible) for s in (key, value))
+            held = min(padded_keys(group.visible), key.shape[2]) if pads else group.visible
+            keys, values = (part_of(s, group.first, group.rows, 0, held) for s in (key, value))
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
         if pads:
-            mask = group.padded_mask(window, query.dtype, query.device)
-            states = exact_attention(queries, keys, values, mask, kwargs.get("scaling"))
+            padded_mask = group.padded_mask(window, query.dtype, query.device)
+            states = exact_attention(queries, keys, values, padded_mask, kwargs.get("scaling"))
         else:
             if exact:
                 queries, keys, values = (states.double() for states in (queries, keys, values))
