@@ -110,7 +110,7 @@ def check_json_files(name_or_path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def broken_config_explained(name_or_path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the file and the remedy if config.json is missing or broken, or does not say what kind of model it is of."""
+    """Name the file and the remedy if config.json is missing or broken, or names no kind of model."""
     try:
         yield
     except (OSError, ValueError) as error:
