@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers.utils import GENERATION_CONFIG_NAME
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from ..checks import LoadingError, Rule, source
 from .devices import has_fast_bfloat16
@@ -109,10 +110,17 @@ def check_json_files(name_or_path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def broken_config_explained(name_or_path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the file and the remedy if config.json cannot be read, or does not say what kind of model it describes."""
+    """Name the file and the remedy if config.json is missing or broken, or names no kind of model."""
     try:
         yield
     except (OSError, ValueError) as error:
+        folder = str(name_or_path)
+        checkpoint = get_last_checkpoint(folder) if os.path.isdir(folder) else None
+        if checkpoint is not None and not os.path.exists(os.path.join(folder, CONFIG_NAME)):
+            raise FileNotFoundError(
+                f"{folder} has no {CONFIG_NAME}: load {checkpoint}, or save the trained model in the folder itself "
+                "with `trainer.save_model()`"
+            ) from error
         if "JSON" in str(error) or "model_type" in str(error):
             raise ValueError(
                 f"{name_or_path}: config.json is damaged, or not that of a model ({error}): {RESTORE_HINT}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,13 @@ def test_a_damaged_config(content: str, saved: Path) -> None:
     (saved / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config.json is damaged, .* save the checkpoint again, or download"):
         OneGenForCausalLM.from_pretrained(saved)
+
+
+def test_the_folder_of_a_training_that_was_not_saved(saved: Path) -> None:
+    for step in (2, 10):
+        shutil.copytree(saved, saved.parent / "run" / f"checkpoint-{step}")
+    with pytest.raises(FileNotFoundError, match=r"run has no config.json: load .*run.checkpoint-10, or save the"):
+        OneGenForCausalLM.from_pretrained(saved.parent / "run")
 
 
 def test_a_damaged_generation_config_is_not_ignored(saved: Path) -> None:
