@@ -101,9 +101,15 @@ class PostgresStore(PassageStore):
                     f"embedding {_TYPES[precision]}({size}) NOT NULL{bits})"
                 )
             )
+            # What a search reads of every row stays in the row: getting it from a table of its own takes longer than
+            # comparing. Beside a long vector, PostgreSQL moves even short values there.
+            storage = {"meta": "MAIN"}
             if size * _BYTES[precision] <= _MOST_IN_A_ROW:
-                # Else it goes to a table of its own, compressed, and a search spends most of its time on getting it.
-                connection.execute(self._statement("ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN"))
+                storage["embedding"] = "PLAIN"
+            if precision == "binary":
+                storage["bits"] = "PLAIN"
+            for column, kind in storage.items():
+                connection.execute(self._statement(f"ALTER TABLE {{table}} ALTER COLUMN {column} SET STORAGE {kind}"))
             # A tree has no room for long ids.
             connection.execute(self._statement("CREATE INDEX ON {table} USING hash (id)"))
             self._comment(connection, properties)

@@ -35,6 +35,20 @@ def test_postgresql_keeps_every_bit(all_engines: Engines, precision: str) -> Non
     np.testing.assert_array_equal(kept, vectors.astype("float16" if precision == "float16" else "float32"))
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "binary"])
+def test_postgresql_reads_no_second_table_for_a_search(all_engines: Engines, precision: str) -> None:
+    """Beside a vector of more than 2 KB, it would move whatever else has more than 24 bytes to a table of its own."""
+    require_engine("postgresql")
+    import psycopg
+
+    corpus = [Passage(f"p{n}", "", "x", (), {"n": n, "words": [f"word {n}"] * 20}) for n in range(20)]
+    url = all_engines.url("postgresql")
+    fill(url, corpus, unit(20, hidden=1152), precision=precision)
+    with psycopg.connect(all_engines.server.url) as connection:
+        moved = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = %s"
+        assert connection.execute(moved, [url.rpartition("/")[2]]).fetchone() == (0,)
+
+
 def test_nothing_is_overwritten(url: str) -> None:
     fill(url, passages(2), unit(2)).store.close()
     with pytest.raises(ValueError, match="already holds an index: add to it"):
