@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
 import resource
 import shutil
@@ -42,8 +43,7 @@ QUESTION = "Does encoding in shards take the same memory whatever the corpus, an
 WORDS = 12
 FACTORY = "IVF1024,SQ8"
 STEPS = ("encode", "merge flat", "merge", "read")
-WAITING = "encode waiting"
-SECONDS_PER_BATCH, BATCHES, PER_BATCH = 0.4, 100, 16
+SECONDS_PER_BATCH, BATCHES, PER_BATCH = 0.4, 60, 16
 """Of an imagined accelerator. Each batch is a shard."""
 PARTS = ("memory", "waiting")
 
@@ -66,11 +66,6 @@ def run_step(name: str, directory: Path, factory: str = FACTORY) -> None:
         model, tokenizer = load_model(quick=True)
         stream = stream_documents(directory / "corpus.jsonl")
         encode_shards(model, tokenizer, stream, directory / "shards", batch_size=256, show_progress=False)
-    elif name == WAITING:
-        model, tokenizer = load_model(quick=True)
-        model.embed = waiting(model.embed)
-        stream, size = stream_documents(directory / "corpus.jsonl"), {"batch_size": PER_BATCH, "shard_size": PER_BATCH}
-        encode_shards(model, tokenizer, stream, directory / "shards", show_progress=False, **size)
     elif name == "merge flat":
         merge_shards(directory / "shards", directory / "flat", show_progress=False)
     elif name == "merge":
@@ -119,15 +114,28 @@ def result_of(process: Any) -> dict[str, float]:
 
 
 def measure_waiting(directory: Path) -> dict[str, Any]:
-    """Seconds of one worker and of two, each with an accelerator, from the first one's start to the last one's end."""
+    """Seconds of one worker and of two, each with an accelerator. They are forked: starting Python is not measured."""
+    torch.set_num_threads(1)
+    model, tokenizer = load_model(quick=True)
+    model.embed = waiting(model.embed)
+    write_corpus(directory / "corpus.jsonl", BATCHES * PER_BATCH)
+
+    def encode(target: Path) -> None:
+        stream, size = stream_documents(directory / "corpus.jsonl"), {"batch_size": PER_BATCH, "shard_size": PER_BATCH}
+        encode_shards(model, tokenizer, stream, target, show_progress=False, **size)
+
     seconds = []
     for workers in (1, 2):
-        folder = directory / str(workers)
-        folder.mkdir()
-        write_corpus(folder / "corpus.jsonl", BATCHES * PER_BATCH)
-        results = [result_of(process) for process in [start(WAITING, folder) for _ in range(workers)]]
-        ended = max(result["began"] + result["seconds"] for result in results)
-        seconds.append(round(ended - min(result["began"] for result in results), 1))
+        began = time.perf_counter()
+        target = (directory / str(workers),)
+        processes = [multiprocessing.get_context("fork").Process(target=encode, args=target) for _ in range(workers)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            if process.exitcode:
+                raise RuntimeError(f"a worker ended with code {process.exitcode}")
+        seconds.append(round(time.perf_counter() - began, 1))
     return {
         "passages": BATCHES * PER_BATCH, "shards": BATCHES, "seconds_per_batch": SECONDS_PER_BATCH,
         "seconds_one_worker": seconds[0], "seconds_two_workers": seconds[1],
@@ -163,13 +171,12 @@ def main() -> None:
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="the result keeps what it has of others"
     )
     parser.add_argument("--name", help="of the result")
-    parser.add_argument("--step", choices=[*STEPS, WAITING], help="one step, in this process")
+    parser.add_argument("--step", choices=STEPS, help="one step, in this process")
     parser.add_argument("--directory", type=Path, help="of the step")
     parser.add_argument("--quick", action="store_true", help="few passages, all in this process")
     options = parser.parse_args()
     if options.step:
-        began = {"began": time.time()} if options.step == WAITING else {}  # by the clock that all processes share
-        print(json.dumps(began | measured(partial(run_step, options.step, options.directory))))
+        print(json.dumps(measured(partial(run_step, options.step, options.directory))))
         return
     file = RESULTS / f"{options.name or result_name('large_corpora', options.quick)}.json"
     kept = json.loads(file.read_text()) if file.is_file() and set(options.parts) != set(PARTS) else {}
