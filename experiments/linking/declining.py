@@ -73,7 +73,8 @@ def declining(
         thresholds: dict[str, float | None] = {"none": None, "checkpoint": threshold}
         thresholds["own"] = fit_threshold(*samples[name])
         if others:
-            scores, right = (sum((sample[place] for sample in others), []) for place in (0, 1))
+            scores = [score for sample in others for score in sample[0]]
+            right = [one for sample in others for one in sample[1]]
             thresholds["of the others"] = fit_threshold(scores, right, sum(sample[2] for sample in others))
         kinds = found_kinds(own, mentions[name])
         results[name] = {

@@ -182,7 +182,7 @@ def test_a_queue_of_many_tokens_refuses(slow: Scheduler) -> None:
     long = "Where is it? " * 10
     for client in range(2):
         submit(slow, long, max_new_tokens=200, client=str(client))
-    until_running(slow, 2)
+        until_running(slow, client + 1)
     submit(slow, long, client="early")
     with pytest.raises(Overloaded, match="tokens are waiting already"):
         submit(slow, long, client="late")
