@@ -121,8 +121,10 @@ def measure_waiting(directory: Path) -> dict[str, Any]:
     write_corpus(directory / "corpus.jsonl", BATCHES * PER_BATCH)
 
     def encode(target: Path) -> None:
-        stream, size = stream_documents(directory / "corpus.jsonl"), {"batch_size": PER_BATCH, "shard_size": PER_BATCH}
-        encode_shards(model, tokenizer, stream, target, show_progress=False, **size)
+        stream = stream_documents(directory / "corpus.jsonl")
+        encode_shards(
+            model, tokenizer, stream, target, shard_size=PER_BATCH, batch_size=PER_BATCH, show_progress=False
+        )
 
     seconds = []
     for workers in (1, 2):
