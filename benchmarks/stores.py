@@ -220,9 +220,8 @@ def run(count: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 time.sleep(_SETTLES if "bounded" in name else 0)
                 measure(f"{count} {name}", collection, queries, best, progress.measured)
         except Exception as error:  # the failure of one backend is a result, too
-            minutes = (
-                time.perf_counter() - start
-            ) / 60  # longer than it may take where a library cannot be interrupted
+            # Longer than it may take where a library cannot be interrupted.
+            minutes = (time.perf_counter() - start) / 60
             late = minutes >= options.minutes
             reason = f"given up after {minutes:.0f} minutes: {progress}" if late else str(error)[:300]
             result |= {"not_run": reason}

@@ -88,7 +88,7 @@ def summary(records: Sequence[dict[str, Any]]) -> dict[str, float]:
         "exact_match": _mean(record["exact_match"] for record in records),
         "f1": _mean(record["f1"] for record in records),
         "answered": _mean(record["answered"] for record in records),
-        "all_found": _mean(_all_found(record) for record in records),
+        "all_found": _mean(all_found(record) for record in records),
     }
 
 
@@ -97,7 +97,7 @@ def _mean(values: Iterable[float]) -> float:
     return sum(numbers) / max(len(numbers), 1)
 
 
-def _all_found(record: dict[str, Any]) -> bool:
+def all_found(record: dict[str, Any]) -> bool:
     """Whether every gold passage is among those retrieved, whatever the order of the hops."""
     found = {identifier for hop in record["found"] for identifier in hop}
     return all(set(references) & found for references in record["gold"])

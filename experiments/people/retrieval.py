@@ -83,13 +83,18 @@ def embedded_families(
         asked = questions.select([row for row, name in enumerate(questions["family"]) if name == family])
         corpus = documents.select([row for row, name in enumerate(documents["family"]) if name == family])
         if max_passages is not None:
-            gold = {reference for lists in asked["positives"] for references in lists for reference in references}
-            is_gold = [identifier in gold for identifier in corpus["id"]]
-            gold_first = sorted(range(len(corpus)), key=is_gold.__getitem__, reverse=True)
-            corpus = corpus.select(gold_first[: max(max_passages, len(gold))])
+            corpus = gold_first(corpus, asked, max_passages)
         rows = [encoder.row(passage) for passage in DocumentStore(corpus)]
         ids, positions = [row.input_ids for row in rows], [row.positions for row in rows]
         yield Family(family, asked, corpus, embed_all(model, ids, positions, num_tokens, tokenizer.pad_token_id))
+
+
+def gold_first(corpus: Dataset, questions: Dataset, most: int) -> Dataset:
+    """The passages that answer questions, followed by others: `most` altogether, or all gold ones."""
+    gold = {reference for lists in questions["positives"] for references in lists for reference in references}
+    is_gold = [identifier in gold for identifier in corpus["id"]]
+    order = sorted(range(len(corpus)), key=is_gold.__getitem__, reverse=True)
+    return corpus.select(order[: max(most, len(gold))])
 
 
 def recall(model: Any, tokenizer: Any, family: Family, num_tokens: int = 32768) -> dict[str, float]:

@@ -113,9 +113,8 @@ def require_free_port(host: str, port: int) -> None:
     try:
         kind, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind) as server:
-            server.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as servers do, after one that has just ended
+            # As servers do, after one that has just ended.
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -74,6 +74,7 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
     model, tokenizer = options.load_model(), options.load_tokenizer()
     index = open_index(options.index, model, tokenizer)
     encoder = OneGenModule(model, tokenizer)
+    wanted = options.passage_filter()
     hybrid, fusion = hybrid_settings(model.onegen_config, index, options.hybrid, options.fusion)
     results: list[list[RetrievedPassage]] = []
     for start in range(0, len(texts), options.batch_size):
@@ -82,9 +83,7 @@ def search(options: SearchArguments, texts: Sequence[str]) -> list[list[Retrieve
             on_device = {name: value.to(model.device) for name, value in features.items()}
             embeddings = encoder(on_device)["sentence_embedding"]  # (texts, hidden)
         together = texts[start : start + len(embeddings)]
-        scores, rows = index.search(
-            embeddings, options.top_k, options.passage_filter(), hybrid, together, fusion
-        )  # both (texts, k)
+        scores, rows = index.search(embeddings, options.top_k, wanted, hybrid, together, fusion)  # both (texts, k)
         results += [
             [
                 RetrievedPassage.of(index[int(row)], float(score))

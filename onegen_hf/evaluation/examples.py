@@ -14,6 +14,7 @@ from ..configuration import OneGenConfig
 from ..data.chat_rendering import split_assistant
 from ..data.messages import Message
 from ..data.prompts import messages_ids, prompt_ids
+from ..pipelines.rag import last_question
 
 _NAMED = 3
 
@@ -45,6 +46,11 @@ class EvaluationExample:
         """The type of question: `meta.type`, else `meta.task`."""
         return self.meta.get("type") or self.meta.get("task")
 
+    @property
+    def asked(self) -> str:
+        """The text that asks: the question, else the last turn of the user."""
+        return self.question or last_question(self.messages)
+
     def num_queries(self, config: OneGenConfig) -> int:
         """Number of query tokens in the assistant's turns."""
         turns = [message["content"] for message in self.messages if message["role"] == "assistant"]
@@ -63,9 +69,9 @@ class EvaluationExample:
                 f"example {self.id!r} has {roles.count('assistant')} assistant turns, and the answers could belong to "
                 "any: make one example of each turn"
             )
-        asked = self.messages[: roles.index("assistant")] if "assistant" in roles else self.messages
-        if asked:
-            return messages_ids(tokenizer, config, asked)
+        before = self.messages[: roles.index("assistant")] if "assistant" in roles else self.messages
+        if before:
+            return messages_ids(tokenizer, config, before)
         if not self.question.strip():
             raise ValueError(f"example {self.id!r} has neither messages nor a question: drop it")
         return prompt_ids(tokenizer, config, self.question)

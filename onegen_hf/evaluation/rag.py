@@ -18,7 +18,7 @@ from ..index.fusion import hybrid_settings
 from ..modeling.positions import context_length
 from ..pipelines import OneGenRagPipeline
 from ..pipelines.describe import RowDescriber
-from ..pipelines.rag import BATCHES_AT_A_TIME, last_question
+from ..pipelines.rag import BATCHES_AT_A_TIME
 from .examples import EvaluationExample, read_examples
 from .gold_decoder import GoldPassageDecoder
 from .report import GOLD, EvaluationReport, RunResult
@@ -262,12 +262,12 @@ class Answering:
 
     def _generate(self, examples: Sequence[EvaluationExample], decoder: OnePassDecoder) -> list[dict[str, Any]]:
         prompts = [self._prompt_ids(example) for example in examples]
-        decoder.questions = [example.question or last_question(example.messages) for example in examples]
+        decoder.questions = [example.asked for example in examples]
         rows = self.rag.engine.answer(prompts, decoder, max_new_tokens=self.max_new_tokens, do_sample=False)
         return [self._describe(row, example) for row, example in zip(rows, examples, strict=True)]
 
     def _describe(self, row: Any, example: EvaluationExample) -> dict[str, Any]:
-        result = self.describer.describe(row, example.question or last_question(example.messages))
+        result = self.describer.describe(row, example.asked)
         if self.by_sentence:
             for described, retrieval in zip(result["retrievals"], row.retrievals, strict=True):
                 for passage, hit in zip(described["passages"], retrieval.hits, strict=True):

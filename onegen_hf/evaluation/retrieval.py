@@ -17,7 +17,6 @@ from ..index import PassageIndex
 from ..index.fusion import hybrid_settings
 from ..modeling.embed import embed_rows, evaluation_mode
 from ..modeling.positions import context_length
-from ..pipelines.rag import last_question
 from .examples import EvaluationExample, read_examples
 from .report import EvaluationReport, RunResult
 from .runs.runner import RUN_RULES, dataset_facts, evaluation_run, identity
@@ -170,5 +169,4 @@ class _Querying:
 
     def _query_texts(self, example: EvaluationExample, count: int) -> list[str]:
         """The words of its first query tokens, as [`OnePassDecoder.query_text`] has them."""
-        question = example.question or last_question(example.messages)
-        return [text or question for text in query_texts(example.messages, self.model.onegen_config)[:count]]
+        return [text or example.asked for text in query_texts(example.messages, self.model.onegen_config)[:count]]
