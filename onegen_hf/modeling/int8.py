@@ -63,7 +63,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         states = states * self.smoothing
-        scales = states.abs().amax(dim=-1, keepdim=True).clamp_(min=_TINY)
+        # The largest magnitude, without a tensor of magnitudes.
+        scales = torch.maximum(states.amax(dim=-1, keepdim=True), states.amin(dim=-1, keepdim=True).neg_())
+        scales.clamp_(min=_TINY)
         products = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             states.div_(scales), 1 / self.steps, self.steps + 1, self.packed
         ).mul_(scales)

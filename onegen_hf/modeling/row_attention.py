@@ -268,7 +268,7 @@ def row_attention(
         # (rows, size, heads, head_dim)
         if pads:
             padded_mask = group.padded_mask(window, query.dtype, query.device)
-            states = exact_attention(queries, keys, values, padded_mask, kwargs.get("scaling"))
+            states = exact_attention(queries, keys, values, padded_mask, kwargs.get("scaling"), group.visible)
         else:
             if exact:
                 queries, keys, values = (states.double() for states in (queries, keys, values))

@@ -10,6 +10,7 @@ import torch
 from support.tiny_models import tiny_model
 
 from onegen_hf.generation.memory import PackedMemory
+from onegen_hf.modeling.causal_mask import causal_mask
 from onegen_hf.modeling.exact_attention import exact_attention, padded_keys, padded_queries, sums_alike
 from onegen_hf.modeling.int8 import ENGINE, has_integer_products, quantize_for_cpu
 
@@ -22,15 +23,20 @@ def test_keys_are_padded_to_sizes_that_sum_alike(visible: int, padded: int) -> N
     assert padded_keys(visible) == padded
 
 
-def test_is_attention() -> None:
+@pytest.mark.parametrize(("start", "size"), [(33, 7), (0, 150), (260, 131)])
+def test_is_attention(start: int, size: int) -> None:
+    """Also where queries attend in several parts, and two rows are at other positions."""
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(2, heads, 40, 16, generator=generator) for heads in (4, 2, 2))
-    hidden = torch.arange(padded_keys(40)) > (30 + torch.arange(padded_queries(7))).clamp(max=36).unsqueeze(1)
-    mask = torch.zeros(2, 1, *hidden.shape).masked_fill(hidden, torch.finfo(torch.float32).min)
-    states = exact_attention(query[:, :, 30:37], key, value, mask, 0.3)
+    starts = torch.tensor([[start], [max(start - 20, 0)]])
+    visible = start + size
+    query, key, value = (torch.randn(2, heads, visible, 16, generator=generator) for heads in (4, 2, 2))
+    query = query[:, :, :size]
+    positions = starts + torch.arange(padded_queries(size)).clamp(max=size - 1)  # (2, padded size)
+    mask = causal_mask(positions, padded_keys(visible), None, torch.float32)
+    states = exact_attention(query, key, value, mask, 0.3, visible)
     keys, values = (part.repeat_interleave(2, dim=1).double() for part in (key, value))
-    scores = (query[:, :, 30:37].double() @ keys.mT) * 0.3
-    seen = torch.arange(40) <= torch.arange(30, 37).unsqueeze(1)
+    scores = (query.double() @ keys.mT) * 0.3
+    seen = (torch.arange(visible) <= positions[:, :size].unsqueeze(2)).unsqueeze(1)
     expected = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1) @ values
     torch.testing.assert_close(states.double(), expected.transpose(1, 2), rtol=1e-5, atol=1e-5)
 
