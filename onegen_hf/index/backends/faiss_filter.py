@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def search_allowed(index: Any, queries: np.ndarray, k: int, allowed: np.ndarray)
     if isinstance(index, faiss.IndexHNSW) and share < _FEW:
         index = faiss.downcast_index(index.storage)
     try:
-        result: tuple[np.ndarray, np.ndarray] = index.search(queries, k, params=_parameters(index, selector, share))
+        result: tuple[np.ndarray, np.ndarray] = index.search(queries, k, params=_parameters(index, selector, share, k))
     except RuntimeError as error:
         raise ValueError(
             f"filter: FAISS cannot filter an index of the kind {type(index).__name__} ({faiss_message(error)}): build "
@@ -45,14 +46,15 @@ def search_allowed(index: Any, queries: np.ndarray, k: int, allowed: np.ndarray)
     return result
 
 
-def _parameters(index: Any, selector: Any, share: float) -> Any:
+def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
     faiss = import_faiss()
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        return faiss.SearchParametersPreTransform(index_params=_parameters(index.index, selector, share))
+        return faiss.SearchParametersPreTransform(index_params=_parameters(index.index, selector, share, k))
     if isinstance(index, faiss.IndexRefine):
-        inner = _parameters(index.base_index, selector, share)
-        return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
+        factor = max(1.0, min(index.k_factor / share, share * index.ntotal / k))
+        inner = _parameters(index.base_index, selector, share, math.ceil(k * factor))
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
     if isinstance(index, faiss.IndexIVF):
         probes = min(index.nlist, int(np.ceil(index.nprobe / share)))
         return faiss.SearchParametersIVF(sel=selector, nprobe=probes, max_codes=index.max_codes)
