@@ -47,6 +47,7 @@ _RULES: dict[str, Rule] = {
     "answer_suffix": _ANY_TEXT,
     "max_inserted_tokens": integer(least=1),
     "max_embedded_tokens": optional(integer(least=1)),
+    "inserted_sentences": optional(integer(least=1)),
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
@@ -104,6 +105,9 @@ class OneGenConfig:
             Tokens of a passage that are inserted into a generation, without the tags around it.
         max_embedded_tokens (`int`, *optional*):
             Tokens of a passage that are embedded; `None` for `max_inserted_tokens`.
+        inserted_sentences (`int`, *optional*):
+            Sentences of a passage that are inserted into a generation: those that share the most words with the query,
+            see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all. Training inserts whole passages.
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):
@@ -153,6 +157,7 @@ class OneGenConfig:
     answer_suffix: str = ""
     max_inserted_tokens: int = 128
     max_embedded_tokens: int | None = None
+    inserted_sentences: int | None = None
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None

@@ -31,6 +31,13 @@ class PipelineArguments(AnswerArguments, SearchOptions):
     renamed: ClassVar[dict[str, str]] = {**AnswerArguments.renamed, "k": "top_k"}
 
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
+    inserted_sentences: int | None = field(
+        default=None,
+        metadata={
+            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
+            "default: as the model says."
+        },
+    )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
@@ -43,6 +50,7 @@ class PipelineArguments(AnswerArguments, SearchOptions):
         checked_fields(
             self,
             top_k=integer(least=1),
+            inserted_sentences=optional(integer(least=0)),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -68,6 +76,7 @@ class PipelineArguments(AnswerArguments, SearchOptions):
             "max_new_tokens": self.max_new_tokens,
             "hybrid": self.hybrid,
             "fusion": self.fusion,
+            "inserted_sentences": self.inserted_sentences,
             "filter": self.passage_filter(),
         }
         if self.prompt_lookup_num_tokens is not None:

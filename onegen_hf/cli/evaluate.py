@@ -118,6 +118,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         retrieval=options.retrieval,
         threshold=options.retrieval_threshold,
         answer_threshold=options.answer_threshold,
+        inserted_sentences=options.inserted_sentences,
         critique=options.critique_settings(),
         **common,
     )

@@ -64,6 +64,13 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
         default=None,
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
+    inserted_sentences: int | None = field(
+        default=None,
+        metadata={
+            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
+            "default: as the model says."
+        },
+    )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
@@ -86,6 +93,7 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
             gold_passages=flag(),
             limit=optional(integer(least=1)),
             top_k=optional(integer(least=1)),
+            inserted_sentences=optional(integer(least=0)),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
             html=optional(path()),
@@ -94,6 +102,8 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
+        if self.inserted_sentences is not None and self.task != "rag":
+            raise ValueError(f"inserted_sentences={self.inserted_sentences} is for task=rag: leave it out")
         if self.hybrid and self.task == "entity-linking":
             raise ValueError(f"hybrid={self.hybrid} is for task=rag and task=retrieval: leave it out")
         if self.critique and (self.task != "rag" or self.gold_passages):

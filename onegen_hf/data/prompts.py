@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from .chat_rendering import Segment, render_chat, render_messages, render_question
-from .earlier_retrievals import pieces
+from .earlier_retrievals import EarlierRetrieval, pieces
 from .messages import Message
-from .passages import PassageEncoder
+from .passages import Passage, PassageEncoder
+from .sentence_selection import best_sentences
 from .text_tokenizer import TextTokenizer
 
 
@@ -58,8 +59,15 @@ def _answered_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, segm
     for text, retrieval in pieces(segment.text, segment.retrievals):
         ids += passages.text_ids(text)
         if retrieval is not None:
-            ids += [passages.ids.query, *passages.insertion(retrieval.passages)]
+            ids += [passages.ids.query, *passages.insertion(_inserted(retrieval, config))]
     return ids
+
+
+def _inserted(retrieval: EarlierRetrieval, config: OneGenConfig) -> Sequence[Passage]:
+    """The passages of a hop as they were inserted then."""
+    if config.inserted_sentences is None:
+        return retrieval.passages
+    return [best_sentences(passage, retrieval.query, config.inserted_sentences) for passage in retrieval.passages]
 
 
 def query_ids(

@@ -43,6 +43,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     answer_threshold=optional(number(infinite=True)),
     hybrid=optional(number(least=0, most=1)),
     fusion=optional(choice(FUSIONS)),
+    inserted_sentences=optional(integer(least=0)),
     critique=critique_rule,
     **RUN_RULES,
 )
@@ -61,6 +62,7 @@ def evaluate_rag(
     answer_threshold: float | None = None,
     hybrid: float | None = None,
     fusion: Fusion | None = None,
+    inserted_sentences: int | None = None,
     critique: bool | CritiqueSettings | None = None,
     dataset: str | None = None,
     split: str | None = None,
@@ -95,6 +97,8 @@ def evaluate_rag(
             results, so trying another one costs nothing.
         hybrid (`float`, *optional*), fusion (`str`, *optional*): How much a search by words counts, and how; see
             [`PassageIndex.search`]. By default the checkpoint's, if the index has a search by words.
+        inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted, 0 for all; see
+            [`OnePassDecoder`]. By default the checkpoint's.
         critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
             [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`. Examples whose `meta.metric` is
             `"accuracy"` are answered with `closed_set`, as in the paper.
@@ -131,8 +135,9 @@ def evaluate_rag(
             f"{decoder_class.__name__}: leave these out"
         )
     answering = Answering(
-        rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion, critique
-    )
+        rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion,
+        inserted_sentences, critique,
+    )  # fmt: skip
     answering.check_prompts(read)
     block_size = answering.block_size
     with evaluation_run(
@@ -158,8 +163,8 @@ class Answering:
 
     Args:
         rag ([`OneGenRagPipeline`])
-        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion, critique: As
-            for [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
+        k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion,
+        inserted_sentences, critique: As for [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -178,6 +183,7 @@ class Answering:
         threshold: float | None = None,
         hybrid: float | None = None,
         fusion: Fusion | None = None,
+        inserted_sentences: int | None = None,
         critique: Any = None,
     ) -> None:
         self.rag = rag
@@ -186,7 +192,7 @@ class Answering:
         hybrid, fusion = hybrid_settings(rag.model.onegen_config, rag.index, hybrid, fusion)
         self.decoder_options: dict[str, Any] = {
             "k": k, "max_hops": max_hops, "max_rows": batch_size, "retrieval": retrieval, "threshold": threshold,
-            "hybrid": hybrid, "fusion": fusion,
+            "hybrid": hybrid, "fusion": fusion, "inserted_sentences": inserted_sentences,
         }  # fmt: skip
         self.settings: dict[str, Any] = {
             "task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
@@ -197,6 +203,10 @@ class Answering:
         if (retrieval, threshold) != ("adaptive", None):
             self.settings |= {"retrieval": retrieval, "threshold": threshold}
         self.settings |= hybrid_facts(hybrid, fusion)
+        if inserted_sentences is None:
+            inserted_sentences = rag.model.onegen_config.inserted_sentences
+        if inserted_sentences:
+            self.settings["inserted_sentences"] = inserted_sentences
         if critique is not None:
             self.decoder_class = CritiqueDecoder
             self.settings["critique"] = asdict(critique)

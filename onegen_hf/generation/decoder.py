@@ -12,6 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokeni
 from ..checks import checked, choice, flag, instance, integer, list_of, number, optional, shown, text
 from ..configuration import FUSIONS, Fusion, OneGenConfig
 from ..data.passages import PassageEncoder
+from ..data.sentence_selection import best_sentences
 from ..filters import PassageFilter, filter_rule
 from ..index.fusion import hybrid_settings
 from ..index.retriever import Retriever
@@ -62,6 +63,8 @@ class OnePassDecoder:
             the line before the query token. By default those of `config`, `hybrid` only if the index has a search by
             words.
         questions (`Sequence[str]`, *optional*): Of each prompt: the words to search for where that line is empty.
+        inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted: those that share the most
+            words with that line, or with the question. 0 for whole passages. By default that of `config`.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -85,6 +88,7 @@ class OnePassDecoder:
         hybrid=optional(number(least=0, most=1)),
         fusion=optional(choice(FUSIONS)),
         questions=optional(list_of(text(empty=True))),
+        inserted_sentences=optional(integer(least=0)),
     )
     def __init__(
         self,
@@ -101,6 +105,7 @@ class OnePassDecoder:
         hybrid: float | None = None,
         questions: Sequence[str] | None = None,
         fusion: Fusion | None = None,
+        inserted_sentences: int | None = None,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -121,6 +126,7 @@ class OnePassDecoder:
         self.max_rows = max_rows
         self.filters, self.questions = filters, questions
         self.hybrid, self.fusion = hybrid_settings(config, index, hybrid, fusion)
+        self.inserted_sentences = config.inserted_sentences if inserted_sentences is None else inserted_sentences
         self._control_ids = frozenset(tokenizer.all_special_ids).union(
             tokenizer.convert_tokens_to_ids(config.tokens.all)
         )
@@ -253,6 +259,14 @@ class OnePassDecoder:
             return {}
         return {"hybrid": self.hybrid, "texts": [self.query_text(row) for row in rows], "fusion": self.fusion}
 
+    def insertion(self, row: RowState, hits: Sequence[Hit]) -> list[int]:
+        """The ids of passages that follow the query token, a row's last id."""
+        passages = [hit.passage for hit in hits]
+        if self.inserted_sentences:
+            query = self.query_text(row)
+            passages = [best_sentences(passage, query, self.inserted_sentences) for passage in passages]
+        return self.passages.insertion(passages)
+
     def query_text(self, row: RowState) -> str:
         """What a row with the query token as its last id asks for: the line before it, else the row's question."""
         start, stop = row.written_spans()[len(row.retrievals)]
@@ -303,7 +317,7 @@ class RetrievalTask(DecodingTask[RowState]):
 
     def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
         position = len(row.ids) - 1
-        tokens = self.decoder.passages.insertion([hit.passage for hit in hits])
+        tokens = self.decoder.insertion(row, hits)
         tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
         retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
         row.retrievals.append(retrieval)

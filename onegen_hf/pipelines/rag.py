@@ -53,6 +53,7 @@ _RULES: dict[str, Rule] = {
     "filter": filter_rule,
     "hybrid": number(least=0, most=1),
     "fusion": choice(FUSIONS),
+    "inserted_sentences": integer(least=0),
     "critique": critique_rule,
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
@@ -121,6 +122,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             by words, else 0.
         fusion (`str`, *optional*): Whether `hybrid` fuses ranks (`"rrf"`) or scores (`"weighted"`); by default the
             checkpoint's `onegen.fusion`.
+        inserted_sentences (`int`, *optional*): Sentences of a passage that the model reads: those that share the most
+            words with the query; 0 for all. By default the checkpoint's `onegen.inserted_sentences`, without which it
+            reads all, up to `onegen.max_inserted_tokens`.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -236,6 +240,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         filter: PassageFilter | None = None,
         hybrid: float | None = None,
         fusion: Fusion | None = None,
+        inserted_sentences: int | None = None,
         **generate_kwargs: Any,
     ) -> Generator[list[RowState], None, None]:
         decoder = OnePassDecoder(
@@ -251,6 +256,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             hybrid=hybrid,
             fusion=fusion,
             questions=[prompt.question],
+            inserted_sentences=inserted_sentences,
         )
         with self.device_placement():
             return self.engine.steps([prompt.ids], decoder, **self._prepare_generate_kwargs(generate_kwargs))
@@ -329,6 +335,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         filter: PassageFilter | None = None,
         hybrid: float | None = None,
         fusion: Fusion | None = None,
+        inserted_sentences: int | None = None,
         critique: CritiqueSettings | None = None,
         **generate_kwargs: Any,
     ) -> ModelOutput:
@@ -342,6 +349,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             "hybrid": hybrid,
             "fusion": fusion,
             "questions": questions,
+            "inserted_sentences": inserted_sentences,
         }
         if critique is None:
             decoder = OnePassDecoder(*setup, **searching)

@@ -19,9 +19,11 @@ from ...index import PassageIndex
 _LIBRARIES = ("onegen-hf", "torch", "transformers")
 _SAMPLED_PASSAGES = 1024
 _VERSION = "transformers_version"
-# The index and how it is searched are told by themselves, and these thresholds are applied to results, not part of
-# what made them.
-_UNRELATED = ("default_index", "link_threshold", "draft_tokens", "answer_threshold", "hybrid", "fusion")
+# The index, how it is searched and what is inserted are told by themselves, and these thresholds are applied to
+# results, not part of what made them.
+_UNRELATED = (
+    "default_index", "link_threshold", "draft_tokens", "answer_threshold", "hybrid", "fusion", "inserted_sentences",
+)  # fmt: skip
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 

@@ -63,7 +63,7 @@ class CritiqueTask(RetrievalTask):
         self._forks = []
         for rank, hit in enumerate(hits or [None]):  # nothing found: one fork with an empty paragraph
             fork = row.fork()
-            tokens = self.decoder.passages.insertion([] if hit is None else [hit.passage])
+            tokens = self.decoder.insertion(fork, [] if hit is None else [hit])
             tokens = self.policy.fit(fork, tokens, self.room(fork), self.decoder.paragraph_close)
             # The passage of the fork first: it is the one that was inserted.
             ranked = [] if hit is None else [hit, *hits[:rank], *hits[rank + 1 :]]

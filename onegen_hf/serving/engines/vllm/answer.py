@@ -222,7 +222,7 @@ class VllmAnswer:
         if self.around.projection is not None:
             embedding = self.around.projection @ embedding
         hits = await self.around.search.search(decoder, row, embedding)
-        tokens = decoder.passages.insertion([hit.passage for hit in hits])
+        tokens = decoder.insertion(row, hits)
         before = row.retrieval_stopped
         tokens = decoder.policy.fit(row, tokens, self._room, decoder.paragraph_close)
         stopped = row.retrieval_stopped
