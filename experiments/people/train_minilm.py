@@ -8,8 +8,8 @@ python -m experiments.people.train_minilm --data data/people_tokens --out output
 
 Pairs are those of `retrieval.parquet` that `prepare` wrote: a question, a passage that answers it and, with
 `--hard-negatives`, one that does not. The loss is `MultipleNegativesRankingLoss` of sentence-transformers, with the
-other passages of a batch as negatives. The encoder is that of [`experiments.people.minilm`]. An interrupted run goes on
-from its last checkpoint in `--out`.
+other passages of a batch as negatives. The encoder is that of [`experiments.people.minilm`]. An interrupted run
+goes on from its last checkpoint in `--out`.
 """
 
 from __future__ import annotations

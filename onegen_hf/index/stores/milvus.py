@@ -80,6 +80,8 @@ class MilvusStore(PassageStore):
                 f"{location}: consistency={self._consistency!r} is unknown: choose one of {', '.join(_CONSISTENCIES)}"
             )
         self._timeout = location.timeout()
+        # What reads all rows, as counting and deleting do in a file, or writes many.
+        self._long_timeout = 6 * self._timeout
         if location.folder is not None:
             require("milvus_lite", "milvus", f"An index in a file at {location.scheme}://")
             if not location.folder.endswith(".db"):
@@ -148,7 +150,7 @@ class MilvusStore(PassageStore):
                 self.location.name,
                 filter="part == 0" if passages else "",
                 output_fields=["count(*)"],
-                timeout=self._timeout,
+                timeout=self._long_timeout,
             )
         return int(counted[0]["count(*)"])
 
@@ -170,13 +172,13 @@ class MilvusStore(PassageStore):
                 {"row": row.key, **columns, **boxed, "facts": facts(columns["meta"]), "vector": vector.tolist()}
             )
         with self._talking():
-            self._client.upsert(self.location.name, records, timeout=6 * self._timeout)
+            self._client.upsert(self.location.name, records, timeout=self._long_timeout)
 
     def delete(self, ids: Sequence[str], from_part: int = 0) -> None:
         with self._talking():
             for identifier in ids:
                 wanted = f"id == {json.dumps(identifier, ensure_ascii=False)} and part >= {from_part}"
-                self._client.delete(self.location.name, filter=wanted, timeout=self._timeout)
+                self._client.delete(self.location.name, filter=wanted, timeout=self._long_timeout)
 
     def search(self, query: np.ndarray, k: int, condition: Condition | None) -> list[tuple[float, StoredRow]]:
         parameters = {"ef": max(k, 128)} if self._index == "HNSW" else {}

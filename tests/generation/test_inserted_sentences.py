@@ -1,0 +1,115 @@
+"""Only the sentences that share the most words with the query are inserted, if the checkpoint or the caller says so."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from support.decoding_setup import PROMPTS, Setup
+from support.index_fixtures import make_corpus
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from onegen_hf import OneGenRagPipeline, Passage, PassageIndex
+from onegen_hf.data.sentence_selection import best_sentences
+from onegen_hf.evaluation.rag import evaluate_rag
+from onegen_hf.generation import Hit, OnePassDecoder
+
+FILM = Passage("film", "Tin Boat", "It is a film. Ada Moll made Tin Boat. It was shown in Fern Bay. Critics liked it.")
+WHO_MADE = PROMPTS[1]
+
+
+class AsksAtOnce(LogitsProcessor):
+    """Retrieves before anything is written, so that the question is the query."""
+
+    def __init__(self, query_token: int, hops: int) -> None:
+        self.query_token, self.hops = query_token, hops
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        asks = int((input_ids == self.query_token).sum()) < self.hops
+        scores[:, self.query_token] = 1e4 if asks else -torch.inf
+        return scores
+
+
+class FindsTheFilm(OnePassDecoder):
+    def retrieve(self, rows: Sequence[Any], embeddings: torch.Tensor) -> list[list[Hit]]:
+        return [[Hit(FILM, 1.0, 0)] for _ in rows]
+
+
+@pytest.fixture
+def setup(llama: Setup) -> Setup:
+    """The same model, with settings of its own and passages of up to four sentences."""
+    model = copy.copy(llama.model)
+    return Setup(
+        model, llama.tokenizer, PassageIndex.build(model, llama.tokenizer, make_corpus(8), show_progress=False)
+    )
+
+
+def with_sentences(model: Any, count: int | None) -> None:
+    model.onegen_config = dataclasses.replace(model.onegen_config, inserted_sentences=count)
+
+
+@pytest.mark.parametrize(
+    ("of_checkpoint", "asked", "expected"), [(None, None, 4), (2, None, 2), (2, 1, 1), (2, 0, 4), (None, 2, 2)]
+)
+def test_the_checkpoint_or_the_caller_says_how_many(
+    llama: Setup, of_checkpoint: int | None, asked: int | None, expected: int
+) -> None:
+    config = dataclasses.replace(llama.model.onegen_config, inserted_sentences=of_checkpoint)
+    decoder = FindsTheFilm(llama.index, llama.tokenizer, config, questions=[WHO_MADE], inserted_sentences=asked)
+    row = llama.model.generate(
+        **llama.tokenizer([WHO_MADE], return_tensors="pt"),
+        custom_generate=decoder,
+        max_new_tokens=8,
+        logits_processor=LogitsProcessorList([llama.script(1)]),
+        return_dict_in_generate=True,
+    ).rows[0]  # fmt: skip
+    (retrieval,) = row.retrievals
+    start = retrieval.position + 1
+    query = decoder.query_text(dataclasses.replace(row, ids=row.ids[:start], retrievals=[]))
+    inserted = row.ids[start : start + retrieval.inserted]
+    assert inserted == decoder.passages.insertion([best_sentences(FILM, query, expected)])
+    assert retrieval.hits[0].passage == FILM  # results show all of it
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_the_next_turn_holds_what_was_inserted(setup: Setup, hops: int) -> None:
+    rag = OneGenRagPipeline(model=setup.model, tokenizer=setup.tokenizer, index=setup.index)
+    question = "Which kite is Item 8, Item 22, or Item 16?"
+
+    def answer() -> Any:
+        return rag(question, max_new_tokens=12, logits_processor=LogitsProcessorList([asks]))
+
+    asks = AsksAtOnce(setup.query_token, hops)
+    whole = answer()
+    with_sentences(setup.model, 1)
+    result = answer()
+    assert result.usage.retrieved_tokens < whole.usage.retrieved_tokens
+    chat = [{"role": "user", "content": question}, result.as_message(), {"role": "user", "content": "And?"}]
+    prompt = setup.tokenizer.decode(rag.preprocess(chat)["prompt"])
+    for paragraph in result.text.split("<paragraph>")[1:]:
+        assert "<paragraph>" + paragraph.partition("</paragraph>")[0] + "</paragraph>" in prompt
+
+
+def test_an_evaluation_says_how_many(setup: Setup) -> None:
+    rag = OneGenRagPipeline(model=setup.model, tokenizer=setup.tokenizer, index=setup.index)
+    example = {
+        "id": "0",
+        "messages": [
+            {"role": "user", "content": "Which kite is Item 8?"},
+            {"role": "assistant", "content": "Which kite is Item 8? [RQ]\nAnswer: red"},
+        ],
+        "positives": [["p1"]],
+        "negatives": [[]],
+        "answers": ["red"],
+    }
+    options: dict[str, Any] = {"max_new_tokens": 8, "show_progress": False}
+    assert "inserted_sentences" not in evaluate_rag(rag, [example], **options).settings
+    assert evaluate_rag(rag, [example], inserted_sentences=2, **options).settings["inserted_sentences"] == 2
+    with_sentences(setup.model, 3)
+    assert evaluate_rag(rag, [example], **options).settings["inserted_sentences"] == 3
+    assert "inserted_sentences" not in evaluate_rag(rag, [example], inserted_sentences=0, **options).settings
