@@ -30,6 +30,9 @@ _MOST_IN_A_ROW = 7000
 """Bytes of a vector that a page of 8 KiB has room for, beside what else a row holds."""
 OVERSAMPLING, LEAST_CANDIDATES = 8, 128
 """How many times `k` candidates by bits are compared again as float32, and how many at least."""
+OF_A_GRAPH = 4
+"""How many times `k` passages a graph yields for a filter: with a thousandth of 40,000 left, the best was among as many
+for 0.85 of the queries, and for 0.60 it was the first in pgvector's strict order."""
 _SECONDS_PER_BATCH = 60
 _SECONDS_FOR_A_GRAPH = 24 * 3600
 """Also for reading all passages."""
@@ -177,6 +180,13 @@ class PostgresStore(PassageStore):
                 "ORDER BY bits <~> binary_quantize(%s::vector) LIMIT %s) AS candidates"
             )
             values += [query, max(k * OVERSAMPLING, LEAST_CANDIDATES)]
+        elif self._graph is not None:
+            # What a graph yields in the end is only about in order, the more so behind a filter.
+            source = (
+                f"(SELECT {_COLUMNS}, embedding FROM {{table}} {where} ORDER BY embedding <#> %s::{cast} LIMIT %s) "
+                "AS candidates"
+            )
+            values += [query, k if condition is None else k * OF_A_GRAPH]
         # `<#>` is the negative inner product.
         statement = self._statement(
             f"SELECT -(embedding <#> %s::{cast}), {_COLUMNS} FROM {source} ORDER BY embedding <#> %s::{cast} LIMIT %s"
@@ -185,7 +195,7 @@ class PostgresStore(PassageStore):
             send_vectors(connection)
             if self._graph is not None:
                 connection.execute("SET LOCAL hnsw.ef_search = 200")
-                connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+                connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
             records = connection.execute(statement, [query, *values, query, k]).fetchall()
         return [(float(score), _row(columns)) for score, *columns in records]
 
