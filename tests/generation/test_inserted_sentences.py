@@ -1,4 +1,4 @@
-"""Only the sentences that share the most words with the query are inserted, if the checkpoint or the caller says so."""
+"""The sentences that share the most words with the query are inserted, if the checkpoint or the caller says so."""
 
 from __future__ import annotations
 
