@@ -14,11 +14,18 @@ from support.index_fixtures import make_corpus
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from onegen_hf import OneGenRagPipeline, Passage, PassageIndex
-from onegen_hf.data.sentence_selection import best_sentences
 from onegen_hf.evaluation.rag import evaluate_rag
 from onegen_hf.generation import Hit, OnePassDecoder
 
-FILM = Passage("film", "Tin Boat", "It is a film. Ada Moll made Tin Boat. It was shown in Fern Bay. Critics liked it.")
+SENTENCES = (
+    "The film is called Tin Boat.",
+    "It is from 1954.",
+    "Critics liked it.",
+    "Much was shown in Fern Bay.",
+    "Ada Moll made Tin Boat, and she was born there.",
+    "She died there.",
+)
+FILM = Passage("film", "Tin Boat", " ".join(SENTENCES))
 WHO_MADE = PROMPTS[1]
 
 
@@ -54,25 +61,31 @@ def with_sentences(model: Any, count: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_checkpoint", "asked", "expected"), [(None, None, 4), (2, None, 2), (2, 1, 1), (2, 0, 4), (None, 2, 2)]
+    ("of_checkpoint", "asked", "expected"),
+    [
+        (None, None, range(6)),
+        (2, None, [0, 1, 3, 4, 5]),
+        (2, 1, [3, 4, 5]),
+        (2, 0, range(6)),
+        (None, 1, [3, 4, 5]),
+    ],
 )
 def test_the_checkpoint_or_the_caller_says_how_many(
-    llama: Setup, of_checkpoint: int | None, asked: int | None, expected: int
+    llama: Setup, of_checkpoint: int | None, asked: int | None, expected: list[int]
 ) -> None:
     config = dataclasses.replace(llama.model.onegen_config, inserted_sentences=of_checkpoint)
     decoder = FindsTheFilm(llama.index, llama.tokenizer, config, questions=[WHO_MADE], inserted_sentences=asked)
-    row = llama.model.generate(
+    (row,) = llama.model.generate(
         **llama.tokenizer([WHO_MADE], return_tensors="pt"),
         custom_generate=decoder,
         max_new_tokens=8,
-        logits_processor=LogitsProcessorList([llama.script(1)]),
+        logits_processor=LogitsProcessorList([AsksAtOnce(llama.query_token, 1)]),
         return_dict_in_generate=True,
-    ).rows[0]  # fmt: skip
+    ).rows
     (retrieval,) = row.retrievals
     start = retrieval.position + 1
-    query = decoder.query_text(dataclasses.replace(row, ids=row.ids[:start], retrievals=[]))
-    inserted = row.ids[start : start + retrieval.inserted]
-    assert inserted == decoder.passages.insertion([best_sentences(FILM, query, expected)])
+    read = dataclasses.replace(FILM, text=" ".join(SENTENCES[place] for place in expected))
+    assert row.ids[start : start + retrieval.inserted] == decoder.passages.insertion([read])
     assert retrieval.hits[0].passage == FILM  # results show all of it
 
 
