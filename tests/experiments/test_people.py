@@ -15,6 +15,7 @@ from experiments.people.mixture import Share
 from experiments.people.prepare import chosen, cut_after_query, prefixed
 from experiments.people.retrieval import batches, scores
 from experiments.people.time_budget import TimeBudget
+from experiments.people.train_minilm import training_pairs
 from onegen_hf.data.documents import DocumentStore
 
 
@@ -71,3 +72,21 @@ def test_scores() -> None:
         "questions": 2, "queries": 3, "passages": 3, "recall@1": pytest.approx(2 / 3), "recall@5": 1.0,
         "all_hops@1": 0.5,
     }  # fmt: skip
+
+
+def test_pairs_for_a_sentence_encoder_have_the_texts_of_their_passages() -> None:
+    documents = Dataset.from_list(
+        [{"id": f"d{n}", "title": f"T{n}" if n else "", "text": f"text {n}", "family": "a"} for n in range(4)]
+    )
+    pairs = Dataset.from_list(
+        [
+            {"family": "a", "queries": ["Who?"], "positives": [["d0"]], "negatives": [["d1", "d2"]]},
+            {"family": "a", "queries": ["Where?"], "positives": [["d3"]], "negatives": [["d2"]]},
+            {"family": "b", "queries": ["What?"], "positives": [["d1"]], "negatives": [["d2"]]},
+        ]
+    )
+    rows = training_pairs(pairs, documents, ["a"], True, None, 0)
+    by_question = {row["anchor"]: row for row in rows}
+    assert by_question["Where?"] == {"anchor": "Where?", "positive": "T3\ntext 3", "negative": "T2\ntext 2"}
+    assert by_question["Who?"]["positive"] == "text 0" and set(by_question) == {"Who?", "Where?"}
+    assert training_pairs(pairs, documents, ["b"], False, 1, 0).column_names == ["anchor", "positive"]
