@@ -106,9 +106,8 @@ class OneGenConfig:
         max_embedded_tokens (`int`, *optional*):
             Tokens of a passage that are embedded; `None` for `max_inserted_tokens`.
         inserted_sentences (`int`, *optional*):
-            Sentences of a passage that are inserted into a generation, each with its neighbours: those that share the
-            most words with the query, see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all.
-            Training inserts whole passages.
+            Sentences of a passage that are inserted into a generation: those that share the most words with the query,
+            see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all. Training inserts whole passages.
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):

@@ -52,8 +52,8 @@ def pack(adapter: Path, documents: Dataset, out: Path) -> None:
     base.onegen_config.default_index = "./index"
     # The best on development questions of one and of several hops: `python -m benchmarks.hybrid`.
     base.onegen_config.hybrid, base.onegen_config.fusion = 0.13, "weighted"
-    # The best of 1 to 4, with and without neighbours: `python -m experiments.people.against_pipeline`.
-    base.onegen_config.inserted_sentences = 2
+    # Better than whole passages for most of these: `python -m experiments.people.against_pipeline`.
+    base.onegen_config.inserted_sentences = 3
     base.set_onegen_config(base.onegen_config)
     save_adapter(adapted, tokenizer, out, dtype=torch.bfloat16)
     for name in ("training_args.json", "trainer_state.json"):

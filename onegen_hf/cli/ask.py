@@ -34,8 +34,8 @@ class PipelineArguments(AnswerArguments, SearchOptions):
     inserted_sentences: int | None = field(
         default=None,
         metadata={
-            "help": "Sentences of a passage that the model reads, those with most words of the query, and their "
-            "neighbours; 0 for all; default: as the model says."
+            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
+            "default: as the model says."
         },
     )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})

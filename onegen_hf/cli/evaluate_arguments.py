@@ -67,8 +67,8 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
     inserted_sentences: int | None = field(
         default=None,
         metadata={
-            "help": "Sentences of a passage that the model reads, those with most words of the query, and their "
-            "neighbours; 0 for all; default: as the model says."
+            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
+            "default: as the model says."
         },
     )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})

@@ -63,9 +63,8 @@ class OnePassDecoder:
             the line before the query token. By default those of `config`, `hybrid` only if the index has a search by
             words.
         questions (`Sequence[str]`, *optional*): Of each prompt: the words to search for where that line is empty.
-        inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted, each with its neighbours:
-            those that share the most words with that line, or with the question. 0 for whole passages. By default that
-            of `config`.
+        inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted: those that share the most
+            words with that line, or with the question. 0 for whole passages. By default that of `config`.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks

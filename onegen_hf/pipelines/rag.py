@@ -122,9 +122,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             by words, else 0.
         fusion (`str`, *optional*): Whether `hybrid` fuses ranks (`"rrf"`) or scores (`"weighted"`); by default the
             checkpoint's `onegen.fusion`.
-        inserted_sentences (`int`, *optional*): Sentences of a passage that the model reads, each with its neighbours:
-            those that share the most words with the query; 0 for all. By default the checkpoint's
-            `onegen.inserted_sentences`, without which it reads all, up to `onegen.max_inserted_tokens`.
+        inserted_sentences (`int`, *optional*): Sentences of a passage that the model reads: those that share the most
+            words with the query; 0 for all. By default the checkpoint's `onegen.inserted_sentences`, without which it
+            reads all, up to `onegen.max_inserted_tokens`.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
