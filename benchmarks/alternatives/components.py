@@ -20,6 +20,8 @@ from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 from .encoder import Encoder, load_minilm
 
 TINY_PASSAGES = 40
+ALIKE: dict[str, Any] = {"hybrid": None, "inserted_sentences": None}
+"""All search by embedding and read whole passages; of the built-in checkpoint's own settings only one pass knows."""
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Components:
 def load_components(dtype: str, device: str, truncate_queries: bool = False) -> Components:
     """The built-in checkpoint, its index, and all-MiniLM-L6-v2; both models in the same dtype."""
     model = OneGenForCausalLM.from_pretrained(DEFAULT_CHECKPOINT, dtype=dtype).to(device).eval()
+    model.onegen_config = replace(model.onegen_config, **ALIKE)
     index = PassageIndex.load(DEFAULT_CHECKPOINT / "index")
     return Components(
         model, load_tokenizer(DEFAULT_CHECKPOINT), index, lambda: load_minilm(dtype, device), truncate_queries
@@ -71,7 +74,8 @@ def tiny_components(dtype: str, device: str, truncate_queries: bool = False) -> 
         bert = BertModel(BertConfig(**sizes, **vocabulary))
     settings = OneGenConfig.of(AutoConfig.from_pretrained(DEFAULT_CHECKPOINT))
     assert settings is not None
-    settings = replace(settings, projection_dim=None, answer_threshold=None)  # those of the trained weights
+    # Without what belongs to the trained weights.
+    settings = replace(settings, projection_dim=None, answer_threshold=None, **ALIKE)
     model = OneGenForCausalLM.from_backbone(backbone, tokenizer, onegen_config=settings)
     model = model.to(device).eval()
     passages = list(PassageIndex.load(DEFAULT_CHECKPOINT / "index"))[:TINY_PASSAGES]
