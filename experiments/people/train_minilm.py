@@ -3,7 +3,7 @@ all-MiniLM-L6-v2 trained on the pairs of the retrieval stage, and its recall@1 b
 
 ```
 python -m experiments.people.train_minilm --data data/people_tokens --out outputs/minilm \
-  --results experiments/results/people_minilm_trained.json
+  --results experiments/people/results/minilm_trained.json
 ```
 
 Pairs are those of `retrieval.parquet` that `prepare` wrote: a question, a passage that answers it and, with

@@ -8,10 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from .chat_rendering import Segment, render_chat, render_messages, render_question
-from .earlier_retrievals import EarlierRetrieval, pieces
+from .earlier_retrievals import pieces
 from .messages import Message
-from .passages import Passage, PassageEncoder
-from .sentence_selection import best_sentences
+from .passages import PassageEncoder
+from .sentence_selection import shortened
 from .text_tokenizer import TextTokenizer
 
 
@@ -59,15 +59,9 @@ def _answered_ids(tokenizer: PreTrainedTokenizerBase, config: OneGenConfig, segm
     for text, retrieval in pieces(segment.text, segment.retrievals):
         ids += passages.text_ids(text)
         if retrieval is not None:
-            ids += [passages.ids.query, *passages.insertion(_inserted(retrieval, config))]
+            read = shortened(retrieval.passages, retrieval.query, config.inserted_sentences)
+            ids += [passages.ids.query, *passages.insertion(read)]
     return ids
-
-
-def _inserted(retrieval: EarlierRetrieval, config: OneGenConfig) -> Sequence[Passage]:
-    """The passages of a hop as they were inserted then."""
-    if config.inserted_sentences is None:
-        return retrieval.passages
-    return [best_sentences(passage, retrieval.query, config.inserted_sentences) for passage in retrieval.passages]
 
 
 def query_ids(

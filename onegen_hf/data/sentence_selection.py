@@ -1,9 +1,10 @@
-"""`best_sentences`: the part of a passage that a query asks about, chosen by the words that both share."""
+"""The part of a passage that a query asks about, chosen by the words that both share."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from data_builders.single_hop.sentences import split_sentences
@@ -13,6 +14,18 @@ from .passages import Passage
 _WORD = re.compile(r"\w+")
 _SHORT = 3
 """Words of so few letters mostly say nothing about a subject: "the", "in", "who", "did"."""
+
+
+def shortened(passages: Sequence[Passage], query: str, count: int | None) -> Sequence[Passage]:
+    """
+    Passages as they are inserted for a query.
+
+    Args:
+        passages (`Sequence[Passage]`)
+        query (`str`)
+        count (`int`, *optional*): See [`best_sentences`]; `None` or 0 leaves passages whole.
+    """
+    return [best_sentences(passage, query, count) for passage in passages] if count else passages
 
 
 def best_sentences(passage: Passage, query: str, count: int) -> Passage:

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokeni
 from ..checks import checked, choice, flag, instance, integer, list_of, number, optional, shown, text
 from ..configuration import FUSIONS, Fusion, OneGenConfig
 from ..data.passages import PassageEncoder
-from ..data.sentence_selection import best_sentences
+from ..data.sentence_selection import shortened
 from ..filters import PassageFilter, filter_rule
 from ..index.fusion import hybrid_settings
 from ..index.retriever import Retriever
@@ -261,11 +261,8 @@ class OnePassDecoder:
 
     def insertion(self, row: RowState, hits: Sequence[Hit]) -> list[int]:
         """The ids of passages that follow the query token, a row's last id."""
-        passages = [hit.passage for hit in hits]
-        if self.inserted_sentences:
-            query = self.query_text(row)
-            passages = [best_sentences(passage, query, self.inserted_sentences) for passage in passages]
-        return self.passages.insertion(passages)
+        query = self.query_text(row) if self.inserted_sentences else ""
+        return self.passages.insertion(shortened([hit.passage for hit in hits], query, self.inserted_sentences))
 
     def query_text(self, row: RowState) -> str:
         """What a row with the query token as its last id asks for: the line before it, else the row's question."""
