@@ -107,7 +107,7 @@ class OneGenConfig:
             Tokens of a passage that are embedded; `None` for `max_inserted_tokens`.
         inserted_sentences (`int`, *optional*):
             Sentences of a passage that are inserted into a generation: those that share the most words with the query,
-            see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all. Training inserts whole passages.
+            see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all. Training inserts the same.
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):

@@ -13,6 +13,8 @@ from ..configuration import OneGenConfig
 from ..tokens import Role
 from .chat_rendering import Message, Segment, render, split_assistant
 from .passages import PassageEncoder
+from .queries import decoded_texts
+from .sentence_selection import shortened_text
 from .targets import IGNORE_INDEX
 from .text_tokenizer import TextTokenizer
 
@@ -80,8 +82,10 @@ class RoleEncoder:
     | `<unlabelled>` ... `</unlabelled>` (the tags are not tokens) | CTX | no: it may be wrong |
     | end of turn | GEN | yes |
 
-    Segments are tokenized one by one, as generation later feeds them, so training and inference see the same ids. Only
-    the chat template and the retrieval tokens of an answer become control tokens; the rest of the messages is text.
+    Segments are tokenized one by one, as generation later feeds them, so training and inference see the same ids. With
+    `inserted_sentences`, a paragraph keeps the sentences that decoding would insert for the query token before it.
+    Only the chat template and the retrieval tokens of an answer become control tokens; the rest of the messages is
+    text.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Must hold the retrieval tokens.
@@ -114,10 +118,11 @@ class RoleEncoder:
         """
         encoded = EncodedExample()
         segments = render(messages, self.tokenizer, self.config)
+        queries = decoded_texts(messages, self.config)
         after_turn = False
         for segment in segments:
             if segment.assistant:
-                self._append_turn(encoded, segment.text)
+                self._append_turn(encoded, segment.text, queries)
             else:
                 self._append_around(encoded, segment, after_turn)
             after_turn = segment.assistant
@@ -127,10 +132,12 @@ class RoleEncoder:
         """Ids of a rendered prompt, all of which is taken for the template's; see [`prompts.prompt_ids`]."""
         return self.texts.template_ids(text)
 
-    def _append_turn(self, encoded: EncodedExample, content: str) -> None:
+    def _append_turn(self, encoded: EncodedExample, content: str, queries: Sequence[str]) -> None:
         ids = self.passages.ids
+        query = ""
         for kind, text in split_assistant(content, self.config):
             if kind == "query":
+                query = queries[encoded.num_queries]
                 encoded.query_positions.append(len(encoded.input_ids))
                 encoded.append([ids.query], Role.RET, labelled=True)
                 encoded.num_queries += 1
@@ -138,7 +145,8 @@ class RoleEncoder:
                 assert ids.continuation is not None
                 encoded.append([ids.continuation], Role.GEN, labelled=False)
             elif kind == "paragraph":
-                paragraph, truncated = self.passages.paragraph(text)
+                read = shortened_text(text, query, self.config.inserted_sentences)
+                paragraph, truncated = self.passages.paragraph(read)
                 encoded.append(paragraph, Role.CTX, labelled=False)
                 self.report.truncated_paragraphs += truncated
             elif kind == "unlabelled":

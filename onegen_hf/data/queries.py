@@ -1,4 +1,4 @@
-"""`query_texts`: what the query tokens of a conversation ask, in words that another model can read."""
+"""What the query tokens of a conversation ask, in words: for another model, and as decoding takes them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,45 @@ def query_texts(messages: Sequence[Message], config: OneGenConfig) -> list[str |
     return texts
 
 
+def decoded_texts(messages: Sequence[Message], config: OneGenConfig) -> list[str]:
+    """
+    The text of each query token as [`OnePassDecoder`] takes it, by which passages are shortened.
+
+    It is the last line that the model has written since the passage before; without one, the user's question.
+
+    Args:
+        messages (`Sequence[Mapping]`): `{"role": ..., "content": ...}`
+        config (`OneGenConfig`): Its prompt template is taken off the user's question.
+
+    Returns:
+        `list[str]`: One entry per query token, in order; empty for a turn that no question precedes.
+    """
+    texts: list[str] = []
+    question = ""
+    for message in messages:
+        if message["role"] == "user":
+            question = _without_template(message["content"], config.prompt_template)
+        elif message["role"] == "assistant":
+            written = ""
+            for kind, text in split_assistant(message["content"], config):
+                if kind == "query":
+                    texts.append(_last_line(written, config) or question)
+                written = written + text if kind in ("text", "unlabelled") else ""
+    return texts
+
+
 def _sub_question(before: str, config: OneGenConfig) -> str:
+    return _without_tokens(before, config).rpartition("\n")[2].strip()
+
+
+def _last_line(written: str, config: OneGenConfig) -> str:
+    return _without_tokens(written, config).strip().rpartition("\n")[2]
+
+
+def _without_tokens(text: str, config: OneGenConfig) -> str:
     for token in config.tokens.all:  # reflection tokens and mention tags
-        before = before.replace(token, "")
-    return before.rpartition("\n")[2].strip()
+        text = text.replace(token, "")
+    return text
 
 
 def _without_template(content: str, template: str) -> str:

@@ -28,6 +28,24 @@ def shortened(passages: Sequence[Passage], query: str, count: int | None) -> Seq
     return [best_sentences(passage, query, count) for passage in passages] if count else passages
 
 
+def shortened_text(text: str, query: str, count: int | None) -> str:
+    """
+    The text of a passage as it is inserted for a query; see [`shortened`].
+
+    Args:
+        text (`str`): The title and, on the next line, the text, as builders write them into conversations; or a text
+            without a title on one line.
+        query (`str`)
+        count (`int`, *optional*)
+    """
+    if not count:
+        return text
+    title, newline, body = text.partition("\n")
+    if not newline:
+        title, body = "", text
+    return title + newline + best_sentences(Passage("", title, body), query, count).text
+
+
 def best_sentences(passage: Passage, query: str, count: int) -> Passage:
     """
     A passage with only those of its sentences that share the most words with a query, in their order.

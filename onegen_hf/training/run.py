@@ -125,6 +125,10 @@ class FormatArguments:
     max_embedded_tokens: int | None = field(
         default=None, metadata={"help": "Maximum number of tokens of an embedded passage."}
     )
+    inserted_sentences: int | None = field(
+        default=None,
+        metadata={"help": "Sentences inserted of a passage: those with most words of the query; default: all."},
+    )
     projection_dim: int | None = field(
         default=None,
         metadata={"help": "Size of an embedding, projected from the hidden state; default: the hidden state itself."},

@@ -235,6 +235,29 @@ def test_long_paragraphs_are_cut_and_counted(tokenizer: Any) -> None:
     assert encoder.report.truncated_paragraphs == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("Where was it shown? [RQ]{} Fern Bay", ["Tin Boat\nIt was shown in Fern Bay."]),
+        ("[RQ]{} Ada", ["Tin Boat\nAda Moll directed it."]),  # the user's question
+        (
+            "[RQ]{} Ada Moll\nWas it shown?[RQ]{}",
+            ["Tin Boat\nAda Moll directed it.", "Tin Boat\nIt was shown in Fern Bay."],
+        ),
+        ("{} no query token", ["Tin Boat\nIt is a film. Ada Moll directed it. It was shown in Fern Bay."]),
+    ],
+)
+def test_the_sentences_that_decoding_would_insert(answer: str, read: list[str], tokenizer: Any) -> None:
+    passage = "<paragraph>Tin Boat\nIt is a film. Ada Moll directed it. It was shown in Fern Bay.</paragraph>"
+    config = OneGenConfig(inserted_sentences=1, prompt_template="Q: {question}")
+    messages = [
+        {"role": "user", "content": "Q: Who directed Tin Boat?"},
+        {"role": "assistant", "content": answer.format(passage, passage)},
+    ]
+    text = tokenizer.decode(RoleEncoder(tokenizer, config).encode(messages).input_ids)
+    assert [part.partition("</paragraph>")[0] for part in text.split("<paragraph>")[1:]] == read
+
+
 def test_max_length_must_leave_room(tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="max_length=1 must be at least 2"):
         RoleEncoder(tokenizer, OneGenConfig(), max_length=1)
