@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -124,7 +124,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             checkpoint's `onegen.fusion`.
         inserted_sentences (`int`, *optional*): Sentences of a passage that the model reads: those that share the most
             words with the query; 0 for all. By default the checkpoint's `onegen.inserted_sentences`, without which it
-            reads all, up to `onegen.max_inserted_tokens`.
+            reads all, up to `onegen.max_inserted_tokens`. The earlier turns of a chat are read likewise.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -179,7 +179,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             inputs = KeyDataset(inputs, column) if isinstance(inputs, Dataset) else rows
         elif isinstance(inputs, (list, tuple)) and not is_message(inputs[0]):
             # All questions are checked before the first one is decoded.
-            inputs = [self._prompt(question) for question in inputs]
+            sentences = {**self._preprocess_params, **kwargs}.get("inserted_sentences")
+            inputs = [self._prompt(question, sentences) for question in inputs]
         return super().__call__(inputs, *args, **kwargs)
 
     def stream(self, question: Any, **options: Any) -> Generator[StreamEvent, None, None]:
@@ -225,7 +226,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             raise TypeError(
                 f"question={shown(question)} must be a single question or chat: stream several one after the other"
             )
-        prompt = self._prompt(question)
+        prompt = self._prompt(question, options.get("inserted_sentences"))
         describer = self._describer(options.pop("answer_threshold", None))
         steps = self._steps(prompt, **{name: options[name] for name in options if name not in _OF_BATCHES})
         return events_of(steps, describer, prompt.question, self.device_placement)
@@ -289,7 +290,8 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         checked = check_generation_options(options, _RULES)
         of_results = {name: checked.pop(name) for name in ("answer_threshold",) if name in checked}
-        return {}, checked, of_results
+        of_prompts = {name: checked[name] for name in ("inserted_sentences",) if name in checked}
+        return of_prompts, checked, of_results
 
     def get_iterator(
         self, inputs: Any, num_workers: int, batch_size: int, preprocess_params: Any, forward_params: Any, *args: Any
@@ -299,12 +301,12 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             batch_size *= BATCHES_AT_A_TIME
         return super().get_iterator(inputs, num_workers, batch_size, preprocess_params, forward_params, *args)
 
-    def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        prompt = inputs if isinstance(inputs, _Prompt) else self._prompt(inputs)
+    def preprocess(self, inputs: Any, inserted_sentences: int | None = None, **_: Any) -> dict[str, Any]:
+        prompt = inputs if isinstance(inputs, _Prompt) else self._prompt(inputs, inserted_sentences)
         return {"prompt": prompt.ids, "question": prompt.question, "filter": prompt.filter}
 
-    def _prompt(self, question: Any) -> _Prompt:
-        """A question or a chat, checked against the model's context."""
+    def _prompt(self, question: Any, inserted_sentences: int | None = None) -> _Prompt:
+        """A question or a chat, whose earlier turns hold as many sentences of passages, within the model's context."""
         filter = None
         if isinstance(question, Mapping):
             if "question" not in question:
@@ -315,7 +317,10 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
                 filter = filter_rule("filter", question["filter"])
             question = question["question"]
         question = getattr(question, "messages", question)
-        ids = prompt_ids(self.tokenizer, self.model.onegen_config, question)
+        config = self.model.onegen_config
+        if inserted_sentences is not None:
+            config = replace(config, inserted_sentences=inserted_sentences or None)
+        ids = prompt_ids(self.tokenizer, config, question)
         limit = context_length(self.model)
         if limit is not None and len(ids) >= limit:
             raise ValueError(

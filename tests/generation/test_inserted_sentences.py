@@ -14,6 +14,7 @@ from support.index_fixtures import make_corpus
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from onegen_hf import OneGenRagPipeline, Passage, PassageIndex
+from onegen_hf.data.conversations import RoleEncoder
 from onegen_hf.evaluation.rag import evaluate_rag
 from onegen_hf.generation import Hit, OnePassDecoder
 
@@ -40,6 +41,18 @@ class AsksAtOnce(LogitsProcessor):
         asks = int((input_ids == self.query_token).sum()) < self.hops
         scores[:, self.query_token] = 1e4 if asks else -torch.inf
         return scores
+
+
+class Writes(LogitsProcessor):
+    """Lets the model write given tokens, one after the other."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = iter(tokens)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, next(self.tokens)] = 0.0
+        return forced
 
 
 class FindsTheFilm(OnePassDecoder):
@@ -89,23 +102,57 @@ def test_the_checkpoint_or_the_caller_says_how_many(
     assert retrieval.hits[0].passage == FILM  # results show all of it
 
 
+@pytest.mark.parametrize("count", [None, 1, 3])
+@pytest.mark.parametrize("written", ["", "Who saw it there?", "Ada Moll\nWhich critics liked it?", "Ada Moll\n"])
+def test_training_inserts_what_decoding_inserts(llama: Setup, count: int | None, written: str) -> None:
+    config = dataclasses.replace(llama.model.onegen_config, inserted_sentences=count)
+    decoder = FindsTheFilm(llama.index, llama.tokenizer, config, questions=["What is from 1954?"])
+    first = llama.tokenizer("What is from 1954?", add_special_tokens=False)["input_ids"]
+    then = llama.tokenizer(written, add_special_tokens=False)["input_ids"]
+    script = [llama.query_token, *then, llama.query_token, llama.tokenizer.eos_token_id]
+    (row,) = llama.model.generate(
+        torch.tensor([first]),
+        custom_generate=decoder,
+        max_new_tokens=len(script),
+        logits_processor=LogitsProcessorList([Writes(script)]),
+        return_dict_in_generate=True,
+    ).rows
+    paragraph = f"<paragraph>{FILM.title}\n{FILM.text}</paragraph>"
+    conversation = [
+        {"role": "user", "content": config.prompt_template.format(question="What is from 1954?")},
+        {"role": "assistant", "content": f"[RQ]{paragraph}{written}[RQ]{paragraph}"},
+    ]
+    trained = RoleEncoder(llama.tokenizer, config).encode(conversation)
+    assert len(row.retrievals) == len(trained.query_positions) == 2
+    for retrieval, position in zip(row.retrievals, trained.query_positions, strict=True):
+        inserted = row.ids[retrieval.position + 1 :][: retrieval.inserted]
+        assert trained.input_ids[position + 1 :][: retrieval.inserted] == inserted
+
+
 @pytest.mark.parametrize("hops", [1, 2])
-def test_the_next_turn_holds_what_was_inserted(setup: Setup, hops: int) -> None:
+@pytest.mark.parametrize(("of_checkpoint", "asked"), [(1, None), (None, 1), (3, 1), (1, 0)])
+def test_the_next_turn_holds_what_was_inserted(
+    setup: Setup, hops: int, of_checkpoint: int | None, asked: int | None
+) -> None:
     rag = OneGenRagPipeline(model=setup.model, tokenizer=setup.tokenizer, index=setup.index)
     question = "Which kite is Item 8, Item 22, or Item 16?"
-
-    def answer() -> Any:
-        return rag(question, max_new_tokens=12, logits_processor=LogitsProcessorList([asks]))
-
-    asks = AsksAtOnce(setup.query_token, hops)
-    whole = answer()
-    with_sentences(setup.model, 1)
-    result = answer()
-    assert result.usage.retrieved_tokens < whole.usage.retrieved_tokens
+    options: dict[str, Any] = {} if asked is None else {"inserted_sentences": asked}
+    asks = LogitsProcessorList([AsksAtOnce(setup.query_token, hops)])
+    whole = rag(question, max_new_tokens=12, logits_processor=asks, inserted_sentences=0)
+    with_sentences(setup.model, of_checkpoint)
+    result = rag(question, max_new_tokens=12, logits_processor=asks, **options)
+    assert (result.usage.retrieved_tokens < whole.usage.retrieved_tokens) == (asked != 0)
     chat = [{"role": "user", "content": question}, result.as_message(), {"role": "user", "content": "And?"}]
-    prompt = setup.tokenizer.decode(rag.preprocess(chat)["prompt"])
-    for paragraph in result.text.split("<paragraph>")[1:]:
-        assert "<paragraph>" + paragraph.partition("</paragraph>")[0] + "</paragraph>" in prompt
+    prompt = rag.preprocess(chat, **options)["prompt"]
+    assert paragraphs(setup.tokenizer.decode(prompt)) == paragraphs(result.text)
+    options["max_new_tokens"] = 1
+    answers = [rag(chat, **options), *rag([chat], **options), list(rag.stream(chat, **options))[-1].result]
+    assert [answer.usage.prompt_tokens for answer in answers] == [len(prompt)] * 3
+
+
+def paragraphs(text: str) -> list[str]:
+    """What was inserted in a text."""
+    return [part.partition("</paragraph>")[0] for part in text.split("<paragraph>")[1:]]
 
 
 def test_an_evaluation_says_how_many(setup: Setup) -> None:
