@@ -48,6 +48,7 @@ _RULES: dict[str, Rule] = {
     "max_inserted_tokens": integer(least=1),
     "max_embedded_tokens": optional(integer(least=1)),
     "inserted_sentences": optional(integer(least=1)),
+    "readings": optional(integer(least=1)),
     "granularity": choice(["passage", "sentence"]),
     "default_index": _TEXT_OR_NONE,
     "link_threshold": optional(number()),
@@ -108,6 +109,9 @@ class OneGenConfig:
         inserted_sentences (`int`, *optional*):
             Sentences of a passage that are inserted into a generation: those that share the most words with the query,
             see [`~onegen_hf.data.sentence_selection.best_sentences`]. `None` for all. Training inserts the same.
+        readings (`int`, *optional*):
+            How often a passage is read: with `inserted_sentences`, and with one sentence less each further time. The
+            reading whose answer is the most probable becomes the result. `None` for once.
         granularity (`str`, *optional*, defaults to `"passage"`):
             `"passage"`: one embedding per passage. `"sentence"`: one after each sentence, ids `doc#sentence`.
         default_index (`str`, *optional*):
@@ -158,6 +162,7 @@ class OneGenConfig:
     max_inserted_tokens: int = 128
     max_embedded_tokens: int | None = None
     inserted_sentences: int | None = None
+    readings: int | None = None
     granularity: str = "passage"
     default_index: str | None = None
     link_threshold: float | None = None

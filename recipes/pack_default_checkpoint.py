@@ -54,7 +54,7 @@ def pack(adapter: Path, documents: Dataset, out: Path) -> None:
     # The best on development questions of one and of several hops: `python -m benchmarks.hybrid`.
     base.onegen_config.hybrid, base.onegen_config.fusion = 0.13, "weighted"
     # Better than whole passages for most of these: `python -m experiments.people.against_pipeline`.
-    base.onegen_config.inserted_sentences = 3
+    base.onegen_config.inserted_sentences, base.onegen_config.readings = 3, 2
     base.set_onegen_config(base.onegen_config)
     save_adapter(adapted, tokenizer, out, dtype=torch.bfloat16)
     for name in ("training_args.json", "trainer_state.json"):

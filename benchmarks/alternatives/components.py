@@ -20,7 +20,7 @@ from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 from .encoder import Encoder, load_minilm
 
 TINY_PASSAGES = 40
-ALIKE: dict[str, Any] = {"hybrid": None, "inserted_sentences": None}
+ALIKE: dict[str, Any] = {"hybrid": None, "inserted_sentences": None, "readings": None}
 """All search by embedding and read whole passages; of the built-in checkpoint's own settings only one pass knows."""
 
 

@@ -13,6 +13,7 @@ from ..terminal.options import OptionParser
 from .critique_arguments import CritiqueArguments
 from .model_arguments import AnswerArguments
 from .page_file import write_page
+from .reading_arguments import ReadingArguments
 from .search_arguments import SearchOptions
 from .standard_input import batches_of_standard_input
 from .trace import print_result
@@ -25,19 +26,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class PipelineArguments(AnswerArguments, SearchOptions):
+class PipelineArguments(AnswerArguments, SearchOptions, ReadingArguments):
     """Which model and index answer questions, and how."""
 
     renamed: ClassVar[dict[str, str]] = {**AnswerArguments.renamed, "k": "top_k"}
 
     top_k: int = field(default=1, metadata={"help": "Passages per retrieval."})
-    inserted_sentences: int | None = field(
-        default=None,
-        metadata={
-            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
-            "default: as the model says."
-        },
-    )
     batch_size: int = field(default=8, metadata={"help": "Questions decoded together."})
     prompt_lookup_num_tokens: int | None = field(
         default=None,
@@ -47,10 +41,10 @@ class PipelineArguments(AnswerArguments, SearchOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         SearchOptions.__post_init__(self)
+        ReadingArguments.__post_init__(self)
         checked_fields(
             self,
             top_k=integer(least=1),
-            inserted_sentences=optional(integer(least=0)),
             batch_size=integer(least=1),
             prompt_lookup_num_tokens=optional(integer(least=1)),
         )
@@ -76,7 +70,7 @@ class PipelineArguments(AnswerArguments, SearchOptions):
             "max_new_tokens": self.max_new_tokens,
             "hybrid": self.hybrid,
             "fusion": self.fusion,
-            "inserted_sentences": self.inserted_sentences,
+            **self.reading_options(),
             "filter": self.passage_filter(),
         }
         if self.prompt_lookup_num_tokens is not None:

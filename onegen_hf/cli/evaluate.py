@@ -118,7 +118,7 @@ def evaluate(options: EvaluateArguments) -> EvaluationReport:
         retrieval=options.retrieval,
         threshold=options.retrieval_threshold,
         answer_threshold=options.answer_threshold,
-        inserted_sentences=options.inserted_sentences,
+        **options.reading_options(),
         critique=options.critique_settings(),
         **common,
     )

@@ -10,6 +10,7 @@ from ..bundled.checkpoints import DEFAULT_CHECKPOINT, DEFAULT_LINKER
 from ..checks import checked_fields, choice, flag, integer, list_of, number, optional, path, text
 from .critique_arguments import CritiqueArguments
 from .model_arguments import INDEX, AnswerArguments
+from .reading_arguments import ReadingArguments
 from .search_arguments import HybridArguments
 
 DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
@@ -17,7 +18,7 @@ DEFAULT_TOP_K = {"rag": 1, "retrieval": 100, "entity-linking": 10}
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
+class EvaluateArguments(AnswerArguments, HybridArguments, ReadingArguments, CritiqueArguments):
     """Options of `onegen-hf evaluate`."""
 
     group: ClassVar[str] = "evaluation"
@@ -64,13 +65,6 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
         default=None,
         metadata={"help": "Passages per retrieval, or candidates per mention; default: 1, 100 or 10, by task."},
     )
-    inserted_sentences: int | None = field(
-        default=None,
-        metadata={
-            "help": "Sentences of a passage that the model reads, those with most words of the query; 0 for all; "
-            "default: as the model says."
-        },
-    )
     batch_size: int = field(default=8, metadata={"help": "Examples that go through the model together."})
     html: str | None = field(
         default=None,
@@ -81,6 +75,7 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         HybridArguments.__post_init__(self)
+        ReadingArguments.__post_init__(self)
         CritiqueArguments.__post_init__(self)
         checked_fields(
             self,
@@ -93,7 +88,6 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
             gold_passages=flag(),
             limit=optional(integer(least=1)),
             top_k=optional(integer(least=1)),
-            inserted_sentences=optional(integer(least=0)),
             batch_size=integer(least=1),
             confidence_level=number(above=0, below=1),
             html=optional(path()),
@@ -102,8 +96,9 @@ class EvaluateArguments(AnswerArguments, HybridArguments, CritiqueArguments):
             raise ValueError(f"dataset={self.dataset}: task={self.task} takes one dataset repository")
         if self.gold_passages and self.task != "rag":
             raise ValueError("gold_passages is for task=rag: retrieval of gold text has no upper bound but 1")
-        if self.inserted_sentences is not None and self.task != "rag":
-            raise ValueError(f"inserted_sentences={self.inserted_sentences} is for task=rag: leave it out")
+        for name, value in self.reading_options().items():
+            if value is not None and self.task != "rag":
+                raise ValueError(f"{name}={value} is for task=rag: leave it out")
         if self.hybrid and self.task == "entity-linking":
             raise ValueError(f"hybrid={self.hybrid} is for task=rag and task=retrieval: leave it out")
         if self.critique and (self.task != "rag" or self.gold_passages):

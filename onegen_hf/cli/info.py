@@ -104,7 +104,8 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "embeddings": f"one per {settings.granularity}, {settings.similarity}, of up to "
         f"{settings.embedded_tokens} tokens",
         "inserted": f"up to {settings.max_inserted_tokens} tokens of a passage"
-        + (f", its {settings.inserted_sentences} best sentences" if settings.inserted_sentences else ""),
+        + (f", its {settings.inserted_sentences} best sentences" if settings.inserted_sentences else "")
+        + (f", read {settings.readings} times" if settings.readings else ""),
         "words": f"count {settings.hybrid} beside embeddings, {settings.fusion}" if settings.hybrid else None,
         "trained on": ", ".join(run.get("datasets") or []) or None,
         "index": settings.default_index,

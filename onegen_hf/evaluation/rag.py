@@ -44,6 +44,7 @@ GOLD_ANSWERS_FILE = "answers_gold_passages.jsonl"
     hybrid=optional(number(least=0, most=1)),
     fusion=optional(choice(FUSIONS)),
     inserted_sentences=optional(integer(least=0)),
+    readings=optional(integer(least=1)),
     critique=critique_rule,
     **RUN_RULES,
 )
@@ -63,6 +64,7 @@ def evaluate_rag(
     hybrid: float | None = None,
     fusion: Fusion | None = None,
     inserted_sentences: int | None = None,
+    readings: int | None = None,
     critique: bool | CritiqueSettings | None = None,
     dataset: str | None = None,
     split: str | None = None,
@@ -99,6 +101,7 @@ def evaluate_rag(
             [`PassageIndex.search`]. By default the checkpoint's, if the index has a search by words.
         inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted, 0 for all; see
             [`OnePassDecoder`]. By default the checkpoint's.
+        readings (`int`, *optional*): How often a passage is read, see [`OnePassDecoder`]. By default the checkpoint's.
         critique (`bool` or [`CritiqueSettings`], *optional*): Weigh a candidate for each of the `k` passages, see
             [`CritiqueDecoder`]; not with `gold_passages` or a `decoder_class`. Examples whose `meta.metric` is
             `"accuracy"` are answered with `closed_set`, as in the paper.
@@ -136,7 +139,7 @@ def evaluate_rag(
         )
     answering = Answering(
         rag, k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion,
-        inserted_sentences, critique,
+        inserted_sentences, readings, critique,
     )  # fmt: skip
     answering.check_prompts(read)
     block_size = answering.block_size
@@ -164,7 +167,7 @@ class Answering:
     Args:
         rag ([`OneGenRagPipeline`])
         k, max_hops, max_new_tokens, batch_size, decoder_class, retrieval, threshold, hybrid, fusion,
-        inserted_sentences, critique: As for [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
+        inserted_sentences, readings, critique: As for [`evaluate_rag`]; `critique` as [`CritiqueSettings`].
 
     Attributes:
         settings (`dict[str, Any]`): What the answers depend on, beside model, index and examples.
@@ -184,6 +187,7 @@ class Answering:
         hybrid: float | None = None,
         fusion: Fusion | None = None,
         inserted_sentences: int | None = None,
+        readings: int | None = None,
         critique: Any = None,
     ) -> None:
         self.rag = rag
@@ -193,6 +197,7 @@ class Answering:
         self.decoder_options: dict[str, Any] = {
             "k": k, "max_hops": max_hops, "max_rows": batch_size, "retrieval": retrieval, "threshold": threshold,
             "hybrid": hybrid, "fusion": fusion, "inserted_sentences": inserted_sentences,
+            "readings": readings,
         }  # fmt: skip
         self.settings: dict[str, Any] = {
             "task": "rag", "k": k, "max_hops": max_hops, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
@@ -207,6 +212,10 @@ class Answering:
             inserted_sentences = rag.model.onegen_config.inserted_sentences
         if inserted_sentences:
             self.settings["inserted_sentences"] = inserted_sentences
+        if readings is None:
+            readings = rag.model.onegen_config.readings
+        if (readings or 1) > 1 and critique is None:
+            self.settings["readings"] = readings
         if critique is not None:
             self.decoder_class = CritiqueDecoder
             self.settings["critique"] = asdict(critique)

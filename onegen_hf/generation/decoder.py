@@ -16,16 +16,17 @@ from ..data.sentence_selection import shortened
 from ..filters import PassageFilter, filter_rule
 from ..index.fusion import hybrid_settings
 from ..index.retriever import Retriever
+from .answer_confidence import answer_confidence
 from .arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from .choice import TokenSampler
-from .decision_points import DecisionPoints, EveryToken, ReflectionDecisions
-from .decoding import Decoding, DecodingTask
+from .decoding import Decoding
 from .loop import DecodingLoop
-from .memory import StepOutput
 from .policy import AdaptiveRetrieval, RetrievalPolicy, make_policy
 from .prompt_lookup import Drafter
+from .readings import Reading, ReadingTask
 from .reflection import ReflectionIds
-from .state import Hit, OnePassOutput, Retrieval, RowState, as_sequences
+from .retrieval_task import RetrievalTask
+from .state import Hit, OnePassOutput, RowState, as_sequences
 
 
 class OnePassDecoder:
@@ -65,6 +66,10 @@ class OnePassDecoder:
         questions (`Sequence[str]`, *optional*): Of each prompt: the words to search for where that line is empty.
         inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted: those that share the most
             words with that line, or with the question. 0 for whole passages. By default that of `config`.
+        readings (`int`, *optional*): How often a passage is read: with so many sentences, and with one less each
+            further time. All readings go on from one prefill, and the one whose answer is the most probable becomes
+            the row's, see
+            [`~onegen_hf.generation.answer_confidence.answer_confidence`]. By default that of `config`.
 
     Raises:
         `TypeError` or `ValueError`: If `index` can't be searched, an argument is out of range, or `tokenizer` lacks
@@ -89,6 +94,7 @@ class OnePassDecoder:
         fusion=optional(choice(FUSIONS)),
         questions=optional(list_of(text(empty=True))),
         inserted_sentences=optional(integer(least=0)),
+        readings=optional(integer(least=1)),
     )
     def __init__(
         self,
@@ -106,6 +112,7 @@ class OnePassDecoder:
         questions: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         inserted_sentences: int | None = None,
+        readings: int | None = None,
     ) -> None:
         if not callable(getattr(index, "search", None)):
             raise TypeError(
@@ -127,9 +134,10 @@ class OnePassDecoder:
         self.filters, self.questions = filters, questions
         self.hybrid, self.fusion = hybrid_settings(config, index, hybrid, fusion)
         self.inserted_sentences = config.inserted_sentences if inserted_sentences is None else inserted_sentences
-        self._control_ids = frozenset(tokenizer.all_special_ids).union(
-            tokenizer.convert_tokens_to_ids(config.tokens.all)
-        )
+        self.readings = config.readings if readings is None else readings
+        retrieval_tokens = frozenset(tokenizer.convert_tokens_to_ids(config.tokens.all))
+        self._control_ids = retrieval_tokens.union(tokenizer.all_special_ids)
+        self._hidden_ids = self._control_ids - retrieval_tokens
 
     @torch.no_grad()
     def __call__(
@@ -200,14 +208,25 @@ class OnePassDecoder:
 
     def start_row(self, number: int, prompt: list[int]) -> RowState:
         """The row of a prompt. Subclasses may keep more in it."""
-        return RowState.start(number, prompt)
+        return (Reading if len(self.sentence_counts) > 1 else RowState).start(number, prompt)
 
     def make_task(self, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> RetrievalTask:
         """What rows write. Subclasses may let them write something else."""
+        if len(self.sentence_counts) > 1:
+            return ReadingTask(self, model, max_new_tokens, end_tokens)
         return RetrievalTask(self, model, max_new_tokens, end_tokens)
+
+    @property
+    def sentence_counts(self) -> list[int | None]:
+        """Sentences that each reading inserts; `None` for whole passages."""
+        most = self.inserted_sentences or None
+        return [None] if most is None else [*range(most, max(most - (self.readings or 1), 0), -1)]
 
     def results(self, task: Any, rows: Sequence[RowState]) -> list[RowState]:
         """The rows to return for those that have been decoded."""
+        for row in rows:
+            if isinstance(row, Reading) and row.readings:  # ended from outside
+                task.take_best(row)
         return list(rows)
 
     def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
@@ -261,8 +280,17 @@ class OnePassDecoder:
 
     def insertion(self, row: RowState, hits: Sequence[Hit]) -> list[int]:
         """The ids of passages that follow the query token, a row's last id."""
-        query = self.query_text(row) if self.inserted_sentences else ""
-        return self.passages.insertion(shortened([hit.passage for hit in hits], query, self.inserted_sentences))
+        count = self.sentence_counts[row.place if isinstance(row, Reading) else 0]
+        query = self.query_text(row) if count else ""
+        return self.passages.insertion(shortened([hit.passage for hit in hits], query, count))
+
+    def confidence(self, row: RowState) -> float | None:
+        """How probable the answer of a row is to the model; `None` without one."""
+        return answer_confidence(row, self._text, self.passages.config, self.query_token)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """Ids as text, with the retrieval tokens."""
+        return str(self.tokenizer.decode([token for token in ids if token not in self._hidden_ids]))
 
     def query_text(self, row: RowState) -> str:
         """What a row with the query token as its last id asks for: the line before it, else the row's question."""
@@ -280,64 +308,3 @@ class OnePassDecoder:
                 f"{name}s has {len(values)} entries, which do not go with {count} rows: give one per prompt"
             )
         return [value for value in values for _ in range(each)]
-
-
-class RetrievalTask(DecodingTask[RowState]):
-    """Free text with inserted passages."""
-
-    decoding: Decoding[RowState]
-
-    def __init__(self, decoder: OnePassDecoder, model: Any, max_new_tokens: int, end_tokens: Sequence[int]) -> None:
-        super().__init__(model, max_new_tokens, end_tokens)
-        self.decoder = decoder
-        self.policy = decoder.policy
-        self.decisions = self._decision_points()
-        self._line_ends: dict[int, bool] = {}
-
-    def beams(self, row: RowState) -> Sequence[RowState]:
-        """What goes on for a prompt's row: the row itself, or the rows that took its place."""
-        return [row]
-
-    def asks(self, row: RowState) -> bool:
-        """Whether a row has just written the query token, so that passages come next."""
-        return row.ids[-1] == self.decoder.query_token and row.usage.generated_tokens > 0
-
-    def may_draft(self, row: RowState) -> bool:
-        return not self.asks(row)
-
-    @property
-    def retriever(self) -> OnePassDecoder:
-        return self.decoder
-
-    def retrieve(self, rows: Sequence[RowState], embeddings: Tensor) -> list[list[Hit]]:
-        return self.decoder.retrieve(rows, embeddings)
-
-    def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
-        position = len(row.ids) - 1
-        tokens = self.decoder.insertion(row, hits)
-        tokens = self.policy.fit(row, tokens, self.room(row), self.decoder.paragraph_close)
-        retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
-        row.retrievals.append(retrieval)
-        row.insert(tokens)
-        self.decoding.stream(tokens)
-
-    def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
-        return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages
-
-    def banned(self, rows: Sequence[RowState], logits: Tensor) -> list[list[int]]:
-        return self.decisions.banned(rows, [self.room(row) for row in rows], logits)
-
-    def settle(self, row: RowState, token: int) -> int:
-        return self.decisions.settle(row, self.room(row), token)
-
-    def _decision_points(self) -> DecisionPoints:
-        query_token, reflection = self.decoder.query_token, self.decoder.reflection
-        if reflection is not None:
-            return ReflectionDecisions(self.policy, query_token, reflection)
-        return EveryToken(self.policy, query_token, self._ends_line, self.decoder.query_probability)
-
-    def _ends_line(self, token: int) -> bool:
-        if token not in self._line_ends:
-            text = self.decoder.tokenizer.decode([token])
-            self._line_ends[token] = token in self.end_tokens or "\n" in text
-        return self._line_ends[token]

@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import OneGenConfig
 from ..generation import RowState
+from ..generation.answer_confidence import answer_confidence
 from ..generation.critique import CritiqueRow
 from ..index.retrieved_passage import RetrievedPassage
 from .citations import cite
-from .confidence import answer_confidence, retrieval_confidence, withhold
+from .confidence import retrieval_confidence, withhold
 from .critique import critique_of
 from .results import RagResult, RetrievalResult, UsageResult
 

@@ -54,6 +54,7 @@ _RULES: dict[str, Rule] = {
     "hybrid": number(least=0, most=1),
     "fusion": choice(FUSIONS),
     "inserted_sentences": integer(least=0),
+    "readings": integer(least=1),
     "critique": critique_rule,
     "batch_size": integer(least=1),
     "num_workers": integer(least=0),
@@ -125,6 +126,9 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         inserted_sentences (`int`, *optional*): Sentences of a passage that the model reads: those that share the most
             words with the query; 0 for all. By default the checkpoint's `onegen.inserted_sentences`, without which it
             reads all, up to `onegen.max_inserted_tokens`. The earlier turns of a chat are read likewise.
+        readings (`int`, *optional*): How often it reads a passage: with so many sentences, and with one less each
+            further time. What it writes after the reading whose answer is the most probable to it is the result. By
+            default the checkpoint's `onegen.readings`, without which it reads once.
         max_new_tokens (`int`, *optional*, defaults to 256): Generated tokens; inserted passages do not count.
         batch_size (`int`, *optional*, defaults to 1): Questions decoded at a time. A question that ends is replaced by
             the next one, so results of a dataset arrive some batches at a time.
@@ -242,6 +246,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         hybrid: float | None = None,
         fusion: Fusion | None = None,
         inserted_sentences: int | None = None,
+        readings: int | None = None,
         **generate_kwargs: Any,
     ) -> Generator[list[RowState], None, None]:
         decoder = OnePassDecoder(
@@ -258,6 +263,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             fusion=fusion,
             questions=[prompt.question],
             inserted_sentences=inserted_sentences,
+            readings=readings,
         )
         with self.device_placement():
             return self.engine.steps([prompt.ids], decoder, **self._prepare_generate_kwargs(generate_kwargs))
@@ -341,6 +347,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         hybrid: float | None = None,
         fusion: Fusion | None = None,
         inserted_sentences: int | None = None,
+        readings: int | None = None,
         critique: CritiqueSettings | None = None,
         **generate_kwargs: Any,
     ) -> ModelOutput:
@@ -355,6 +362,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
             "fusion": fusion,
             "questions": questions,
             "inserted_sentences": inserted_sentences,
+            "readings": readings,
         }
         if critique is None:
             decoder = OnePassDecoder(*setup, **searching)

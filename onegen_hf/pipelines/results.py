@@ -70,8 +70,9 @@ class RagResult(AttributeDict):
         retrieval_confidence (`float`, *optional*): The lowest over the hops of the best passage's score, a cosine.
             `None` if nothing was retrieved.
         answer_confidence (`float`, *optional*): How probable the answer is to the model, from 0 to 1: the geometric
-            mean of the probabilities of its tokens, see [`~onegen_hf.pipelines.confidence.answer_confidence`]. Also of
-            an answer that is withheld; `None` if the model wrote none.
+            mean of the probabilities of its tokens, see
+            [`~onegen_hf.generation.answer_confidence.answer_confidence`]. Also of an answer that is withheld; `None`
+            if the model wrote none.
         answer_threshold (`float`, *optional*): An answer whose `retrieval_confidence` is lower is withheld: `answer`
             is empty, and `text` holds what was written. `None` if there is no threshold.
         citations (`list[Citation]`): The retrieved passages in which the answer stands, latest hop first.

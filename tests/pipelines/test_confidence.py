@@ -12,8 +12,9 @@ from support.evaluation_setup import pipeline, rows
 from transformers import LogitsProcessor
 
 from onegen_hf import OneGenConfig
+from onegen_hf.generation.answer_confidence import answer_confidence
 from onegen_hf.generation.state import RowState
-from onegen_hf.pipelines.confidence import answer_confidence, retrieval_confidence, why_withheld, withhold
+from onegen_hf.pipelines.confidence import retrieval_confidence, why_withheld, withhold
 
 pytestmark = pytest.mark.xdist_group("evaluation")
 

@@ -23,6 +23,7 @@ _VERSION = "transformers_version"
 # results, not part of what made them.
 _UNRELATED = (
     "default_index", "link_threshold", "draft_tokens", "answer_threshold", "hybrid", "fusion", "inserted_sentences",
+    "readings",
 )  # fmt: skip
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from ...checks import instance
-from ..decoder import OnePassDecoder, RetrievalTask
+from ..decoder import OnePassDecoder
 from ..decoding import Decoding
+from ..retrieval_task import RetrievalTask
 from ..state import RowState
 from .row import CritiqueRow
 from .settings import CritiqueSettings

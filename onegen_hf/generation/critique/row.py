@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..state import Hit, RowState, Usage
+from ..forked_row import ForkedRow
+from ..state import Hit
 from .scores import SegmentScore
 
 
@@ -61,20 +61,17 @@ class Candidate:
 
 
 @dataclass(eq=False)
-class CritiqueRow(RowState):
+class CritiqueRow(ForkedRow):
     """
     A row of [`CritiqueDecoder`].
 
     Attributes:
         segments (`list[Segment]`): In order; the last one may still be written.
-        inherited (`Usage`): The part of `usage` that belongs to the row from which this one was forked. A fork goes on
-            from the keys and values of that row, so it forwards nothing of it.
         candidates (`list[Candidate]`): Of a finished question: all segments that were weighed.
         answer_scores (`dict[str, float]`): Of a finished question with `closed_set`: see [`sum_by_answer`].
     """
 
     segments: list[Segment] = field(default_factory=list)
-    inherited: Usage = field(default_factory=Usage)
     candidates: list[Candidate] = field(default_factory=list, repr=False)
     answer_scores: dict[str, float] = field(default_factory=dict)
 
@@ -102,40 +99,12 @@ class CritiqueRow(RowState):
         """The tokens of one of its segments."""
         return self.ids[segment.start : segment.start + segment.tokens]
 
-    def own_usage(self) -> Usage:
-        """What this row added to the usage of the row from which it was forked."""
-        return Usage(
-            0,
-            self.usage.generated_tokens - self.inherited.generated_tokens,
-            self.usage.retrieved_tokens - self.inherited.retrieved_tokens,
-            self.usage.forwarded_tokens,
-            0,
-            self.usage.rejected_tokens - self.inherited.rejected_tokens,
-        )
-
     def fork(self) -> CritiqueRow:
         """A row that has read and written the same."""
-        return replace(
-            self,
-            ids=list(self.ids),
-            pending=[],
-            usage=replace(self.usage, forwarded_tokens=0, forward_calls=0),
-            inherited=replace(self.usage),
-            retrievals=list(self.retrievals),
-            decisions=list(self.decisions),
-            log_probabilities=list(self.log_probabilities),
-            segments=list(self.segments),
-            stop_reason=None,
-        )
+        return replace(super().fork(), segments=list(self.segments))
 
 
 def candidate_of(row: CritiqueRow) -> Candidate:
     """The last segment of a row as a candidate."""
     *before, last = row.segments
     return Candidate(last, len(before), row.ids_of(last), before[-1] if before else None)
-
-
-def total_usage(prompt_tokens: int, rows: Sequence[CritiqueRow], forward_calls: int) -> Usage:
-    """The usage of all rows of a question together: one prefill, and every suffix once."""
-    total = sum((row.own_usage() for row in rows), Usage(prompt_tokens))
-    return replace(total, forward_calls=forward_calls)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..forked_row import total_usage
 from .answers import sum_by_answer
-from .row import Candidate, CritiqueRow, candidate_of, total_usage
+from .row import Candidate, CritiqueRow, candidate_of
 from .settings import CritiqueSettings
 
 

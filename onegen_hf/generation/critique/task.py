@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..decoder import OnePassDecoder, RetrievalTask
+from ..decoder import OnePassDecoder
 from ..memory import StepOutput
 from ..reflection import ReflectionIds
+from ..retrieval_task import RetrievalTask
 from ..state import Hit, Retrieval, RowState
 from .row import CritiqueRow
 from .scores import score_segment

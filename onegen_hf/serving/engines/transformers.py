@@ -77,6 +77,10 @@ class TransformersServingEngine:
         # Which candidate is the answer is known at the end; until then the row of the job tells of none.
         told = row if request.critique is None else RowState.start(row.number, row.ids)
         positions, rows = self._positions(request, len(row.ids)), request.most_rows
+        if request.critique is None:
+            rows *= len(decoder.sentence_counts) + (
+                len(decoder.sentence_counts) > 1
+            )  # the row that waits for readings
         job = Job(request, told, prompt["question"], positions, rows, state=_Decoded(decoder, decoding, row))
         if job.rows > self.limits.batch_size:
             raise ValueError(

@@ -1,0 +1,97 @@
+"""`ReadingTask`: what was found is read with few sentences and with more, and the surest answer stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from .forked_row import ForkedRow, total_usage
+from .memory import StepOutput
+from .retrieval_task import Inserting, RetrievalTask
+from .state import Hit, RowState
+
+
+@dataclass(eq=False)
+class Reading(ForkedRow):
+    """
+    The row of a prompt, or one of the readings of what it has found.
+
+    Attributes:
+        place (`int`): Which of the decoder's numbers of sentences it inserts, 0 for the most.
+        root ([`Reading`], *optional*): The row of the prompt, of a reading.
+        readings (`list[Reading]`): Of a row that waits for them.
+    """
+
+    place: int = 0
+    root: Reading | None = field(default=None, repr=False)
+    readings: list[Reading] = field(default_factory=list, repr=False)
+
+
+class Weighing(Inserting, Protocol):
+    """What the task asks of a [`OnePassDecoder`]."""
+
+    @property
+    def sentence_counts(self) -> list[int | None]:
+        """Sentences that each reading inserts."""
+
+    def confidence(self, row: RowState) -> float | None:
+        """How probable the answer of a row is."""
+
+
+class ReadingTask(RetrievalTask):
+    """
+    Where a row has found passages, readings of them go on from what it has read so far, each to its own end, and the
+    row waits. Then it takes over what the reading with the most probable answer has read and written. A passage of so
+    few sentences that all readings are equal is read once.
+
+    A small model is often led astray by sentences that it does not need, and misses what it needs in fewer; where it
+    is, it tends to be less sure.
+    """
+
+    decoder: Weighing
+
+    def beams(self, row: RowState) -> Sequence[RowState]:
+        return [row, *row.readings] if isinstance(row, Reading) else [row]
+
+    def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
+        """Fork the row, once per reading."""
+        assert isinstance(row, Reading)
+        if row.root is None and not row.readings:
+            forks = [replace(row.fork(), place=place, root=row) for place in range(len(self.decoder.sentence_counts))]
+            insertions = [self.decoder.insertion(fork, hits) for fork in forks]
+            forks = [fork for place, fork in enumerate(forks) if insertions[place] not in insertions[:place]]
+            if len(forks) > 1:
+                for fork in forks:
+                    super().insert(fork, embedding, hits)
+                row.readings, row.waiting = forks, True
+                return
+        super().insert(row, embedding, hits)
+
+    def forks(self, row: RowState) -> Sequence[RowState]:
+        return row.readings if isinstance(row, Reading) else ()
+
+    def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
+        return [place for place in super().read(rows, output) if not rows[place].waiting]
+
+    def proceed(self, row: RowState) -> None:
+        if row.waiting:
+            return
+        super().proceed(row)
+        assert isinstance(row, Reading)
+        root = row.root
+        if root is not None and root.readings and all(reading.stop_reason is not None for reading in root.readings):
+            self.take_best(root)
+
+    def take_best(self, row: Reading) -> None:
+        """End a row as the best of its readings, as far as they are."""
+        readings = row.readings
+        best = max(readings, key=lambda reading: self.decoder.confidence(reading) or 0.0)  # of equals the first
+        calls = row.usage.forward_calls + max(reading.usage.forward_calls for reading in readings)
+        row.usage = total_usage(row.usage.prompt_tokens, [row, *readings], calls)
+        row.ids, row.retrievals, row.decisions = best.ids, best.retrievals, best.decisions
+        row.log_probabilities, row.query_probability = best.log_probabilities, best.query_probability
+        row.retrieval_stopped, row.stop_reason = best.retrieval_stopped, best.stop_reason
+        row.pending, row.readings, row.waiting = [], [], False
