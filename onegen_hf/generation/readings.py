@@ -14,6 +14,10 @@ from .retrieval_task import Inserting, RetrievalTask
 from .state import Hit, RowState
 
 
+DROPPED = "dropped"
+"""Why a reading ended whose answer does not count."""
+
+
 @dataclass(eq=False)
 class Reading(ForkedRow):
     """
@@ -47,8 +51,11 @@ class ReadingTask(RetrievalTask):
     row waits. Then it takes over what the reading with the most probable answer has read and written. A passage of so
     few sentences that all readings are equal is read once.
 
+    Answers compete, and not what leads to them: if the reading with the most sentences asks for another passage, it
+    goes on alone, and if one with fewer does, that one ends.
+
     A small model is often led astray by sentences that it does not need, and misses what it needs in fewer; where it
-    is, it tends to be less sure.
+    does, it tends to be less sure.
     """
 
     decoder: Weighing
@@ -59,6 +66,12 @@ class ReadingTask(RetrievalTask):
     def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
         """Fork the row, once per reading."""
         assert isinstance(row, Reading)
+        if row.root is not None:
+            first, *others = row.root.readings
+            for reading in others if row is first else [row]:
+                reading.stop_reason = DROPPED
+            if row is not first:
+                return
         if row.root is None and not row.readings:
             forks = [replace(row.fork(), place=place, root=row) for place in range(len(self.decoder.sentence_counts))]
             insertions = [self.decoder.insertion(fork, hits) for fork in forks]
@@ -74,7 +87,8 @@ class ReadingTask(RetrievalTask):
         return row.readings if isinstance(row, Reading) else ()
 
     def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
-        return [place for place in super().read(rows, output) if not rows[place].waiting]
+        choosing = super().read(rows, output)
+        return [place for place in choosing if not rows[place].waiting and rows[place].stop_reason is None]
 
     def proceed(self, row: RowState) -> None:
         if row.waiting:
@@ -88,7 +102,8 @@ class ReadingTask(RetrievalTask):
     def take_best(self, row: Reading) -> None:
         """End a row as the best of its readings, as far as they are."""
         readings = row.readings
-        best = max(readings, key=lambda reading: self.decoder.confidence(reading) or 0.0)  # of equals the first
+        rivals = [reading for reading in readings if reading.stop_reason != DROPPED]
+        best = max(rivals, key=lambda reading: self.decoder.confidence(reading) or 0.0)  # of equals the first
         calls = row.usage.forward_calls + max(reading.usage.forward_calls for reading in readings)
         row.usage = total_usage(row.usage.prompt_tokens, [row, *readings], calls)
         row.ids, row.retrievals, row.decisions = best.ids, best.retrievals, best.decisions

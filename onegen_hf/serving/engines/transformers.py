@@ -48,7 +48,8 @@ class _Decoded:
 
 class TransformersServingEngine:
     """
-    Decodes with a pipeline's model and index. Each result is that of the pipeline, whatever else runs.
+    Decodes with a pipeline's model and index. Each result is that of the pipeline, whatever else runs; where the
+    limits leave no room for the checkpoint's `readings`, with fewer of them.
 
     Args:
         rag ([`OneGenRagPipeline`])
@@ -68,7 +69,11 @@ class TransformersServingEngine:
 
     def prepare(self, request: GenerationRequest) -> Job:
         prompt = self.rag.preprocess(request.question)
-        decoder = self._decoder(request.k, request.max_hops, request.retrieval, request.threshold, request.critique)
+        positions = self._positions(request, len(prompt["prompt"]))
+        readings = self._readings(request, positions)
+        decoder = self._decoder(
+            request.k, request.max_hops, request.retrieval, request.threshold, request.critique, readings
+        )
         options = self.rag._prepare_generate_kwargs(request.sampling_options())
         decoding, (row,) = self.rag.engine.prepare([prompt["prompt"]], decoder, **options)
         row.filter, row.question = request.filter, prompt["question"]  # type: ignore[assignment]
@@ -76,11 +81,7 @@ class TransformersServingEngine:
             row.generator = torch.Generator(self.rag.model.device).manual_seed(request.seed)
         # Which candidate is the answer is known at the end; until then the row of the job tells of none.
         told = row if request.critique is None else RowState.start(row.number, row.ids)
-        positions, rows = self._positions(request, len(row.ids)), request.most_rows
-        if request.critique is None:
-            rows *= len(decoder.sentence_counts) + (
-                len(decoder.sentence_counts) > 1
-            )  # the row that waits for readings
+        rows = request.most_rows if readings == 1 else readings + 1  # the row itself waits for them
         job = Job(request, told, prompt["question"], positions, rows, state=_Decoded(decoder, decoding, row))
         if job.rows > self.limits.batch_size:
             raise ValueError(
@@ -143,12 +144,21 @@ class TransformersServingEngine:
         retrieval: str,
         threshold: float | None,
         critique: CritiqueSettings | None,
+        readings: int,
     ) -> OnePassDecoder:
         options: dict[str, Any] = {"retrieval": retrieval, "threshold": threshold, "query_probability": True}
         setup = (self.rag.index, self.rag.tokenizer, self.rag.model.onegen_config, k, max_hops)
         if critique is None:
-            return OnePassDecoder(*setup, **options)
+            return OnePassDecoder(*setup, **options, readings=readings)
         return CritiqueDecoder(*setup, **options, critique=critique)
+
+    def _readings(self, request: GenerationRequest, positions: int) -> int:
+        """How often its passages are read: as the checkpoint says, as far as the limits have room for that."""
+        settings = self.rag.model.onegen_config
+        if request.critique is not None or not settings.inserted_sentences:
+            return 1
+        rows = min(self.limits.batch_size, self.limits.positions // positions)
+        return max(min(settings.readings or 1, rows - 1), 1)
 
     def _positions(self, request: GenerationRequest, prompt: int) -> int:
         inserted = self.rag.model.onegen_config.max_inserted_tokens + 2  # with its tags
