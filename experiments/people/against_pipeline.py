@@ -9,8 +9,8 @@ python -m experiments.people.against_pipeline --data data/people_tokens --model 
 The language model, the passages and the questions are the same for all contenders; only who retrieves differs: the
 model itself (by embedding alone, and with the search by words that its checkpoint asks for), all-MiniLM-L6-v2 (alone,
 and with the same search by words), BM25, and the gold passages as the upper bound. One passage is inserted per
-retrieval, of which all contenders read as many sentences as the checkpoint says (one reads whole passages, for
-comparison), and nothing is declined. Indexes and answers are kept in `--out`, where an interrupted run goes on. Of
+retrieval, of which all contenders read as many sentences as the checkpoint says and as often (for comparison, one reads
+them once, and one reads whole passages), and nothing is declined. Indexes and answers are kept in `--out`, where an interrupted run goes on. Of
 questions with one hop, a contender that finds the passage of an earlier one gets its answer, as decoding is greedy.
 """
 
@@ -46,7 +46,7 @@ from .retrieval import gold_first
 
 RESULTS = Path(__file__).parent / "results"
 ONE_MODEL, EMBEDDINGS_ALONE, GOLD = "one model", "one model, embeddings alone", "gold passages"
-WHOLE = "one model, whole passages"
+ONCE, WHOLE = "one model, one reading", "one model, whole passages"
 WORDS_WITH_MINILM = 0.17
 """Weight of the words beside MiniLM: the best of 0.05 to 0.29 for Natural Questions. For XQuAD more weight finds more,
 as it does for the one model."""
@@ -99,6 +99,7 @@ def contenders(index: PassageIndex, encoder: Any, questions: Dataset) -> dict[st
         EMBEDDINGS_ALONE: partial(OnePassDecoder, hybrid=0.0),
         **pipelines,
         GOLD: with_gold,
+        ONCE: partial(OnePassDecoder, readings=1),
         WHOLE: partial(OnePassDecoder, inserted_sentences=0),
     }
 
@@ -218,8 +219,8 @@ def main() -> None:
         records: dict[str, list[dict[str, Any]]] = {}
         for name, decoder in contenders(index, encoder, asked).items():
             path = folder / f"{name.replace(',', '').replace(' ', '_')}.jsonl"
-            # Who reads more of a passage answers differently.
-            known = [] if name == WHOLE else [one for of_one in records.values() for one in of_one]
+            # Who reads otherwise answers differently.
+            known = [] if name in (ONCE, WHOLE) else [one for of_one in records.values() for one in of_one]
             records[name] = answer(rag, family, asked, decoder, path, known)
         results[family] = {"questions": len(asked), "passages": len(index), "contenders": summary(records)}
         write_result(

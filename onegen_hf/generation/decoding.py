@@ -121,6 +121,10 @@ class DecodingTask(ABC, Generic[Row]):
         """The few tokens one of which comes next; `None` where most may."""
         return None
 
+    def tells(self, row: Row) -> bool:
+        """Whether what a row writes and receives is streamed."""
+        return True
+
     def settle(self, row: Row, token: int) -> int:
         """The token to write in place of the chosen one; by default that one."""
         return token
@@ -179,9 +183,9 @@ class Decoding(Generic[Row]):
         """Whether choices need no more than the logits of a few tokens."""
         return self.task.among_few and self.sampler.takes_the_best
 
-    def stream(self, tokens: Sequence[int]) -> None:
-        """Hand tokens to the streamer, if there is one."""
-        if self.streamer is not None:
+    def stream(self, row: Row, tokens: Sequence[int]) -> None:
+        """Hand tokens of a row to the streamer, if there is one."""
+        if self.streamer is not None and self.task.tells(row):
             self.streamer.put(torch.tensor(tokens))
 
     def draft(self, row: Row, rows: int) -> list[int]:
@@ -238,7 +242,7 @@ class Decoding(Generic[Row]):
         for row, chosen, log_probability, row_scores in zip(rows, tokens, log_probabilities, scores, strict=True):
             token = self.task.settle(row, chosen)
             row.write(token, log_probability if token == chosen else None)
-            self.stream([token])
+            self.stream(row, [token])
             row.stop_reason = self.task.stop_reason(row, token)
             if row.stop_reason is None and self.sampler.stops(row, row_scores):
                 row.stop_reason = "stopping_criteria"

@@ -13,7 +13,6 @@ from .memory import StepOutput
 from .retrieval_task import Inserting, RetrievalTask
 from .state import Hit, RowState
 
-
 DROPPED = "dropped"
 """Why a reading ended whose answer does not count."""
 
@@ -63,6 +62,9 @@ class ReadingTask(RetrievalTask):
     def beams(self, row: RowState) -> Sequence[RowState]:
         return [row, *row.readings] if isinstance(row, Reading) else [row]
 
+    def tells(self, row: RowState) -> bool:
+        return isinstance(row, Reading) and row.root is None
+
     def insert(self, row: RowState, embedding: Tensor, hits: list[Hit]) -> None:
         """Fork the row, once per reading."""
         assert isinstance(row, Reading)
@@ -104,6 +106,7 @@ class ReadingTask(RetrievalTask):
         readings = row.readings
         rivals = [reading for reading in readings if reading.stop_reason != DROPPED]
         best = max(rivals, key=lambda reading: self.decoder.confidence(reading) or 0.0)  # of equals the first
+        self.decoding.stream(row, best.ids[len(row.ids) :])
         calls = row.usage.forward_calls + max(reading.usage.forward_calls for reading in readings)
         row.usage = total_usage(row.usage.prompt_tokens, [row, *readings], calls)
         row.ids, row.retrievals, row.decisions = best.ids, best.retrievals, best.decisions

@@ -69,7 +69,7 @@ class RetrievalTask(DecodingTask[RowState]):
         retrieval = Retrieval(len(row.retrievals), position, hits, len(tokens), embedding, row.query_probability)
         row.retrievals.append(retrieval)
         row.insert(tokens)
-        self.decoding.stream(tokens)
+        self.decoding.stream(row, tokens)
 
     def read(self, rows: Sequence[RowState], output: StepOutput) -> list[int]:
         return [place for place, row in enumerate(rows) if not row.pending]  # others have just received passages

@@ -288,7 +288,7 @@ class OneGenRagPipeline(SavedWithIndex, Pipeline):
         >>> [passage.title for passage in rag.retrieve("Where was the director of the film Metropolis born?", k=3)]
         ```
         """
-        events = self.stream(question, k=k, **{"retrieval": "always", **options})
+        events = self.stream(question, k=k, **{"retrieval": "always", "readings": 1, **options})
         with closing(events):
             passages = next((event.passages for event in events if isinstance(event, PassagesEvent)), ())
         return [RetrievedPassage(passage) for passage in passages]

@@ -55,6 +55,7 @@ class GenerationRequest:
         critique (`bool`, `Mapping` or [`CritiqueSettings`], *optional*): Write a candidate after each of the `k`
             passages and keep the best, for checkpoints with reflection tokens; a mapping holds settings by name.
         filter (`Mapping`, *optional*): Which passages may be found; see [`PassageFilter`].
+        readings (`int`, *optional*): How often passages are read at most; by default as the checkpoint says.
         answer_threshold (`float`, *optional*): An answer is withheld if the best passage of one of its hops has a
             lower score; by default the checkpoint's. -1, the least cosine, withholds nothing.
         timeout (`float`, *optional*): Seconds after which the answer is of no use any more.
@@ -76,6 +77,7 @@ class GenerationRequest:
     threshold: float | None = None
     critique: bool | Mapping[str, Any] | CritiqueSettings | None = None
     filter: Mapping[str, Any] | PassageFilter | None = None
+    readings: int | None = None
     answer_threshold: float | None = None
     timeout: float | None = None
     client: str = ""
@@ -94,6 +96,7 @@ class GenerationRequest:
             threshold=optional(number(least=0, most=1)),
             critique=_critique,
             filter=optional(filter_rule),
+            readings=optional(integer(least=1)),
             answer_threshold=optional(number()),
             timeout=optional(number(above=0)),
             client=text(empty=True),

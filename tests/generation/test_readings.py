@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.decoding_setup import PROMPTS, Setup
 from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
 
 from onegen_hf import OneGenRagPipeline, Passage
 from onegen_hf.generation import Hit, OnePassDecoder, RowState
@@ -157,5 +158,26 @@ def test_text_is_streamed_when_it_is_chosen(llama: Setup) -> None:
         assert events[-1].result == called
         assert "".join(event.text for event in events if event.type == "token") == called.content
         assert [event.type for event in events].count("passages") == len(called.retrievals) == 1
+        assert rag.retrieve(question, k=1, **options) == called.retrievals[0].passages
         batched = rag([question, PROMPTS[0]], batch_size=2, **options)[0]
         assert (batched.text, batched.usage.forwarded_tokens) == (called.text, called.usage.forwarded_tokens)
+
+
+def test_a_streamer_of_generate_gets_what_is_chosen(llama: Setup) -> None:
+    for prompt in PROMPTS:
+        streamer = Collects()
+        (row,), _ = decoded(llama, [prompt], 3, 3, streamer=streamer)
+        assert streamer.tokens == row.ids
+
+
+class Collects(BaseStreamer):
+    """Keeps all tokens."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        self.tokens += value.flatten().tolist()
+
+    def end(self) -> None:
+        pass

@@ -158,7 +158,7 @@ class TransformersServingEngine:
         if request.critique is not None or not settings.inserted_sentences:
             return 1
         rows = min(self.limits.batch_size, self.limits.positions // positions)
-        return max(min(settings.readings or 1, rows - 1), 1)
+        return max(min(request.readings or settings.readings or 1, rows - 1), 1)
 
     def _positions(self, request: GenerationRequest, prompt: int) -> int:
         inserted = self.rag.model.onegen_config.max_inserted_tokens + 2  # with its tags

@@ -60,6 +60,7 @@ async def retrieve(
                 k=body.k,
                 max_hops=1,
                 retrieval="always",
+                readings=1,
                 filter=body.filter,
                 client=client,
             )
