@@ -67,8 +67,8 @@ class OnePassDecoder:
         inserted_sentences (`int`, *optional*): Sentences of a passage that are inserted: those that share the most
             words with that line, or with the question. 0 for whole passages. By default that of `config`.
         readings (`int`, *optional*): How often a passage is read: with so many sentences, and with one less each
-            further time. All readings go on from one prefill, and the one whose answer is the most probable becomes
-            the row's, see
+            further time. All readings go on from one prefill, each as a row of its own, and the one whose answer is
+            the most probable becomes the result, see
             [`~onegen_hf.generation.answer_confidence.answer_confidence`]. By default that of `config`.
 
     Raises:

@@ -81,10 +81,21 @@ def decoded(
 
 
 @pytest.mark.parametrize("hops", [1, 2])
-@pytest.mark.parametrize("max_rows", [None, 1, 2])
-def test_the_most_probable_of_the_single_readings_is_taken(llama: Setup, hops: int, max_rows: int | None) -> None:
+@pytest.mark.parametrize(("max_rows", "drafted"), [(None, None), (1, None), (2, None), (1, 4)])
+def test_the_most_probable_of_the_single_readings_is_taken(
+    llama: Setup, hops: int, max_rows: int | None, drafted: int | None
+) -> None:
     single = [decoded(llama, PROMPTS, count, 1, hops=hops, max_new_tokens=24)[0] for count in (3, 2, 1)]
-    rows, decoder = decoded(llama, PROMPTS, 3, 3, hops=hops, max_rows=max_rows, max_new_tokens=24)
+    rows, decoder = decoded(
+        llama,
+        PROMPTS,
+        3,
+        3,
+        hops=hops,
+        max_rows=max_rows,
+        max_new_tokens=24,
+        prompt_lookup_num_tokens=drafted,
+    )
     taken = []
     for place, row in enumerate(rows):
         readings = [of_count[place] for of_count in single]
