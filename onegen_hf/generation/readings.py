@@ -69,21 +69,27 @@ class ReadingTask(RetrievalTask):
         """Fork the row, once per reading."""
         assert isinstance(row, Reading)
         if row.root is not None:
-            first, *others = row.root.readings
-            for reading in others if row is first else [row]:
-                reading.stop_reason = DROPPED
-            if row is not first:
-                return
-        if row.root is None and not row.readings:
-            forks = [replace(row.fork(), place=place, root=row) for place in range(len(self.decoder.sentence_counts))]
-            insertions = [self.decoder.insertion(fork, hits) for fork in forks]
-            forks = [fork for place, fork in enumerate(forks) if insertions[place] not in insertions[:place]]
-            if len(forks) > 1:
-                for fork in forks:
-                    super().insert(fork, embedding, hits)
-                row.readings, row.waiting = forks, True
-                return
-        super().insert(row, embedding, hits)
+            self._ask_again(row)
+        readings = self._readings(row, hits) if row.root is None else []
+        if len(readings) > 1:
+            for reading in readings:
+                super().insert(reading, embedding, hits)
+            row.readings, row.waiting = readings, True
+        elif row.stop_reason != DROPPED:
+            super().insert(row, embedding, hits)
+
+    def _readings(self, row: Reading, hits: list[Hit]) -> list[Reading]:
+        """Forks of a row that would read different text."""
+        forks = [replace(row.fork(), place=place, root=row) for place in range(len(self.decoder.sentence_counts))]
+        insertions = [self.decoder.insertion(fork, hits) for fork in forks]
+        return [fork for place, fork in enumerate(forks) if insertions[place] not in insertions[:place]]
+
+    def _ask_again(self, row: Reading) -> None:
+        """Let the reading with the most sentences go on alone, or another one end."""
+        assert row.root is not None
+        first, *others = row.root.readings
+        for reading in others if row is first else [row]:
+            reading.stop_reason = DROPPED
 
     def forks(self, row: RowState) -> Sequence[RowState]:
         return row.readings if isinstance(row, Reading) else ()
