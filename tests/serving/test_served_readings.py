@@ -62,6 +62,26 @@ def test_each_answer_is_that_of_the_pipeline(reading: Any) -> None:
     assert several >= 3  # or little was read twice
 
 
+@pytest.mark.parametrize(
+    ("settings", "changes", "rows"),
+    [
+        ({}, {}, 4),
+        ({"readings": 2}, {}, 3),
+        ({"readings": 1}, {}, 1),
+        ({"retrieval": "never"}, {}, 1),  # nothing is read
+        ({"max_hops": 0}, {}, 1),
+        ({}, {"inserted_sentences": 1}, 1),  # one sentence can be read in one way
+        ({}, {"inserted_sentences": None}, 1),
+    ],
+)
+def test_rows_that_a_request_may_take(
+    reading: Any, settings: dict[str, Any], changes: dict[str, Any], rows: int
+) -> None:
+    reading.model.onegen_config = dataclasses.replace(reading.model.onegen_config, **changes)
+    engine = scheduler_for(reading, batch_size=8).engine
+    assert engine.prepare(GenerationRequest(QUESTIONS[0], max_new_tokens=10, **settings)).rows == rows
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_server_of_few_rows_reads_less_often(reading: Any, rows: int) -> None:
     requests = [{"question": q, "max_new_tokens": 10, "retrieval": "always"} for q in QUESTIONS]

@@ -155,10 +155,11 @@ class TransformersServingEngine:
     def _readings(self, request: GenerationRequest, positions: int) -> int:
         """How often its passages are read: as the checkpoint says, as far as the limits have room for that."""
         settings = self.rag.model.onegen_config
-        if request.critique is not None or not settings.inserted_sentences:
+        if request.critique is not None or request.most_retrievals == 0:
             return 1
+        wanted = min(request.readings or settings.readings or 1, settings.inserted_sentences or 1)
         rows = min(self.limits.batch_size, self.limits.positions // positions)
-        return max(min(request.readings or settings.readings or 1, rows - 1), 1)
+        return max(min(wanted, rows - 1), 1)
 
     def _positions(self, request: GenerationRequest, prompt: int) -> int:
         inserted = self.rag.model.onegen_config.max_inserted_tokens + 2  # with its tags
