@@ -43,6 +43,8 @@ class CopyRule:
         boundaries (`str`, *optional*, defaults to `"word"`): See [`find_boundaries`].
         max_mention_length (`int`, *optional*, defaults to 128): Maximum length of a mention in code points; a longer
             first word is allowed.
+        until (`int`, *optional*): The copy ends, and the end token comes, as soon as every mention that begins before
+            this place has been marked. By default, everything is copied.
 
     Attributes:
         spans (`list[tuple[int, int]]`): The mentions so far, in code points of `text`.
@@ -56,6 +58,7 @@ class CopyRule:
         end_token: int,
         boundaries: str = "word",
         max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
+        until: int | None = None,
     ) -> None:
         if max_mention_length < 1:
             raise ValueError(f"max_mention_length={max_mention_length} must be at least 1 code point")
@@ -63,6 +66,7 @@ class CopyRule:
         self.text = text
         self.end_token = end_token
         self.max_mention_length = max_mention_length
+        self.until = until
         self.spans: list[Span] = []
         self.done = False
         self._plain = not markup.reserves(text)
@@ -142,6 +146,13 @@ class CopyRule:
         # If only a mention-opening path remains, follow it even when may_open is False.
         return list(tokens) or self.allowed_tokens()
 
+    @property
+    def next_end(self) -> int | None:
+        """The first place where the open mention may still end; `None` where none is open."""
+        if self.inside is None:
+            return None
+        return min((place for place in self._paths if place is not None), default=None)
+
     def opening_tokens(self) -> list[int]:
         """The legal next tokens that lead to a mention and nowhere else; none on the way to one or inside of one."""
         if self.inside is not None or None not in self._paths:
@@ -190,6 +201,8 @@ class CopyRule:
             raise ValueError(f"token {token} is not legal here; {self.allowed_tokens()} are")
         if self._forced:
             del self._forced[0]
+            self.done = token == self.end_token
+            self._end_early()
             return
         self._paths = {place: ids for place, ids in self._paths.items() if ids[self._written] == token}
         self._written += 1
@@ -206,6 +219,16 @@ class CopyRule:
             self.done = True
         else:
             self._look_ahead()
+            self._end_early()
+
+    def _end_early(self) -> None:
+        """Force the end token once no further mention can begin before `until`."""
+        if self.until is None or self.inside is not None or self._forced or self.done:
+            return
+        starts = self._boundaries.starts
+        looked_at = starts[self._next] if self._next < len(starts) else len(self.text)
+        if looked_at >= self.until and all(place is None or place >= self.until for place in self._paths):
+            self._forced = [self.end_token]
 
     def _begin_text(self, start: int) -> None:
         self.inside, self._start, self._written = None, start, 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from ..checks import checked, choice, flag, instance, integer, list_of, number, text
+from ..checks import checked, choice, flag, instance, integer, list_of, number, optional, text
 from ..generation.arguments import check_supported, end_token_ids, padding_id, prompt_ids
 from ..generation.choice import TokenSampler
 from ..generation.decoding import Decoding, DecodingTask
@@ -34,8 +34,8 @@ class LinkingDecoder:
     The model only chooses where mentions begin and end: a [`CopyRule`] determines the allowed tokens. Where only one
     token is allowed, the model is not asked, and the forced tokens go through the decoder together with the following
     ones. The hidden state at each `[LK]` is kept; the search runs once, at the end. A row forwards its prompt and its
-    generated tokens (except the end token) exactly once, whatever the number of mentions. The instruction that all
-    prompts begin with is forwarded once for all rows, and counts for the first.
+    generated tokens exactly once, whatever the number of mentions, those after its last choice not at all. The
+    instruction that all prompts begin with is forwarded once for all rows, and counts for the first.
 
     `num_beams` selects transformers' beam search under the same rule, one token at a time.
 
@@ -48,6 +48,8 @@ class LinkingDecoder:
             anything, see [`RewriteRule`].
         opening_bias (`float`, *optional*, defaults to 0.0): Added to the logit of every token that opens a mention:
             positive values find more mentions. For constrained decoding.
+        until (`Sequence[int | None]`, *optional*): For each text the place before which the mentions begin that are
+            wanted: its copy ends once they are marked. For constrained decoding; `None` for the whole text.
         draft_tokens (`int`, *optional*, defaults to 0): Tokens that are read ahead per forward, with marks where
             mentions are likely, shared by the rows; see [`CopyDrafter`]. The result is the same in fewer forwards.
             Rejected ones count as forwarded, and as `rejected_tokens`. For greedy decoding.
@@ -72,6 +74,7 @@ class LinkingDecoder:
         max_mention_length=integer(least=1),
         decoding=choice(DECODINGS),
         opening_bias=number(),
+        until=optional(list_of(optional(integer(least=0)), empty=True)),
         draft_tokens=integer(least=0),
         feed_forced_together=flag(),
     )
@@ -83,12 +86,18 @@ class LinkingDecoder:
         max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
         decoding: str = "constrained",
         opening_bias: float = 0.0,
+        until: Sequence[int | None] | None = None,
         draft_tokens: int = 0,
         feed_forced_together: bool = True,
     ) -> None:
         if opening_bias and decoding != "constrained":
             raise ValueError(
                 f"opening_bias={opening_bias} is for constrained decoding: leave it out, or decoding={decoding!r}"
+            )
+        if until is not None and (decoding != "constrained" or len(until) != len(texts)):
+            raise ValueError(
+                f"until={list(until)} must be a place in each of the {len(texts)} texts, for constrained decoding: "
+                f"leave it out, or decoding={decoding!r}"
             )
         self.markup = markup
         self.tokenizer = markup.tokenizer
@@ -97,6 +106,7 @@ class LinkingDecoder:
         self.max_mention_length = max_mention_length
         self.decoding = decoding
         self.opening_bias = opening_bias
+        self.until = None if until is None else list(until)
         self.draft_tokens = draft_tokens
         self.feed_forced_together = feed_forced_together
 
@@ -150,7 +160,8 @@ class LinkingDecoder:
         source = self.texts[number]
         if self.decoding == "free":
             return LinkingRow.under(RewriteRule(self.markup, source, end_tokens), number, prompt)
-        rule = CopyRule(self.markup, source, end_tokens[0], self.boundaries, self.max_mention_length)
+        until = None if self.until is None else self.until[number]
+        rule = CopyRule(self.markup, source, end_tokens[0], self.boundaries, self.max_mention_length, until)
         return LinkingRow.under(rule, number, prompt)
 
 
@@ -221,10 +232,13 @@ class _Linking(DecodingTask[LinkingRow]):
     def proceed(self, row: LinkingRow) -> None:
         del row.query_states[row.queries_read :]  # of drafts that were not kept
         self._write_forced(row)
-        if row.pending or row.stop_reason is not None:
+        if row.stop_reason is not None:
             return
-        if row.rule.done:
-            row.stop_reason = "eos"
+        if row.rule.done and not row.query_positions:
+            row.unread = len(row.pending)
+            row.pending, row.stop_reason = [], "eos"
+        elif row.pending:
+            return
         else:
             row.stop_reason = "context_full" if self.room(row) == 0 else "max_new_tokens"
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 
 from .copying import CopyRule
+from .markup import Span
 
-_CAPITALIZED = r"[^\W\d_a-zß-öø-ÿ][\w'’&-]*(?:\.(?=\w)\w+)*(?:(?<=\b\w)\.|(?<=\.\w)\.)?"
+_PRONOUN = r"I(?![\w.])"
+_APOSTROPHE = r"['’](?!s\b)(?=\w)"
+_CAPITALIZED = (
+    rf"(?!{_PRONOUN})[^\W\d_a-zß-öø-ÿ](?:[\w&-]|{_APOSTROPHE})*"
+    r"(?:\.(?=\w)\w+)*(?:(?<=\b\w)\.|(?<=\.\w)\.)?"
+)
 _CONNECTIVE = r"(?:of|de|la|von|van|der|al|du|del|di)"
 _NAME = re.compile(rf"{_CAPITALIZED}(?: (?:{_CONNECTIVE} ){{0,2}}{_CAPITALIZED})*")
+_FIRST_OF_SEVERAL = re.compile(rf"(?P<first>{_CAPITALIZED}) (?:{_CONNECTIVE} ){{0,2}}")
+_LOWER_CASE = re.compile(r"\b[^\W\d_A-Z]+\b")
+_MARK = re.compile(r"[^\w ]|$")
 _BEFORE_SENTENCE = frozenset(".!?:\n\"'“”‘’([")
+_ARTICLES = frozenset({"a", "an", "the"})
+_DATES = frozenset({*calendar.day_name, *calendar.month_name})
 TRIAL = 4
 """Guesses that are made before their success decides about further ones."""
 LEAST_SUCCESS = 0.25
@@ -19,10 +31,13 @@ LEAST_SUCCESS = 0.25
 class LikelyMentions:
     """
     The mentions that the letters of a text suggest: runs of capitalized words, with "of" and its like inside of them.
-    The first word of a sentence alone only counts if it is capitalized elsewhere as well, alone or as a surname.
+    The first word of a sentence alone only counts if it is capitalized elsewhere as well, alone or as a surname; of
+    several it is left out if it is an article, or in lower case elsewhere. "I", a possessive "'s", weekdays and months
+    belong to no name.
 
     What has been marked so far is learned from: names that were marked are expected again, names that were not are
-    not, and where most guesses were wrong, as in a language without capital letters, no more are made.
+    not, and where most guesses were wrong, as in a language without capital letters, no more are made. A mention that
+    goes on after its expected end is expected to take in the next capitalized words, or to end at the next mark.
 
     Args:
         text (`str`)
@@ -33,10 +48,12 @@ class LikelyMentions:
         spans = [match.span() for match in _NAME.finditer(text)]
         within = {text[start:end] for start, end in spans if not self._begins_sentence(start)}
         within |= {text[start:end].rpartition(" ")[2] for start, end in spans if " " in text[start:end]}
+        common = _ARTICLES.union(_LOWER_CASE.findall(text))
         self._ends = {
             start: end
-            for start, end in spans
-            if not self._begins_sentence(start) or " " in text[start:end] or text[start:end] in within
+            for start, end in (self._without_common(*span, common) for span in spans)
+            if text[start:end] not in _DATES
+            and (not self._begins_sentence(start) or " " in text[start:end] or text[start:end] in within)
         }
         self._learned = 0
 
@@ -62,7 +79,22 @@ class LikelyMentions:
         declined -= {self.text[start:end] for start, end in rule.spans}
         if len(passed) >= TRIAL and sum(start in marked for start in passed) < LEAST_SUCCESS * len(passed):
             return {}
-        return {start: end for start, end in self._ends.items() if self._name(start) not in declined}
+        ends = {start: end for start, end in self._ends.items() if self._name(start) not in declined}
+        if rule.inside is not None and rule.next_end is not None and ends.get(rule.inside, 0) < rule.next_end:
+            ends[rule.inside] = self._later_end(rule.next_end)
+        return ends
+
+    def _later_end(self, place: int) -> int:
+        """Where a mention may end that goes on to `place` at least: after further capitalized words, or at a mark."""
+        mark = _MARK.search(self.text, place)
+        assert mark is not None
+        name = _NAME.search(self.text, place - 1, mark.start())
+        return mark.start() if name is None else name.end()
+
+    def _without_common(self, start: int, end: int, common: frozenset[str]) -> Span:
+        """A run of words without the first one if that owes its capital letter to the sentence that it begins."""
+        match = _FIRST_OF_SEVERAL.match(self.text, start, end) if self._begins_sentence(start) else None
+        return (start if match is None or match["first"].lower() not in common else match.end()), end
 
     def _name(self, start: int) -> str:
         return self.text[start : self._ends[start]]

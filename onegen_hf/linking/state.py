@@ -27,6 +27,8 @@ class LinkingRow(RowState):
         spans (`list[tuple[int, int]]`): The mentions, in code points of the text. Set at the end.
         embeddings (`list[Tensor]`): The hidden state at the query token of each mention. Set at the end.
         aligned (`bool`): Whether the output equals the text. Set at the end; always `True` for a complete copy.
+        unread (`int`): Tokens at the end, the end token aside, that did not go through the decoder: nothing was chosen
+            after them.
         mentions_stopped (`str`, *optional*): `"context_full"` if no room was left to mark more mentions.
     """
 
@@ -37,6 +39,7 @@ class LinkingRow(RowState):
     spans: list[Span] = field(default_factory=list)
     embeddings: list[Tensor] = field(default_factory=list, repr=False)
     aligned: bool = False
+    unread: int = 0
     mentions_stopped: str | None = None
 
     @classmethod

@@ -38,6 +38,11 @@ class WindowInput:
         """The part of the text inside the window."""
         return self.text[self.window.start : self.window.end]
 
+    @property
+    def owned_end(self) -> int | None:
+        """Where in `part` those mentions begin that are taken from the next window; `None` where there is none."""
+        return None if self.window.end == len(self.text) else self.window.owned[1] - self.window.start
+
 
 @dataclass(frozen=True)
 class WindowMentions:

@@ -289,6 +289,9 @@ class OneGenEntityLinkingPipeline(SavedWithIndex, ChunkPipeline):
         """Write the texts down again and mark their mentions."""
         input_ids, attention_mask = pad_ids([window.prompt for window in batch], self._pad_token_id, left=True)
         texts = [window.part for window in batch]
+        if marking["decoding"] == "constrained":
+            # What follows belongs to the next window.
+            marking = {**marking, "until": [window.owned_end for window in batch]}
         output = self.model.generate(
             input_ids=input_ids.to(self.model.device),
             attention_mask=attention_mask.to(self.model.device),

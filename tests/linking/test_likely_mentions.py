@@ -37,6 +37,10 @@ def expected(markup: MentionMarkup, text: str, marked: tuple[str, ...] = (), sto
         ("Oak fell. They saw Ben Oak fall.", ["Oak", "Ben Oak"]),
         ("the University of Fern Bay and the Duke of Elm", ["University of Fern Bay", "Duke of Elm"]),
         ("J. R. R. Moll spoke to David L. Oak", ["J. R. R. Moll", "David L. Oak"]),
+        ("Ada Moll's boat and the Oaks’ house, by Elm’s", ["Ada Moll", "Oaks", "Elm"]),
+        ("Then I left, and I'm glad, said King John I. to Ben", ["King John I.", "Ben"]),
+        ("They met Oak on Friday in May.", ["Oak"]),
+        ("The Fern Bay boat. Both Oak and Elm sank, both of them.", ["Fern Bay", "Oak", "Elm"]),
         ("no names at all", []),
         ("", []),
     ],
@@ -59,6 +63,26 @@ def test_a_mention_that_is_open_is_no_name_that_was_passed(markup: MentionMarkup
         rule.advance(token)
     assert rule.inside == 9
     assert LikelyMentions(text).expected(rule) == {9: 17}
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "end"),
+    [
+        ("They saw Oak and Elm Hill, a farm.", "Oak ", "Oak and Elm Hill"),
+        ("They saw Oak on a boat, at sea.", "Oak ", "Oak on a boat"),
+        ("They saw Oak on a boat", "Oak on ", "Oak on a boat"),
+        ('They saw "Oak 55" at sea.', "Oak ", "Oak 55"),
+    ],
+)
+def test_a_mention_that_goes_on(markup: MentionMarkup, text: str, passed: str, end: str) -> None:
+    start = text.index("Oak")
+    rule = CopyRule(markup, text, markup.tokenizer.eos_token_id)
+    for token in markup.annotate(text, [(start, start + len(end))]).ids:
+        if rule.inside is not None and rule.next_end is not None and rule.next_end > start + len(passed):
+            break
+        rule.advance(token)
+    assert rule.inside == start
+    assert LikelyMentions(text).expected(rule)[start] == start + len(end)
 
 
 def test_names_that_were_passed_are_not(markup: MentionMarkup) -> None:

@@ -57,7 +57,7 @@ def test_embeddings_and_counts(setups: Any, architecture: str, mentions: int | N
         annotation = setup.markup.annotate(text, row.spans)
         assert row.ids[row.usage.prompt_tokens :] == [*annotation.ids, setup.tokenizer.eos_token_id]
         assert row.stop_reason == "eos"
-        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1
+        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1 - row.unread
         assert row.usage.generated_tokens == len(annotation.ids) + 1
         expected = plain_embeddings(setup, row)
         assert len(expected) == len(row.spans) == len(row.embeddings)
@@ -72,7 +72,7 @@ def test_fifty_mentions(setup: LinkingSetup) -> None:
     for mentions in (1, 50):
         (row,) = setup.generate([text], mentions, max_new_tokens=1000).rows
         assert len(row.spans) == mentions
-        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1
+        assert row.usage.forwarded_tokens == row.usage.prompt_tokens + row.usage.generated_tokens - 1 - row.unread
         torch.testing.assert_close(torch.stack(row.embeddings), plain_embeddings(setup, row), atol=1e-4, rtol=1e-4)
 
 
@@ -202,9 +202,9 @@ def test_forced_tokens_together_and_one_by_one(setups: Any, architecture: str, m
     singly = setup.generate(TEXTS, mentions, feed_forced_together=False).rows
     for one, other in zip(together, singly, strict=True):
         assert (one.ids, one.spans) == (other.ids, other.spans)
-        assert one.usage.forwarded_tokens == other.usage.forwarded_tokens
-        # One by one: the prompt, then every generated token but the last.
-        assert other.usage.forward_calls == other.usage.generated_tokens
+        assert one.usage.forwarded_tokens + one.unread == other.usage.forwarded_tokens + other.unread
+        # One by one: the prompt, then every generated token but the last ones.
+        assert other.usage.forward_calls == other.usage.generated_tokens - other.unread
         assert one.usage.forward_calls <= other.usage.forward_calls - 2 * len(one.spans)
         for a, b in zip(one.embeddings, other.embeddings, strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -221,7 +221,8 @@ def test_drafts_change_nothing_but_the_forwards(
     drafted = setup.generate(TEXTS, draft_tokens=draft_tokens, **options).rows
     for one, other in zip(plain, drafted, strict=True):
         assert (one.ids, one.spans, one.stop_reason) == (other.ids, other.spans, other.stop_reason)
-        assert other.usage.forwarded_tokens - other.usage.rejected_tokens == one.usage.forwarded_tokens
+        read = other.usage.forwarded_tokens - other.usage.rejected_tokens
+        assert read + other.unread == one.usage.forwarded_tokens + one.unread
         assert other.usage.forward_calls <= one.usage.forward_calls
         for a, b in zip(one.embeddings, other.embeddings, strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -273,6 +274,39 @@ def test_the_instruction_is_read_once_for_all_rows(setup: LinkingSetup, monkeypa
     assert len(saved) == 2 and max(saved) > len(setup.tokenizer(INSTRUCTION)["input_ids"]) // 2
 
 
+@pytest.mark.parametrize("options", [{}, {"draft_tokens": 16}, {"num_beams": 3}, {"opening_bias": 1e-30}], ids=str)
+@pytest.mark.parametrize("mentions", [None, 2, 50])
+def test_a_copy_ends_where_the_wanted_mentions_do(
+    setup: LinkingSetup, mentions: int | None, options: dict[str, Any]
+) -> None:
+    texts = [TEXTS[0], "A boat", "Ben Oak met Ada Moll by the sea, a boat and a bay away.", "a b c d"]
+    until: list[int | None] = [9, 0, 20, None]
+    whole = setup.generate(texts, mentions, **options).rows
+    parts = setup.generate(texts, mentions, until=until, **options).rows
+    for row, part, text, place in zip(whole, parts, texts, until, strict=True):
+        wanted = [span for span in row.spans if place is None or span[0] < place]
+        # Beams are compared by all that they hold, so those that end early are others.
+        assert part.spans[: len(wanted)] == wanted or "num_beams" in options
+        assert all(start < (place or 0) for start, _ in part.spans[:-1]) or place is None
+        assert (part.stop_reason, part.aligned, part.ids[-1]) == ("eos", True, setup.tokenizer.eos_token_id)
+        begin = part.usage.prompt_tokens
+        annotation = setup.markup.annotate(text, part.spans)
+        assert annotation.ids[: len(part.ids) - begin - 1] == part.ids[begin:-1]
+        assert len(part.spans) == len(part.embeddings)
+    assert parts[0].usage.generated_tokens < whole[0].usage.generated_tokens
+
+
+@pytest.mark.parametrize("until", [[1], [1, -1]])
+def test_faulty_ends(setup: LinkingSetup, until: list[int]) -> None:
+    with pytest.raises(ValueError, match="until"):
+        setup.generate(["a", "b"], until=until)
+
+
+def test_no_ends_for_free_decoding(setup: LinkingSetup) -> None:
+    with pytest.raises(ValueError, match="constrained"):
+        setup.generate(["a"], until=[1], decoding="free")
+
+
 class NeverClose(LogitsProcessor):
     """Opens a mention wherever fewer than `tokens` of the text are written, and closes none."""
 
@@ -301,7 +335,8 @@ def test_a_mention_that_runs_on_is_taken_back(setups: Any, architecture: str, to
     assert row.ids[row.usage.prompt_tokens :] == [*annotation.ids, setup.tokenizer.eos_token_id]
     usage = row.usage
     assert usage.generated_tokens == len(annotation.ids) + 1
-    assert usage.forwarded_tokens == usage.prompt_tokens + usage.generated_tokens - 1 + usage.rejected_tokens
+    read = usage.forwarded_tokens - usage.rejected_tokens
+    assert read == usage.prompt_tokens + usage.generated_tokens - 1 - row.unread
     if row.spans:
         torch.testing.assert_close(torch.stack(row.embeddings), plain_embeddings(setup, row), atol=1e-4, rtol=1e-4)
 

@@ -70,7 +70,7 @@ class LinkingSetup:
         if mentions is not None:
             processors = [MarkMentions(markup, mentions)]
         settings = {"max_new_tokens": 400, "do_sample": False, **options}
-        names = ("boundaries", "decoding", "feed_forced_together", "opening_bias", "draft_tokens")
+        names = ("boundaries", "decoding", "feed_forced_together", "opening_bias", "draft_tokens", "until")
         decoder_options = {name: settings.pop(name) for name in names if name in settings}
         return self.model.generate(
             input_ids=torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts]),
