@@ -6,11 +6,12 @@ import copy
 import os.path
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 
 from .boundaries import find_boundaries
 from .markup import MentionMarkup, Span
+from .text_parts import TextParts
 
 LOOKAHEAD = 32
 """Upcoming boundaries whose pieces are precomputed; more than a single token can contain."""
@@ -69,10 +70,9 @@ class CopyRule:
         self.until = until
         self.spans: list[Span] = []
         self.done = False
-        self._plain = not markup.reserves(text)
         self._boundaries = find_boundaries(text, boundaries)
-        # Ids of pieces, shared with forks, which come to the same places.
-        self._encoded: dict[tuple[str, int, int, int], list[list[int]]] = {}
+        # Shared with forks, which come to the same places.
+        self._parts = TextParts(markup, text)
         self._forced: list[int] = []
         self.inside: int | None = None
         self._declined: frozenset[int] = frozenset()
@@ -232,7 +232,7 @@ class CopyRule:
 
     def _begin_text(self, start: int) -> None:
         self.inside, self._start, self._written = None, start, 0
-        (self._rest,) = self._pieces([len(self.text)], self.markup.text_pieces)
+        self._rest = self._parts.rest(start)
         self._paths = {None: [*self._rest, self.end_token]}
         self._next = bisect_left(self._boundaries.starts, start)
         self._look_ahead()
@@ -246,7 +246,7 @@ class CopyRule:
             places = starts[self._next : self._next + LOOKAHEAD]
             self._next += len(places)
             written = self._rest[: self._written]
-            for place, ids in zip(places, self._pieces(places, self.markup.opened_pieces), strict=True):
+            for place, ids in zip(places, self._parts.opened(self._start, places), strict=True):
                 if place not in self._declined and len(ids) > self._written and ids[: self._written] == written:
                     self._paths[place] = ids
 
@@ -259,13 +259,4 @@ class CopyRule:
         self._longest = max((word.end() for word in islice(words, LONGEST_NAME)), default=len(self.text))
         self.inside, self._start, self._written = start, start, 0
         places = ends[first:last]
-        self._paths = dict(zip(places, self._pieces(places, self.markup.closed_pieces), strict=True))
-
-    def _pieces(
-        self, places: Sequence[int], encode: Callable[[Sequence[str], bool], list[list[int]]]
-    ) -> list[list[int]]:
-        """The ids of the pieces from the last tag to each of some places."""
-        key = encode.__name__, self._start, places[0], places[-1]
-        if key not in self._encoded:
-            self._encoded[key] = encode([self.text[self._start : place] for place in places], self._plain)
-        return self._encoded[key]
+        self._paths = dict(zip(places, self._parts.closed(start, places), strict=True))

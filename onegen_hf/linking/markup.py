@@ -15,6 +15,7 @@ from ..data.chat_rendering import render_question
 from ..data.passages import PassageEncoder
 from ..data.prompts import segment_ids
 from ..tokens import token_id
+from .word_tokens import tokenizes_words_apart
 
 Span = tuple[int, int]
 
@@ -65,6 +66,7 @@ class MentionMarkup:
         self.query, self.continuation = self.passages.ids.query, self.passages.ids.continuation
         self.open, self.close = (self._tag(name) for name in (MENTION_OPEN, MENTION_CLOSE))
         names = sorted({*tokenizer.get_added_vocab(), MENTION_OPEN, MENTION_CLOSE}, key=len, reverse=True)
+        self.tokenizes_words_apart = tokenizes_words_apart(tokenizer)
         self._reserved = re.compile("|".join(map(re.escape, names)))
 
     def _tag(self, name: str) -> int | None:
@@ -103,7 +105,7 @@ class MentionMarkup:
             plain (`bool`): Whether the whole text contains no reserved name (see [`reserves`]); the same for all
                 pieces of a text.
         """
-        return self._encode(pieces) if plain else [self.passages.text_ids(piece) for piece in pieces]
+        return self.encode(pieces) if plain else [self.passages.text_ids(piece) for piece in pieces]
 
     def opened_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
         """Ids of text outside mentions, with the following opening tag; arguments as for [`text_pieces`]."""
@@ -111,7 +113,7 @@ class MentionMarkup:
             return [[*ids, self.open] for ids in self.text_pieces(pieces, plain)]
         if not plain:
             return [[*self.passages.text_ids(piece), *self._after("a", [MENTION_OPEN])[0]] for piece in pieces]
-        return self._encode([f"{piece}{MENTION_OPEN}" for piece in pieces])
+        return self.encode([f"{piece}{MENTION_OPEN}" for piece in pieces])
 
     def closed_pieces(self, pieces: Sequence[str], plain: bool) -> list[list[int]]:
         """Ids of mentions, each tokenized as after an opening tag, with the closing tag."""
@@ -125,9 +127,9 @@ class MentionMarkup:
 
     def _after(self, left: str, pieces: Sequence[str]) -> list[list[int]]:
         """Ids of pieces tokenized after `left`, or separately if a token spans the boundary."""
-        before, *encoded = self._encode([left, *(f"{left}{piece}" for piece in pieces)])
+        before, *encoded = self.encode([left, *(f"{left}{piece}" for piece in pieces)])
         return [
-            ids[len(before) :] if ids[: len(before)] == before else self._encode([piece])[0]
+            ids[len(before) :] if ids[: len(before)] == before else self.encode([piece])[0]
             for ids, piece in zip(encoded, pieces, strict=True)
         ]
 
@@ -154,5 +156,6 @@ class MentionMarkup:
             positions.append(len(ids) - 2)
         return Annotation([*ids, *self.text_pieces([last], plain)[0]], positions)
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts in which no reserved name stands, see [`reserves`]."""
         return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
