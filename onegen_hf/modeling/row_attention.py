@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .causal_mask import causal_mask
-from .exact_attention import exact_attention, padded_keys, padded_queries, sums_alike
+from .exact_attention import exact_attention, padded_keys, padded_queries, uneven_sizes
 from .flash_rows import FlashRows, PlainLayer, is_flash
 from .padded_rows import FEW_GROUPS, PaddedRows
 from .variable_length import boundaries, computed_dtype, takes_variable_lengths, variable_length_attention
@@ -97,16 +97,16 @@ class RowGroup:
         positions = torch.tensor(self.starts, device=device).unsqueeze(1) + torch.arange(self.size, device=device)
         return causal_mask(positions, self.visible, None if within_window else window, additive)
 
-    def padded_mask(self, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    def padded_mask(self, window: int | None, dtype: torch.dtype, device: torch.device, uneven: range) -> Tensor:
         """
         The mask for [`exact_attention`], made once per forward and kind of layer; of shape
         `(rows, 1, padded size, padded visible)`.
         """
-        key = ("padded", window, dtype, device)
+        key = ("padded", window, dtype, device, uneven)
         if key not in self.masks:
             offsets = torch.arange(padded_queries(self.size), device=device).clamp_(max=self.size - 1)
             positions = torch.tensor(self.starts, device=device).unsqueeze(1) + offsets
-            self.masks[key] = causal_mask(positions, padded_keys(self.visible), window, dtype)
+            self.masks[key] = causal_mask(positions, padded_keys(self.visible, uneven), window, dtype)
         mask = self.masks[key]
         assert mask is not None
         return mask
@@ -252,7 +252,7 @@ def row_attention(
     exact = attention_mask.exact and query.device.type == "cpu" and getattr(module, EXACT, False)
     plain = implementation == "sdpa" and attention_mask.cached and is_plain(query, key, value, kwargs)
     shared_keys = plain and shares_keys(query, key)
-    pads = exact and plain and query.dtype == torch.float32 and sums_alike(query.shape[-1])
+    uneven = uneven_sizes(query.shape[-1]) if exact and plain and query.dtype == torch.float32 else None
     parts, start = [], 0
     for group in attention_mask.groups:
         tokens = group.rows * group.size
@@ -261,14 +261,14 @@ def row_attention(
         else:
             queries = rows_apart(query if tokens == query.shape[2] else query.narrow(2, start, tokens), group.rows)
         if attention_mask.cached:
-            held = min(padded_keys(group.visible), key.shape[2]) if pads else group.visible
+            held = group.visible if uneven is None else min(padded_keys(group.visible, uneven), key.shape[2])
             keys, values = (part_of(s, group.first, group.rows, 0, held) for s in (key, value))
         else:
             keys, values = (rows_apart(s.narrow(2, start, tokens), group.rows) for s in (key, value))
         # (rows, size, heads, head_dim)
-        if pads:
-            padded_mask = group.padded_mask(window, query.dtype, query.device)
-            states = exact_attention(queries, keys, values, padded_mask, kwargs.get("scaling"), group.visible)
+        if uneven is not None:
+            padded_mask = group.padded_mask(window, query.dtype, query.device, uneven)
+            states = exact_attention(queries, keys, values, padded_mask, kwargs.get("scaling"), group.visible, uneven)
         else:
             if exact:
                 queries, keys, values = (states.double() for states in (queries, keys, values))

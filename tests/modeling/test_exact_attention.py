@@ -11,7 +11,13 @@ from support.tiny_models import tiny_model
 
 from onegen_hf.generation.memory import PackedMemory
 from onegen_hf.modeling.causal_mask import causal_mask
-from onegen_hf.modeling.exact_attention import exact_attention, padded_keys, padded_queries, sums_alike
+from onegen_hf.modeling.exact_attention import (
+    UNEVEN,
+    exact_attention,
+    padded_keys,
+    padded_queries,
+    uneven_sizes,
+)
 from onegen_hf.modeling.int8 import ENGINE, has_integer_products, quantize_for_cpu
 
 
@@ -20,11 +26,17 @@ from onegen_hf.modeling.int8 import ENGINE, has_integer_products, quantize_for_c
     [(1, 16), (16, 16), (192, 192), (193, 384), (383, 384), (384, 384), (385, 400), (513, 528), (705, 896)],
 )
 def test_keys_are_padded_to_sizes_that_sum_alike(visible: int, padded: int) -> None:
-    assert padded_keys(visible) == padded
+    assert padded_keys(visible, UNEVEN[0]) == padded
 
 
+@pytest.mark.parametrize(("visible", "padded"), [(256, 256), (257, 512), (300, 512), (513, 528), (769, 1024)])
+def test_keys_are_padded_to_other_sizes_with_other_vectors(visible: int, padded: int) -> None:
+    assert padded_keys(visible, UNEVEN[1]) == padded
+
+
+@pytest.mark.parametrize("uneven", UNEVEN, ids=["avx2", "avx512"])
 @pytest.mark.parametrize(("start", "size"), [(33, 7), (0, 150), (260, 131)])
-def test_is_attention(start: int, size: int) -> None:
+def test_is_attention(start: int, size: int, uneven: range) -> None:
     """Also where queries attend in several parts, and two rows are at other positions."""
     generator = torch.Generator().manual_seed(0)
     starts = torch.tensor([[start], [max(start - 20, 0)]])
@@ -32,8 +44,8 @@ def test_is_attention(start: int, size: int) -> None:
     query, key, value = (torch.randn(2, heads, visible, 16, generator=generator) for heads in (4, 2, 2))
     query = query[:, :, :size]
     positions = starts + torch.arange(padded_queries(size)).clamp(max=size - 1)  # (2, padded size)
-    mask = causal_mask(positions, padded_keys(visible), None, torch.float32)
-    states = exact_attention(query, key, value, mask, 0.3, visible)
+    mask = causal_mask(positions, padded_keys(visible, uneven), None, torch.float32)
+    states = exact_attention(query, key, value, mask, 0.3, visible, uneven)
     keys, values = (part.repeat_interleave(2, dim=1).double() for part in (key, value))
     scores = (query.double() @ keys.mT) * 0.3
     seen = (torch.arange(visible) <= positions[:, :size].unsqueeze(2)).unsqueeze(1)
@@ -48,8 +60,8 @@ def test_is_attention(start: int, size: int) -> None:
 def test_rows_of_any_length(tokenizer: Any, architecture: str, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the lengths where a storage ends and where sums are computed in another order."""
     if not alike:
-        monkeypatch.setattr("onegen_hf.modeling.row_attention.sums_alike", lambda head_dim: False)
-    elif not sums_alike(16):
+        monkeypatch.setattr("onegen_hf.modeling.row_attention.uneven_sizes", lambda head_dim: None)
+    elif uneven_sizes(16) is None:
         pytest.skip("float32 does not sum alike on this processor, so that float64 is taken")
     model = quantize_for_cpu(copy.deepcopy(tiny_model(tokenizer, architecture)))
     model.config.max_position_embeddings = 1024
