@@ -43,6 +43,7 @@ from .gradient_cache import GradientCache
 from .labels import check_something_to_learn
 from .lora_linear import use_fast_lora_layers
 from .lost_process import lost_process_explained
+from .quantized_base import keep_quantized_weights
 from .resuming import restore_projection, restore_renamed_weights
 from .sharding import (
     asks_for_sharding,
@@ -185,6 +186,7 @@ class OneGenTrainer(Trainer):
             model = add_adapter(model, self.processing_class, self._peft_config)
         elif isinstance(model, PeftModel):
             check_mergeable(model)
+        keep_quantized_weights(base)
         base.equal_forwards = asks_for_sharding(self.args)
         use_fused_loss(base, self.args)
         if isinstance(model, PeftModel) and not asks_for_sharding(self.args):

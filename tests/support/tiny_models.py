@@ -73,6 +73,18 @@ def tiny_backbone(architecture: str = "llama_tied", vocab_size: int = VOCAB_SIZE
         return AutoModelForCausalLM.from_config(tiny_config(architecture, vocab_size)).float().eval()
 
 
+def quantizable_backbone() -> PreTrainedModel:
+    """
+    A plain Llama whose layers are as wide as 4-bit ones must be where a processor has AVX-512 with bfloat16: there,
+    bitsandbytes packs weights in blocks of 64 inputs and 32 outputs.
+    """
+    config = tiny_config("llama_tied")
+    config.update({"hidden_size": 64, "intermediate_size": 64, "head_dim": 16})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config).float().eval()
+
+
 def tiny_model(
     tokenizer: PreTrainedTokenizerBase,
     architecture: str = "llama_tied",

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from support.sample_corpus import build_tokenizer
 from support.sharded_training import NUMBERS, allow_sharding_on_cpus, whole, with_fsdp
-from support.tiny_models import tiny_backbone
+from support.tiny_models import quantizable_backbone
 from support.training_setup import assert_same_weights, trainer_for
 from trl import ModelConfig
 
@@ -78,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[dict
 
     directory = tmp_path_factory.mktemp("quantised")
     base = str(directory / "base")
-    tiny_backbone("llama_tied").save_pretrained(base)
+    quantizable_backbone().save_pretrained(base)
     build_tokenizer().save_pretrained(base)
     return base, directory, run_together(train_all, directory / "store", base, str(directory))
 
@@ -94,7 +94,7 @@ def test_two_processes_equal_one(kind: str, made: Any, tmp_path: Path) -> None:
 
 def test_bytes_are_not_sharded_but_floats_are(made: Any) -> None:
     _, _, found = made
-    size = 48 * 32 // 2  # two weights in a byte
+    size = 64 * 64 // 2  # two weights in a byte
     assert [part["whole"]["bytes"] for part in found] == [size, size]
     assert [part["sharded"]["bytes"] for part in found] == [size // 2, size // 2]
 

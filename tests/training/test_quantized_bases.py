@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.sample_corpus import build_tokenizer, make_repository
-from support.tiny_models import tiny_backbone
+from support.tiny_models import quantizable_backbone
 from support.training_setup import assert_same_weights, dataset, trainer_for, weights
 from trl import ModelConfig
 
@@ -24,7 +24,7 @@ KINDS = {"4-bit": {"load_in_4bit": True}, "nested": {"load_in_4bit": True, "use_
 
 @pytest.fixture
 def base(tmp_path: Path) -> str:
-    tiny_backbone("llama_tied").save_pretrained(tmp_path / "base")
+    quantizable_backbone().save_pretrained(tmp_path / "base")
     build_tokenizer().save_pretrained(tmp_path / "base")
     return str(tmp_path / "base")
 
@@ -80,6 +80,18 @@ def test_resuming_and_evaluating(base: str, tmp_path: Path) -> None:
         found.append((trained, trainer.evaluate()["eval_mrr"]))
     assert_same_weights(found[1][0], found[0][0], atol=1e-5)
     assert found[1][1] == pytest.approx(found[0][1], rel=1e-3)
+
+
+def test_an_evaluation_leaves_the_base_as_it_is(base: str, tmp_path: Path) -> None:
+    """Also where the processor has AVX-512 with bfloat16, for which bitsandbytes repacks weights."""
+    options = ModelConfig(base, use_peft=True, lora_target_modules=["q_proj"], load_in_4bit=True)
+    model, tokenizer, adapter = load_for_training(options, FormatArguments())
+    trainer = trainer_for(tokenizer, tmp_path, model=model, peft_config=adapter, eval_dataset=dataset())
+    layers = [model.get_submodule(name) for name in quantised_layers(model)]
+    before = [(layer.weight.data.clone(), layer.weight.quant_state.absmax.clone()) for layer in layers]
+    trainer.evaluate()
+    for layer, (weight, absmax) in zip(layers, before, strict=True):
+        assert torch.equal(layer.weight.data, weight) and torch.equal(layer.weight.quant_state.absmax, absmax)
 
 
 def test_by_the_command_line(base: str, tmp_path: Path) -> None:
