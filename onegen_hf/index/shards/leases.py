@@ -107,11 +107,12 @@ class Leases:
         if generation and not self._is_abandoned(self.folder / f"{name}.{generation}"):
             return None
         path = self.folder / f"{name}.{generation + 1}"
+        # Known before the file is made: until it says so, others wait for a worker that was killed meanwhile.
+        owner = json.dumps({"host": _HOST, "pid": os.getpid(), "started": psutil.Process().create_time()})
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
-        owner = json.dumps({"host": _HOST, "pid": os.getpid(), "started": psutil.Process().create_time()})
         try:
             with errors_naming(path), os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(owner)
