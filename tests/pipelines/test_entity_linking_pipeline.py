@@ -16,6 +16,7 @@ from transformers import pipeline
 
 from data_builders.entity_linking.kinds import instruction_for
 from onegen_hf import PassageIndex
+from onegen_hf.linking.window_inputs import WindowInput
 from onegen_hf.pipelines import OneGenEntityLinkingPipeline
 
 TEXTS = ["Ada Moll met Ben Oak in Fern Bay, by the sea.", "A boat \U0001f600\u200d\u05d0", "[LK] in Elm Hill"]
@@ -108,6 +109,20 @@ def test_long_texts(link: OneGenEntityLinkingPipeline, batch_size: int) -> None:
     assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
     assert {text[a:b] for a, b in spans} >= {f"Ada{number}" for number in range(40)}
     assert all(m["mention"] == text[m["start"] : m["end"]] for m in found)
+
+
+@pytest.mark.parametrize("mentions", [0, 3, 1000])
+def test_windows_end_where_the_next_one_takes_over(
+    link: OneGenEntityLinkingPipeline, mentions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = " ".join(f"Ada{number} met Ben Oak." for number in range(30))
+    options = {"max_window_tokens": 40, "window_overlap": 20, "return_dict": True, **marks(link, mentions)}
+    found = link(text, **options)
+    monkeypatch.setattr(WindowInput, "owned_end", None)
+    whole = link(text, **options)
+    assert without_scores([found.mentions]) == without_scores([whole.mentions])
+    assert found.usage.generated_tokens < whole.usage.generated_tokens
+    assert found.aligned
 
 
 def test_a_text_longer_than_the_context(link: OneGenEntityLinkingPipeline) -> None:
