@@ -48,13 +48,13 @@ class LinkingDecoder:
             anything, see [`RewriteRule`].
         opening_bias (`float`, *optional*, defaults to 0.0): Added to the logit of every token that opens a mention:
             positive values find more mentions. For constrained decoding.
-        until (`Sequence[int | None]`, *optional*): For each text the place before which the mentions begin that are
-            wanted: its copy ends once they are marked. For constrained decoding; `None` for the whole text.
         draft_tokens (`int`, *optional*, defaults to 0): Tokens that are read ahead per forward, with marks where
             mentions are likely, shared by the rows; see [`CopyDrafter`]. The result is the same in fewer forwards.
             Rejected ones count as forwarded, and as `rejected_tokens`. For greedy decoding.
         feed_forced_together (`bool`, *optional*, defaults to `True`): `False` feeds forced tokens one by one, with the
             same result, to measure how much feeding them together saves.
+        until (`Sequence[int | None]`, *optional*): For each text the place before which the mentions begin that are
+            wanted: its copy ends once they are marked. For constrained decoding; `None` for the whole text.
 
     Example:
 
@@ -74,9 +74,9 @@ class LinkingDecoder:
         max_mention_length=integer(least=1),
         decoding=choice(DECODINGS),
         opening_bias=number(),
-        until=optional(list_of(optional(integer(least=0)), empty=True)),
         draft_tokens=integer(least=0),
         feed_forced_together=flag(),
+        until=optional(list_of(optional(integer(least=0)), empty=True)),
     )
     def __init__(
         self,
@@ -86,9 +86,9 @@ class LinkingDecoder:
         max_mention_length: int = DEFAULT_MAX_MENTION_LENGTH,
         decoding: str = "constrained",
         opening_bias: float = 0.0,
-        until: Sequence[int | None] | None = None,
         draft_tokens: int = 0,
         feed_forced_together: bool = True,
+        until: Sequence[int | None] | None = None,
     ) -> None:
         if opening_bias and decoding != "constrained":
             raise ValueError(
