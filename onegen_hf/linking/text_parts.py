@@ -36,20 +36,23 @@ class TextParts:
 
     def closed(self, start: int, places: Sequence[int]) -> list[list[int]]:
         """Ids of mentions from a place to each of some others, with the tag that closes them."""
-        pieces = [self.text[start:place] for place in places]
         return self._once(
-            ("closed", start, places[0], places[-1]), lambda: self.markup.closed_pieces(pieces, self._plain)
+            ("closed", start, places[0], places[-1]),
+            lambda: self.markup.closed_pieces(self._pieces(start, places), self._plain),
         )
 
     def _opened(self, start: int, places: Sequence[int]) -> list[list[int]]:
         if self.markup.open is None:
-            return self.markup.opened_pieces([self.text[start:place] for place in places], self._plain)
+            return self.markup.opened_pieces(self._pieces(start, places), self._plain)
         return [[*ids, self.markup.open] for ids in self._copied(start, places)]
 
     def _copied(self, start: int, places: Sequence[int]) -> list[list[int]]:
         if self._words is not None:
             return self._words.parts(start, places)
-        return self.markup.text_pieces([self.text[start:place] for place in places], self._plain)
+        return self.markup.text_pieces(self._pieces(start, places), self._plain)
+
+    def _pieces(self, start: int, places: Sequence[int]) -> list[str]:
+        return [self.text[start:place] for place in places]
 
     def _once(self, key: tuple[str, int, int, int], encode: Callable[[], list[list[int]]]) -> list[list[int]]:
         if key not in self._kept:
